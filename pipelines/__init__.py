@@ -1,0 +1,1 @@
+"""How it runs: files, cluster, registry, command line."""

@@ -1,0 +1,306 @@
+"""The schema of conf/: one dataclass a group. YAML holds only values; unknown keys are refused with a suggestion.
+
+Defaults are the paper's, or argued in DECISIONS.md. `compose` turns command-line overrides into a typed config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from a2h_models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omegaconf import DictConfig
+
+_ROOT = Path(__file__).resolve().parent
+CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())  # checkout, or installed wheel
+MISSING: Any = "???"  # omegaconf's word for "the user must say"
+
+
+# ---------------------------------------------------------------------------------------------------------------- where and how it runs
+@dataclass
+class ClusterConfig:
+    """cluster/: where the work runs."""
+
+    name: str = "local"  # local | ray | torchrun
+    address: str = ""  # of an existing Ray cluster; empty starts one here
+    workers: int = 2  # pieces of work (or training processes) at a time
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    max_retries: int = 2  # of one piece of work whose worker died
+    timeout_s: float = 1800.0  # of one piece of work
+    max_failures: int = 3  # restarts of a training from its last checkpoint
+    storage_path: str = ""  # Ray Train's checkpoints; empty: paths.runs
+
+
+@dataclass
+class PathsConfig:
+    """paths/: everything that a command writes without being told where."""
+
+    runs: str = "runs"  # checkpoints, logs, the tracking database
+    cache: str = ".cache"  # model files, decoded rests, Ray's session files
+
+
+@dataclass
+class LoggerConfig:
+    """logger/: MLflow, the one tracker."""
+
+    tracking_uri: str = "${oc.env:MLFLOW_TRACKING_URI,'sqlite:///${paths.runs}/mlflow.db'}"
+    artifacts: str = "${paths.runs}/artifacts"  # used where the tracking store is a local database
+    experiment: str = "audio2head"
+
+
+# ---------------------------------------------------------------------------------------------------------------- preparation
+@dataclass
+class PlanConfig:
+    unit_minutes: float = 60.0  # of video in one unit, that is one shard
+    val_share: float = 0.1  # of the identities
+    test_share: float = 0.1
+    min_identities_for_splits: int = 3  # with fewer, everything is train
+    seed: int = 0  # of the hash that assigns identities to splits
+    max_minutes: float = 120.0  # a longer video is rejected as too_long
+    identity_csv: str = ""  # file,identity: who is in which video; empty: the file's own name
+
+
+@dataclass
+class ClipsConfig:
+    min_frames: int = 64
+    max_frames: int = 1024
+    crop_scale: float = 1.6  # side of the crop / longer side of the union of the face boxes
+    detect_every: int = 5  # frames between two runs of the face detector
+    cut_threshold: float = 0.35  # colour-histogram distance that counts as a shot boundary
+
+
+@dataclass
+class FeaturesConfig:
+    f0: str = "harvest"  # harvest (as the release) | dio (20x faster)
+    pose_smoothing_frames: float = 1.0  # sigma of the Gaussian over time; 0 leaves the poses as solved
+
+
+@dataclass
+class FiltersConfig:
+    """prepare/filters: every threshold of the judgement."""
+
+    min_fps: float = 20.0
+    min_face_px: int = 50  # face height in the source video's pixels
+    min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face
+    max_faces: int = 1  # beside each other in a clip, unless the speaker is known
+    min_speech_db: float = -50.0  # mean level; below: silent
+    min_voiced_share: float = 0.1  # of the feature rows; below: no_speech
+    min_sharpness: float = 0.0  # variance of the Laplacian of the crop
+    max_yaw_deg: float = 60.0
+    max_pitch_deg: float = 50.0
+    max_sync_frames: int = 6  # a larger offset, found with confidence, is out_of_sync
+    min_sync_confidence: float = 0.5  # below: the offset is not believed
+
+
+@dataclass
+class PrepareConfig:
+    """prepare/: raw video → shards."""
+
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
+
+
+@dataclass
+class PrepareCommand:
+    """a2h prepare"""
+
+    videos: str = MISSING  # folder, file or glob
+    out: str = MISSING  # the dataset's folder, on any store
+    limit: int = 0  # only the first videos of the plan; 0 takes all
+    dry_run: bool = False  # print the plan and stop
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+# ---------------------------------------------------------------------------------------------------------------- training
+@dataclass
+class DatasetConfig:
+    """dataset/: which shards, and how batches are drawn from them."""
+
+    path: str = MISSING  # a dataset's folder, on any store
+    batch_size: int = 8  # global: over all processes
+    workers: int = 0  # loader processes of each training process
+    streams: int = 8  # virtual streams: the order does not depend on processes and workers
+    pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read
+    seed: int = 0
+
+
+@dataclass
+class OptimiserConfig:
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    milestones: tuple[int, ...] = ()  # optimiser steps after which the rate falls to a tenth
+    clip_norm: float = 0.0  # of the gradient; 0 leaves it
+
+
+@dataclass
+class StageConfig:
+    """stage/: one of the three trainings."""
+
+    name: str = MISSING
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    ema_decay: float = 0.0  # of the averaged weights; 0 keeps none
+
+
+@dataclass
+class ImageGeneratorStage(StageConfig):
+    """METHOD §4. A weight of 0 drops the term."""
+
+    name: str = "image_generator"
+    pixel: float = 0.0  # L1 over an image pyramid; stands in for the perceptual term where VGG-19 is not at hand
+    perceptual: float = 10.0
+    vgg19: str = ""  # path of vgg19-dcbb9e9d.pth; needed where perceptual > 0
+    pyramid: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    equivariance_value: float = 10.0
+    equivariance_jacobian: float = 10.0
+    affine_sigma: float = 0.05
+    tps_sigma: float = 0.005
+    tps_points: int = 5
+
+
+@dataclass
+class HeadPoseStage(StageConfig):
+    name: str = "head_pose"
+    ssim: float = 100.0  # over the 6×T sequence taken as an image
+    l1: float = 1.0
+    adversarial: float = 10.0  # LSGAN over time
+
+
+@dataclass
+class MotionFieldStage(StageConfig):
+    name: str = "motion_field"
+    value: float = 10.0
+    jacobian: float = 10.0
+    heatmap: float = 1.0
+    teacher: str = ""  # image generator: models:/… or a folder with its weights; empty: models:/a2h-image-generator@candidate
+
+
+@dataclass
+class TrainerConfig:
+    """trainer/: Lightning's own words for its own settings."""
+
+    max_steps: int = 100_000  # batches
+    val_check_interval: int = 1000  # batches
+    limit_val_batches: int = 50
+    log_every_n_steps: int = 50
+    accumulate_grad_batches: int = 1
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    compile: bool = False
+    channels_last: bool = False
+    deterministic: bool = False
+    checkpoint_every_n_steps: int = 1000
+    save_top_k: int = 2
+    fast_dev_run: bool = False
+    progress_bar: bool = True
+    seed: int = 0
+
+
+@dataclass
+class TrainCommand:
+    """a2h train"""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    stage: Any = MISSING  # a StageConfig
+    networks: Any = MISSING  # a2h_models.networks.NetworksConfig; a scale sets it
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    run_name: str = ""  # empty: the stage and the config's hash; the same name resumes
+    resume: bool = True  # from the run's last checkpoint, if it has one
+    register: bool = True  # the trained stage as a version of a2h-<stage>
+
+
+# ---------------------------------------------------------------------------------------------------------------- evaluation, promotion
+@dataclass
+class EvaluateConfig:
+    """evaluate/: what is measured on what."""
+
+    split: str = "test"
+    max_clips: int = 0  # 0: all
+    max_frames: int = 128  # of each clip, from its start
+    protocols: tuple[str, ...] = ("true_pose", "predicted_pose")
+    keypoints: str = "relative"  # absolute | relative
+
+
+@dataclass
+class EvaluateCommand:
+    """a2h evaluate"""
+
+    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, or a bundle's folder
+    dataset: str = MISSING
+    out: str = MISSING
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class PromoteConfig:
+    """promote/: the gates. A metric may not be worse than its bound, nor than the champion's by more than the margin."""
+
+    lower_bounds: dict[str, float] = field(default_factory=dict)  # metric → at least
+    upper_bounds: dict[str, float] = field(default_factory=dict)  # metric → at most
+    margins: dict[str, float] = field(default_factory=dict)  # metric → how much worse than the champion is still noise
+    require_clean_code: bool = True
+    require_disjoint_speakers: bool = True
+
+
+@dataclass
+class PromoteCommand:
+    """a2h promote"""
+
+    model: str = MISSING  # NAME/VERSION
+    alias: str = "champion"
+    dry_run: bool = False
+    promote: PromoteConfig = field(default_factory=PromoteConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class GenerateConfig:
+    """generate/: how a head is made to talk."""
+
+    keypoints: str = "relative"  # absolute (as the release) | relative
+    still: bool = False  # keep the portrait's pose
+    pose_scale: float = 1.0  # of the predicted head motion around the first pose
+    batch_size: int = 8  # frames rendered at a time
+    crf: int = 18  # of x264
+    max_speech_s: float = 3600.0
+
+
+@dataclass
+class GenerateCommand:
+    """a2h generate"""
+
+    source_image: str = MISSING
+    driven_audio: str = MISSING
+    result_dir: str = "results"
+    model: str = "models:/audio2head@champion"
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def config_hash(config: Any) -> str:
+    """Sixteen hex digits that change with any value of a config dataclass, and with nothing else."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
