@@ -33,7 +33,7 @@ class Sample:
 
     key: str
     frames: UInt8[np.ndarray, "t 256 256 3"]  # RGB
-    wave: Int16[np.ndarray, "t*640"]  # 16 kHz mono
+    wave: Int16[np.ndarray, t*640]  # 16 kHz mono
     speech: Float32[np.ndarray, "t 4 41"]  # a2h_models.speech.speech_features
     mel: Float16[np.ndarray, "t*4 80"]  # a2h_models.speech.log_mel
     pose: Float32[np.ndarray, "t 6"]  # rotation vector (rad), translation (mm-like) in the crop's camera; not normalised

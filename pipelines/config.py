@@ -9,14 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from a2h_models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from omegaconf import DictConfig
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())  # checkout, or installed wheel

@@ -153,7 +153,7 @@ def decode_flac(data: bytes, *, key: str) -> np.ndarray:
     return np.asarray(wave)
 
 
-def write_shard(  # noqa: PLR0913
+def write_shard(
     out: Storage,
     name: str,
     samples: Iterable[Encoded],
