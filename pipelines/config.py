@@ -9,14 +9,21 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+from a2h_models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omegaconf import DictConfig
 
 _ROOT = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())  # checkout, or installed wheel
 MISSING: Any = "???"  # omegaconf's word for "the user must say"
 
 
-# ---------------------------------------------------------------------------------------------------------------- where and how it runs
+# -------------------------------------------------------------------------------- where and how it runs
 @dataclass
 class ClusterConfig:
     """cluster/: where the work runs."""
@@ -49,10 +56,11 @@ class LoggerConfig:
     experiment: str = "audio2head"
 
 
-# ---------------------------------------------------------------------------------------------------------------- preparation
+# -------------------------------------------------------------------------------- preparation
 @dataclass
 class PlanConfig:
-    unit_minutes: float = 60.0  # of video in one unit, that is one shard
+    unit_minutes: float = 60.0  # of video in one unit, that is one shard: about 500 MB
+    min_units: int = 16  # small inputs are cut finer, so that several workers have something to do
     val_share: float = 0.1  # of the identities
     test_share: float = 0.1
     min_identities_for_splits: int = 3  # with fewer, everything is train
@@ -66,8 +74,11 @@ class ClipsConfig:
     min_frames: int = 64
     max_frames: int = 1024
     crop_scale: float = 1.6  # side of the crop / longer side of the union of the face boxes
+    scan_height: int = 360  # pixels; the size at which shots and faces are searched
     detect_every: int = 5  # frames between two runs of the face detector
     cut_threshold: float = 0.35  # colour-histogram distance that counts as a shot boundary
+    max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
+    min_overlap: float = 0.25  # intersection over union with the clip's first box; below, a new clip begins (as FOMM does)
 
 
 @dataclass
@@ -116,7 +127,7 @@ class PrepareCommand:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
-# ---------------------------------------------------------------------------------------------------------------- training
+# -------------------------------------------------------------------------------- training
 @dataclass
 class DatasetConfig:
     """dataset/: which shards, and how batches are drawn from them."""
@@ -218,7 +229,7 @@ class TrainCommand:
     register: bool = True  # the trained stage as a version of a2h-<stage>
 
 
-# ---------------------------------------------------------------------------------------------------------------- evaluation, promotion
+# -------------------------------------------------------------------------------- evaluation, promotion
 @dataclass
 class EvaluateConfig:
     """evaluate/: what is measured on what."""
@@ -239,6 +250,17 @@ class EvaluateCommand:
     out: str = MISSING
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class RegisterCommand:
+    """a2h register: the three trained stages, joined into one version of `audio2head`"""
+
+    image_generator: str = "models:/a2h-image-generator/latest"
+    motion_field: str = "models:/a2h-motion-field/latest"
+    head_pose: str = "models:/a2h-head-pose/latest"
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
@@ -297,3 +319,145 @@ def config_hash(config: Any) -> str:
 
     values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass
+class DemoCommand:
+    """a2h demo"""
+
+    videos: str = ""  # a folder of talking videos; empty makes synthetic talkers
+    out: str = "demo"
+    identity_csv: str = ""  # file,identity columns; empty: a MANIFEST.csv in the videos' folder, else the files' names
+    portrait: str = ""  # empty: the first frame of a held-out clip
+    speech: str = ""  # empty: that clip's own speech
+    count: int = 6  # synthetic talkers
+    seconds: float = 6.0  # of each
+    seed: int = 0
+    scale: str = "smoke"  # smoke | small | paper
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+
+# -------------------------------------------------------------------------------- composition
+COMMANDS: dict[str, type] = {
+    "prepare": PrepareCommand,
+    "train": TrainCommand,
+    "evaluate": EvaluateCommand,
+    "register": RegisterCommand,
+    "promote": PromoteCommand,
+    "generate": GenerateCommand,
+    "demo": DemoCommand,
+}
+
+
+def compose(command: str, overrides: Sequence[str] = ()) -> Any:
+    """The typed config of a command: conf/<command>.yaml, its groups, and `key=value` overrides in Hydra's grammar.
+
+    Raises:
+        ConfigError: for an unknown key or group choice (with a suggestion), a value of the wrong type, or a missing one.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+
+    composed = compose_dict(command, overrides)
+    try:
+        return OmegaConf.to_object(composed)
+    except MissingMandatoryValue as error:
+        key = str(getattr(error, "full_key", "") or "")
+        raise ConfigError(f"a2h {command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys") from None
+    except InterpolationResolutionError as error:
+        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
+
+
+def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Like `compose`, before it becomes dataclasses: what `--cfg job` prints."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    _store_schemas(command)
+    quoted = [_quoted(override, COMMANDS[command]) for override in overrides]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra_compose(command, overrides=quoted)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, command, overrides) from None
+
+
+def _store_schemas(command: str) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name=f"{command}_schema", node=COMMANDS[command])
+    if command == "train":
+        from a2h_models.networks import NetworksConfig  # torch: only where networks are configured
+
+        store.store(group="networks", name="schema", node=NetworksConfig)
+        for stage in (ImageGeneratorStage, MotionFieldStage, HeadPoseStage):
+            store.store(group="stage", name=f"{stage.name}_schema", node=stage)
+
+
+def _quoted(override: str, schema: type) -> str:
+    """Quote the value of a text key, so that a path may hold what Hydra's grammar would read as something else."""
+    key, equals, value = override.partition("=")
+    if not equals or key not in _text_keys(schema) or value[:1] in {"'", '"'} or "${" in value:
+        return override
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _text_keys(schema: type, prefix: str = "") -> set[str]:
+    """Dotted names of the text fields of a config dataclass."""
+    from dataclasses import fields, is_dataclass
+    from typing import get_type_hints
+
+    keys: set[str] = set()
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        kind = hints[entry.name]
+        if kind is str:
+            keys.add(prefix + entry.name)
+        elif is_dataclass(kind):
+            keys |= _text_keys(cast("type", kind), f"{prefix}{entry.name}.")
+    return keys
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def _explained(error: Exception, command: str, overrides: Sequence[str]) -> ConfigError:
+    """One sentence that names the key, with the nearest known one as a hint."""
+    import difflib
+
+    from omegaconf import OmegaConf
+
+    lines = [line.strip() for cause in (error, error.__cause__) if cause is not None for line in str(cause).splitlines() if line.strip()]
+    detail = next((line for line in lines if not line.startswith(("full_key", "object_type"))), type(error).__name__)
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key not in str(error):
+            continue
+        try:
+            known = sorted(_dotted(OmegaConf.to_container(compose_dict(command))))
+        except ConfigError:
+            break
+        if key in known:
+            break
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"`a2h {command} --help` lists the keys"
+        if key in (group := {path.name for path in CONF_DIR.iterdir() if path.is_dir()}):
+            choices = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
+            return ConfigError(f"a2h {command}: {override} is not a choice", hint=f"{key} can be {', '.join(choices)}")
+        return ConfigError(f"a2h {command}: there is no key {key}", hint=hint if group else "")
+    return ConfigError(f"a2h {command}: {detail.rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
+
+
+def _dotted(values: Any, prefix: str = "") -> set[str]:
+    if not isinstance(values, dict):
+        return {prefix.rstrip(".")}
+    return {name for key, value in values.items() for name in _dotted(value, f"{prefix}{key}.") | {f"{prefix}{key}"}}
