@@ -431,30 +431,38 @@ def _first_line(error: BaseException) -> str:
 
 
 def _explained(error: Exception, command: str, overrides: Sequence[str]) -> ConfigError:
-    """One sentence that names the key, with the nearest known one as a hint."""
+    """One sentence that names the key, with the nearest known one or the possible choices as a hint."""
+    import re
+
+    text = "\n".join(str(cause) for cause in (error, error.__cause__) if cause is not None)
+    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+        group, choice = found.groups()
+        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return ConfigError(f"a2h {command}: {group}={choice} is not a choice", hint=f"{group} can be {', '.join(choices)}")
+    if found := re.search(r"You must specify '(\w+)'", text):
+        group = found[1]
+        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return ConfigError(f"a2h {command} needs a choice for {group}", hint=f"say {group}={' | '.join(choices)}")
+    for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
+        if key in text and (unknown := _unknown(key, command)):
+            return unknown
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(("full_key", "object_type"))]
+    return ConfigError(f"a2h {command}: {' '.join(lines[:2]).rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
+
+
+def _unknown(key: str, command: str) -> ConfigError | None:
+    """An error for a key that the command does not have, with the nearest that it has; None where it has the key."""
     import difflib
 
     from omegaconf import OmegaConf
 
-    lines = [line.strip() for cause in (error, error.__cause__) if cause is not None for line in str(cause).splitlines() if line.strip()]
-    detail = next((line for line in lines if not line.startswith(("full_key", "object_type"))), type(error).__name__)
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key not in str(error):
-            continue
-        try:
-            known = sorted(_dotted(OmegaConf.to_container(compose_dict(command))))
-        except ConfigError:
-            break
-        if key in known:
-            break
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"`a2h {command} --help` lists the keys"
-        if key in (group := {path.name for path in CONF_DIR.iterdir() if path.is_dir()}):
-            choices = sorted(path.stem for path in (CONF_DIR / key).glob("*.yaml"))
-            return ConfigError(f"a2h {command}: {override} is not a choice", hint=f"{key} can be {', '.join(choices)}")
-        return ConfigError(f"a2h {command}: there is no key {key}", hint=hint if group else "")
-    return ConfigError(f"a2h {command}: {detail.rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
+    required = ["stage=image_generator"] if command == "train" else []
+    known = sorted(_dotted(OmegaConf.to_container(compose_dict(command, required))))
+    if key in known:
+        return None
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"`a2h {command} --help` lists the keys"
+    return ConfigError(f"a2h {command}: there is no key {key}", hint=hint)
 
 
 def _dotted(values: Any, prefix: str = "") -> set[str]:

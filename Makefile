@@ -1,0 +1,56 @@
+# The commands of this project. `make demo` and `make test` make the environment first if it is missing or out of date.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Everything that libraries want to write goes below the project's folder.
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+export MLFLOW_DISABLE_TELEMETRY := true
+export RAY_AUTH_MODE := disabled
+export RAY_USAGE_STATS_ENABLED := 0
+VIDEOS ?=
+OUT ?= demo
+
+.PHONY: help setup demo test lint quick lock clean
+help:
+	@echo "make demo                 prepare, train, measure, promote and generate on synthetic talkers; then open demo/index.html"
+	@echo "make demo VIDEOS=folder   the same on your own talking videos"
+	@echo "make test                 format, lint, types and all tests"
+	@echo "make quick                the tests that take seconds"
+	@echo "make setup                the environment alone (.venv)"
+	@echo "make lock                 renew requirements.lock.txt from pyproject.toml"
+	@echo "make clean                remove the demo and the caches; the environment stays"
+
+setup: $(STAMP)
+
+# --no-deps: the lock is complete, and leaves out what would be dead weight (jax) or in the way (a second OpenCV).
+# Then torch once more with its dependencies: a CUDA build brings libraries that the lock cannot name; a CPU build needs nothing.
+$(STAMP): requirements.lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "Python 3.11 or 3.12 is needed, this is %d.%d: make PYTHON=python3.12 …" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock.txt
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock.txt)" -c requirements.lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/a2h demo 'videos=$(VIDEOS)' 'out=$(OUT)'
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lock:
+	$(PYTHON) .ci/lock.py
+
+clean:
+	rm -rf demo runs results .cache .pytest_cache .mypy_cache .ruff_cache
