@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import A2HError, ConfigError, UserError
-from pipelines import config
+from pipelines import compose, config
 
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
@@ -94,9 +94,9 @@ def _configured(name: str, run: Callable[[Any], int]) -> Callable[[list[str]], i
         if show:
             from omegaconf import OmegaConf
 
-            print(OmegaConf.to_yaml(config.compose_dict(name, overrides)), end="")
+            print(OmegaConf.to_yaml(compose.compose_dict(name, overrides)), end="")
             return 0
-        return run(config.compose(name, overrides))
+        return run(compose.compose(name, overrides))
 
     return call
 
@@ -139,14 +139,16 @@ def _is_override(word: str) -> bool:
 def _help(name: str) -> str:
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_yaml(config.compose_dict(name, ["stage=image_generator"] if name == "train" else []))
-    groups = [path.name for path in sorted(config.CONF_DIR.iterdir()) if path.is_dir() and f"- {path.name}:" in _defaults(name)]
-    choices = "\n".join(f"  {group}={'|'.join(sorted(path.stem for path in (config.CONF_DIR / group).glob('*.yaml')))}" for group in groups)
+    values = OmegaConf.to_yaml(compose.compose_dict(name, ["stage=image_generator"] if name == "train" else []))
+    groups = [path.name for path in sorted(compose.CONF_DIR.iterdir()) if path.is_dir() and f"- {path.name}:" in _defaults(name)]
+    choices = "\n".join(
+        f"  {group}={'|'.join(sorted(path.stem for path in (compose.CONF_DIR / group).glob('*.yaml')))}" for group in groups
+    )
     return f"a2h {name}: {COMMANDS[name].help}\n\nGroups:\n{choices}\n\nKeys and their defaults (??? must be given):\n\n{values}".rstrip()
 
 
 def _defaults(name: str) -> str:
-    return (config.CONF_DIR / f"{name}.yaml").read_text()
+    return (compose.CONF_DIR / f"{name}.yaml").read_text()
 
 
 def _prepare(command: config.PrepareCommand) -> int:

@@ -1,6 +1,6 @@
 """The schema of conf/: one dataclass a group. YAML holds only values; unknown keys are refused with a suggestion.
 
-Defaults are the paper's, or argued in DECISIONS.md. `compose` turns command-line overrides into a typed config.
+Defaults are the paper's, or argued in DECISIONS.md. pipelines/compose.py fills them from conf/ and the command line.
 """
 
 from __future__ import annotations
@@ -8,18 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from a2h_models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from omegaconf import DictConfig
-
-_ROOT = Path(__file__).resolve().parent
-CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())  # checkout, or installed wheel
 MISSING: Any = "???"  # omegaconf's word for "the user must say"
 
 
@@ -335,137 +325,3 @@ class DemoCommand:
     seed: int = 0
     scale: str = "smoke"  # smoke | small | paper
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
-
-
-# -------------------------------------------------------------------------------- composition
-COMMANDS: dict[str, type] = {
-    "prepare": PrepareCommand,
-    "train": TrainCommand,
-    "evaluate": EvaluateCommand,
-    "register": RegisterCommand,
-    "promote": PromoteCommand,
-    "generate": GenerateCommand,
-    "demo": DemoCommand,
-}
-
-
-def compose(command: str, overrides: Sequence[str] = ()) -> Any:
-    """The typed config of a command: conf/<command>.yaml, its groups, and `key=value` overrides in Hydra's grammar.
-
-    Raises:
-        ConfigError: for an unknown key or group choice (with a suggestion), a value of the wrong type, or a missing one.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
-
-    composed = compose_dict(command, overrides)
-    try:
-        return OmegaConf.to_object(composed)
-    except MissingMandatoryValue as error:
-        key = str(getattr(error, "full_key", "") or "")
-        raise ConfigError(f"a2h {command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys") from None
-    except InterpolationResolutionError as error:
-        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
-
-
-def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Like `compose`, before it becomes dataclasses: what `--cfg job` prints."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    _store_schemas(command)
-    quoted = [_quoted(override, COMMANDS[command]) for override in overrides]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra_compose(command, overrides=quoted)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, command, overrides) from None
-
-
-def _store_schemas(command: str) -> None:
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    store.store(name=f"{command}_schema", node=COMMANDS[command])
-    if command == "train":
-        from a2h_models.networks import NetworksConfig  # torch: only where networks are configured
-
-        store.store(group="networks", name="schema", node=NetworksConfig)
-        for stage in (ImageGeneratorStage, MotionFieldStage, HeadPoseStage):
-            store.store(group="stage", name=f"{stage.name}_schema", node=stage)
-
-
-def _quoted(override: str, schema: type) -> str:
-    """Quote the value of a text key, so that a path may hold what Hydra's grammar would read as something else."""
-    key, equals, value = override.partition("=")
-    if not equals or key not in _text_keys(schema) or value[:1] in {"'", '"'} or "${" in value:
-        return override
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def _text_keys(schema: type, prefix: str = "") -> set[str]:
-    """Dotted names of the text fields of a config dataclass."""
-    from dataclasses import fields, is_dataclass
-    from typing import get_type_hints
-
-    keys: set[str] = set()
-    hints = get_type_hints(schema)
-    for entry in fields(schema):
-        kind = hints[entry.name]
-        if kind is str:
-            keys.add(prefix + entry.name)
-        elif is_dataclass(kind):
-            keys |= _text_keys(cast("type", kind), f"{prefix}{entry.name}.")
-    return keys
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def _explained(error: Exception, command: str, overrides: Sequence[str]) -> ConfigError:
-    """One sentence that names the key, with the nearest known one or the possible choices as a hint."""
-    import re
-
-    text = "\n".join(str(cause) for cause in (error, error.__cause__) if cause is not None)
-    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
-        group, choice = found.groups()
-        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return ConfigError(f"a2h {command}: {group}={choice} is not a choice", hint=f"{group} can be {', '.join(choices)}")
-    if found := re.search(r"You must specify '(\w+)'", text):
-        group = found[1]
-        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return ConfigError(f"a2h {command} needs a choice for {group}", hint=f"say {group}={' | '.join(choices)}")
-    for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
-        if key in text and (unknown := _unknown(key, command)):
-            return unknown
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(("full_key", "object_type"))]
-    return ConfigError(f"a2h {command}: {' '.join(lines[:2]).rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
-
-
-def _unknown(key: str, command: str) -> ConfigError | None:
-    """An error for a key that the command does not have, with the nearest that it has; None where it has the key."""
-    import difflib
-
-    from omegaconf import OmegaConf
-
-    required = ["stage=image_generator"] if command == "train" else []
-    known = sorted(_dotted(OmegaConf.to_container(compose_dict(command, required))))
-    if key in known:
-        return None
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"`a2h {command} --help` lists the keys"
-    return ConfigError(f"a2h {command}: there is no key {key}", hint=hint)
-
-
-def _dotted(values: Any, prefix: str = "") -> set[str]:
-    if not isinstance(values, dict):
-        return {prefix.rstrip(".")}
-    return {name for key, value in values.items() for name in _dotted(value, f"{prefix}{key}.") | {f"{prefix}{key}"}}

@@ -20,7 +20,7 @@ OWNERS = {
     "decord": ("pipelines/media.py",),
     "imageio_ffmpeg": ("pipelines/media.py",),
     "av": ("pipelines/media.py",),
-    "hydra": ("pipelines/config.py",),
+    "hydra": ("pipelines/compose.py",),
     "gradio": ("pipelines/app.py",),
 }
 # a part of the house → what it must never import, at the top or inside a function
