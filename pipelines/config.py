@@ -43,6 +43,7 @@ class LoggerConfig:
 
     tracking_uri: str = "${oc.env:MLFLOW_TRACKING_URI,'sqlite:///${paths.runs}/mlflow.db'}"
     artifacts: str = "${paths.runs}/artifacts"  # used where the tracking store is a local database
+    cache: str = "${paths.cache}/models"  # weights that were fetched from a server
     experiment: str = "audio2head"
 
 
@@ -79,18 +80,23 @@ class FeaturesConfig:
 
 @dataclass
 class FiltersConfig:
-    """prepare/filters: every threshold of the judgement."""
+    """prepare/filters: every threshold of the judgement. What stands on the threshold passes."""
 
-    min_fps: float = 20.0
-    min_face_px: int = 50  # face height in the source video's pixels
-    min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face
-    max_faces: int = 1  # beside each other in a clip, unless the speaker is known
-    min_speech_db: float = -50.0  # mean level; below: silent
+    min_fps: float = 20.0  # of the video; below: low_frame_rate
+    min_face_px: float = 50.0  # face height in the source video's pixels; below: face_too_small
+    min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face; below: face_lost
+    min_inside_share: float = 0.9  # of a clip's frames whose landmarks are all inside the crop; below: face_lost
+    max_faces: int = 1  # seen beside each other; more: several_faces, unless this face is shown to be the one who speaks
+    min_speaker_confidence: float = 0.4  # of the match of this mouth with the speech, beside other faces
+    min_speaker_lead: float = 0.1  # by which that match must be better than every other face's
+    min_speech_db: float = -50.0  # mean level of the clip's sound, full scale = 0; below: silent
     min_voiced_share: float = 0.1  # of the feature rows; below: no_speech
-    min_sharpness: float = 0.0  # variance of the Laplacian of the crop
-    max_yaw_deg: float = 60.0
+    min_sharpness: float = 0.0  # variance of the Laplacian of the crop; below: blurred
+    min_brightness: float = 0.0  # mean of the crop, 0..255; below: too_dark
+    max_yaw_deg: float = 60.0  # 95th percentile; above: extreme_pose
     max_pitch_deg: float = 50.0
-    max_sync_frames: int = 6  # a larger offset, found with confidence, is out_of_sync
+    max_jitter_px: float = 100.0  # median second difference of the landmarks; above: unsteady
+    max_sync_frames: float = 6.0  # a larger offset, found with confidence, is out_of_sync
     min_sync_confidence: float = 0.5  # below: the offset is not believed
 
 
