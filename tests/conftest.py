@@ -1,7 +1,6 @@
 """What every test may count on: a quiet, offline, seeded world below a temporary folder, and one Ray for all."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,7 @@ def real_clips(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_torch_threads() -> Iterator[None]:
+def _two_torch_threads() -> None:
     import torch
 
     torch.set_num_threads(2)
-    yield

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,11 @@ FILES = sorted(path.relative_to(ROOT) for package in ("a2h_models", "pipelines")
 OWNERS = {
     "pytorch_lightning": ("a2h_models/stages/", "pipelines/dataset/windows.py", "pipelines/train.py"),
     "ray": ("pipelines/cluster.py", "pipelines/train.py"),
-    "mlflow": ("pipelines/registry",),
+    "mlflow": ("pipelines/registry/",),
     "mediapipe": ("pipelines/prepare/faces.py",),
-    "decord": ("pipelines/media.py",),
-    "imageio_ffmpeg": ("pipelines/media.py",),
-    "av": ("pipelines/media.py",),
+    "decord": ("pipelines/media/",),
+    "imageio_ffmpeg": ("pipelines/media/",),
+    "av": ("pipelines/media/",),
     "hydra": ("pipelines/compose.py",),
     "gradio": ("pipelines/app.py",),
 }
@@ -29,12 +30,31 @@ FORBIDDEN = {
     "a2h_models/losses.py": ("a2h_models.stages",),
     "a2h_models/metrics/": ("a2h_models.stages",),
     "a2h_models/networks/": ("a2h_models.stages", "a2h_models.losses"),
-    "pipelines/prepare/": ("pipelines.train", "pipelines.dataset.windows", "a2h_models.stages", "a2h_models.networks", "pipelines.registry"),
+    "pipelines/prepare/": (
+        "pipelines.train",
+        "pipelines.dataset.windows",
+        "a2h_models.stages",
+        "a2h_models.networks",
+        "pipelines.registry",
+    ),
     "pipelines/dataset/": ("pipelines.prepare", "pipelines.train", "pipelines.registry"),
     "pipelines/train.py": ("pipelines.prepare",),
     "": ("pickle", "cloudpickle", "dill", "joblib"),  # nothing untrusted is unpickled
 }
-HEAVY = ("torch", "ray", "mlflow", "mediapipe", "decord", "librosa", "pytorch_lightning", "cv2", "pandas", "matplotlib", "hydra", "omegaconf")
+HEAVY = (
+    "torch",
+    "ray",
+    "mlflow",
+    "mediapipe",
+    "decord",
+    "librosa",
+    "pytorch_lightning",
+    "cv2",
+    "pandas",
+    "matplotlib",
+    "hydra",
+    "omegaconf",
+)
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -107,6 +127,12 @@ def test_help_needs_nothing_heavy() -> None:
     code = f"import sys, pipelines.cli as cli; cli.main(['--help']); print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_package_is_packaged() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(file.parent.parts) for file in FILES}
+    assert listed == found | {"pipelines.conf"}  # conf/ travels inside pipelines
 
 
 def test_no_file_grows_into_a_monster() -> None:

@@ -1,0 +1,67 @@
+"""The command line as a user meets it: words in, exit code and sentences out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("prepare", "train", "evaluate", "promote", "generate", "demo", "talkers", "verify"):
+        assert f"\n  {name} " in shown
+
+
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "generate", "demo"])
+def test_each_command_shows_its_keys_and_groups(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--help"]) == 0
+    assert "Keys and their defaults" in capsys.readouterr().out
+
+
+def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    import yaml
+
+    assert cli.main(["generate", "--source_image", "a b.png", "--driven_audio=c.wav", "--still", "--cfg", "job"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["source_image"] == "a b.png"
+    assert shown["driven_audio"] == "c.wav"
+    assert shown["generate"]["still"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["prepair"], 2, "did you mean prepare?"),
+        (["generate", "--source_image", "a.png"], 2, "needs a value for driven_audio"),
+        (["generate", "a.png"], 2, "is not key=value"),
+        (["prepare", "videos=/nowhere", "out=/nowhere-else"], 2, "/nowhere"),
+        (["promote", "modl=audio2head/1"], 2, "did you mean model?"),
+        (["verify", "/nowhere"], 2, "/nowhere"),
+        (["train", "--cfg", "all"], 2, "--cfg job"),
+    ],
+)
+def test_a_mistake_is_told_in_sentences(words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == code
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert "Traceback" not in told
+    assert len(told.splitlines()) <= 2
+
+
+def test_verbose_shows_the_traceback() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "prepair", "--verbose"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert "Traceback" in answer.stderr
+
+
+def test_the_installed_program_starts() -> None:
+    program = Path(sys.executable).with_name("a2h")
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith("a2h ")
