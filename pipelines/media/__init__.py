@@ -1,0 +1,32 @@
+"""The only decoding and encoding: decord in, the bundled ffmpeg out.
+
+ffmpeg    the binary, and how it is called: no shell, always a time limit
+probe     what is in a file, by its own time stamps
+video     frames at exactly 25 fps; what is odd is made plain first
+speech    sound as 16 kHz mono, in step with the frames
+crops     the crop of a sample, to bytes and back
+writer    a stream of frames and speech → mp4
+portrait  one picture
+"""
+
+from pipelines.media.bundled import ffmpeg
+from pipelines.media.crops import decode_crop, encode_crop
+from pipelines.media.portrait import load_portrait
+from pipelines.media.probing import VideoInfo, probe
+from pipelines.media.speech import read_speech
+from pipelines.media.video import Video, open_video, read_clip
+from pipelines.media.writer import write_video
+
+__all__ = [
+    "Video",
+    "VideoInfo",
+    "decode_crop",
+    "encode_crop",
+    "ffmpeg",
+    "load_portrait",
+    "open_video",
+    "probe",
+    "read_clip",
+    "read_speech",
+    "write_video",
+]

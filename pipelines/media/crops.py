@@ -1,0 +1,74 @@
+"""The crop of a sample, to bytes and back: H.264 with a short GOP, so that any frame is a few decodes away.
+
+The bytes are a pure function of the frames: one encoder thread, fixed settings, no date and no version in the container.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from a2h_models.errors import MediaError
+from a2h_models.timebase import FPS
+from pipelines.media import bundled
+
+GOP = 12  # frames from one key frame to the next
+CRF = 12  # at least 40 dB against the uncompressed crop on all the real clips that we measured
+ENCODE_TIMEOUT_S = 300.0
+# RGB → YUV without a shift of colour: exact rounding, full chroma resolution on the way
+SCALING = "scale=out_color_matrix=bt601:out_range=tv:flags=accurate_rnd+full_chroma_int+full_chroma_inp+bicubic"
+
+
+def encode_crop(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
+    """An mp4 of the frames (RGB, even sides) at 25 fps; equal frames give equal bytes."""
+    height, width = frames.shape[1:3]
+    arguments = [
+        *("-y", "-hide_banner", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS)),
+        *("-i", "pipe:0", "-vf", SCALING, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "medium", "-crf", str(CRF)),
+        *("-g", str(GOP), "-bf", "0", "-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"),
+        *("-movflags", "+faststart"),
+    ]
+    with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
+        target = Path(folder) / "crop.mp4"  # an mp4 needs to seek: a pipe would not do
+        _feed([bundled.ffmpeg(), *arguments, str(target)], np.ascontiguousarray(frames))
+        return target.read_bytes()
+
+
+def _feed(command: list[str], frames: UInt8[np.ndarray, "t h w 3"]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603  an argument list, never a shell
+            command, input=frames.data, capture_output=True, timeout=ENCODE_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MediaError(f"encoding {len(frames)} frames took longer than {ENCODE_TIMEOUT_S:g} s", reason="timed_out") from None
+    if done.returncode:
+        raise MediaError(f"{len(frames)} frames could not be encoded ({bundled.last_words(done.stderr.decode(errors='replace'))})")
+
+
+def decode_crop(data: bytes, indices: Sequence[int] | None = None, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
+    """Frames of an encoded crop, RGB: those asked for, in the order asked for; `size` scales the picture to a square.
+
+    Raises:
+        MediaError: `unreadable` for damaged bytes.
+        IndexError: for a frame that the crop does not have.
+    """
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    scale = {} if size is None else {"width": size, "height": size}
+    try:
+        reader = decord.VideoReader(io.BytesIO(data), num_threads=1, **scale)
+        wanted = range(len(reader)) if indices is None else [int(index) for index in indices]
+        if len(wanted) and not 0 <= min(wanted) <= max(wanted) < len(reader):
+            raise IndexError(f"frames {min(wanted)}–{max(wanted)} of a crop of {len(reader)} frames")
+        once, back = np.unique(np.asarray(wanted, np.int64), return_inverse=True)
+        frames: np.ndarray = reader.get_batch(once.tolist()).asnumpy()
+    except (decord.DECORDError, RuntimeError) as error:
+        raise MediaError(f"a crop of {len(data)} bytes cannot be decoded ({str(error).strip().partition(chr(10))[0]})") from None
+    return frames[back]

@@ -1,0 +1,209 @@
+"""What is in a file, judged by its own time stamps.
+
+No ffprobe is bundled, so ffmpeg itself copies the packets into its checksum listing (`-f framecrc`): no decoding, one line a packet
+with its time, and the flag of packets that an edit list hides. Headers are believed only for what packets cannot say.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from a2h_models.errors import InputError, MediaError
+from a2h_models.timebase import FPS
+from pipelines.media import bundled
+
+PROBE_TIMEOUT_S = 120.0
+MAX_SIDE = 8192  # pixels; a larger picture is refused before memory is taken
+HIDDEN = 4  # ffmpeg's flag of a packet that is decoded but not shown (outside the edit list)
+MISSING_S = 0.25  # a container that promises this much more than it holds was cut off …
+MISSING_SHARE = 0.02  # … and this share: some containers round their duration
+RATE_TOLERANCE = 0.2  # a step between frames this far off the usual one makes the rate variable
+SQUARE_TOLERANCE = 0.01  # pixel aspect: 635:634 comes from rounding, not from a wide pixel
+# decord reads these codecs from these containers by frame number without a mistake; all else is made plain first
+SOUND_CODECS = frozenset({"h264", "hevc", "mpeg4"})
+SOUND_CONTAINERS = frozenset({"mov", "matroska"})
+# Lines of ffmpeg's description of its input
+_INPUT = re.compile(r"^Input #0, ([\w]+)", re.MULTILINE)
+_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_ROTATION = re.compile(r"^\s+Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees", re.MULTILINE | re.IGNORECASE)
+_INTERLACED = re.compile(r"^  Stream #0:\d+.*: Video: .*?\([^)]*\b(?:top|bottom) (?:coded )?first", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """A video file as a player would show it. Times in seconds, on the file's own clock."""
+
+    duration_s: float  # of what is shown
+    fps: float  # shown frames a second, on average
+    frames: int  # how many come out at 25 fps
+    width: int  # pixels as shown: upright, square
+    height: int
+    rotation: int  # degrees by which the stored picture is turned to be upright: 0, 90, 180, 270
+    container: str
+    video_codec: str
+    start_s: float  # time of the first shown frame; our time zero
+    has_audio: bool
+    audio_codec: str
+    audio_rate: int  # Hz; 0 without audio
+    audio_channels: int
+    audio_start_s: float  # first sound minus first frame; negative: the sound begins earlier
+    variable_rate: bool
+    interlaced: bool
+    square_pixels: bool
+    edited: bool  # an edit list hides packets
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """Why decord cannot be trusted with the file as it is; empty for a sound one."""
+        found = {
+            "codec": self.video_codec not in SOUND_CODECS,
+            "container": self.container not in SOUND_CONTAINERS,
+            "rotation": self.rotation != 0,
+            "edit list": self.edited,
+            "interlaced": self.interlaced,
+            "pixel aspect": not self.square_pixels,
+        }
+        return tuple(name for name, odd in found.items() if odd)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a scan: header values as written by framecrc, and its shown packets' times in order."""
+
+    header: dict[str, str]
+    times: Float64[np.ndarray, " n"]
+    end: float
+    hidden: int  # packets that are not shown
+
+
+@dataclass(frozen=True)
+class Scan:
+    video: Stream | None
+    audio: Stream | None
+    description: str  # ffmpeg's words on the input
+
+
+def probe(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> VideoInfo:
+    """Look into a video file.
+
+    Raises:
+        InputError: if there is no such file.
+        MediaError: `unreadable` (not a video), `truncated` (the container promises more than it holds) or `timed_out`.
+    """
+    return describe(path, scan(path, timeout_s=timeout_s))
+
+
+def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> Scan:
+    """List the packets of the first picture and sound streams; a cover picture is no video."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file")
+    if not path.stat().st_size:
+        raise MediaError(f"{path}: the file is empty")
+    listing = ("-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-copyts", "-f", "framecrc", "-")
+    stdout, stderr = bundled.run([*bundled.source(path), *listing], path=path, timeout_s=timeout_s)
+    streams = {stream.header["media_type"]: stream for stream in _streams(stdout.decode(errors="replace"))}
+    return Scan(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0])
+
+
+def _streams(listing: str) -> list[Stream]:
+    """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[, F=flags][, side data …]`."""
+    headers: dict[str, dict[str, str]] = {}
+    packets: dict[str, list[tuple[int, int, bool]]] = {}
+    for line in listing.splitlines():
+        if line.startswith("#"):
+            key, _, value = line[1:].partition(":")
+            name, _, number = key.partition(" ")
+            headers.setdefault(number.strip(), {})[name] = value.strip()
+        else:
+            fields = [field.strip() for field in line.split(",")]
+            flags = next((int(field[2:], 0) for field in fields[6:] if field.startswith("F=")), 0)
+            packets.setdefault(fields[0], []).append((int(fields[2]), int(fields[3]), bool(flags & HIDDEN)))
+    return [_stream(headers[number], rows) for number, rows in packets.items() if "media_type" in headers.get(number, {})]
+
+
+def _stream(header: dict[str, str], packets: list[tuple[int, int, bool]]) -> Stream:
+    tick = float(Fraction(header["tb"]))
+    shown = sorted(start for start, _, hidden in packets if not hidden)
+    end = max(start + length for start, length, _ in packets)
+    return Stream(header, np.array(shown, np.float64) * tick, end * tick, len(packets) - len(shown))
+
+
+def describe(path: Path, scanned: Scan) -> VideoInfo:
+    """Judge a scan. Raises MediaError as `probe` does."""
+    video, audio = scanned.video, scanned.audio
+    if video is None or not len(video.times):
+        raise MediaError(f"{path}: there is no picture in it", hint="give a video file")
+    _refuse_truncated(path, scanned)
+    start, duration = float(video.times[0]), video.end - float(video.times[0])
+    width, height, rotation, square = _shape(path, video.header, scanned.description)
+    container = _INPUT.search(scanned.description)
+    return VideoInfo(
+        duration_s=duration,
+        fps=len(video.times) / duration if duration > 0 else 0.0,
+        frames=max(1, round(duration * FPS)),
+        width=width,
+        height=height,
+        rotation=rotation,
+        container=container[1] if container else "",
+        video_codec=video.header.get("codec_id", ""),
+        start_s=start,
+        has_audio=audio is not None,
+        audio_codec=audio.header.get("codec_id", "") if audio else "",
+        audio_rate=int(audio.header.get("sample_rate", 0)) if audio else 0,
+        audio_channels=channels(audio.header) if audio else 0,
+        audio_start_s=float(audio.times[0]) - start if audio is not None and len(audio.times) else 0.0,
+        variable_rate=_variable(video.times),
+        interlaced=bool(_INTERLACED.search(scanned.description)),
+        square_pixels=square,
+        edited=bool(video.hidden),
+    )
+
+
+def _refuse_truncated(path: Path, scanned: Scan) -> None:
+    found = _DURATION.search(scanned.description)
+    if not found:  # "N/A": the container does not know
+        return
+    promised = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+    held = max(stream.end - min(float(stream.times[0]), 0.0) for stream in (scanned.video, scanned.audio) if stream and len(stream.times))
+    if promised - held > max(MISSING_S, MISSING_SHARE * promised):
+        message = f"{path}: the container promises {promised:.2f} s and holds {held:.2f} s"
+        raise MediaError(message, hint="copy or download the file again", reason="truncated")
+
+
+def _shape(path: Path, header: dict[str, str], description: str) -> tuple[int, int, int, bool]:
+    """Width and height as shown, rotation in degrees, and whether pixels are square."""
+    width, height = (int(side) for side in header["dimensions"].split("x"))
+    if not 0 < max(width, height) <= MAX_SIDE or not min(width, height):
+        raise MediaError(f"{path}: a picture of {width}×{height} pixels is not between 1 and {MAX_SIDE} a side")
+    across, _, up = header.get("sar", "0/1").partition("/")
+    aspect = int(across) / int(up) if int(across) and int(up) else 1.0  # 0/1: not said
+    square = abs(aspect - 1) < SQUARE_TOLERANCE
+    if not square:
+        width = max(2, round(width * aspect / 2) * 2)
+    turned = _ROTATION.search(description)
+    rotation = round(float(turned[1]) / 90) * 90 % 360 if turned else 0
+    return (height, width, rotation, square) if rotation % 180 else (width, height, rotation, square)
+
+
+def channels(header: dict[str, str]) -> int:
+    """Number of channels of a sound stream from ffmpeg's name of the layout ("mono", "5.1(side)", "3 channels")."""
+    name = header.get("channel_layout_name", "mono")
+    named = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
+    if base := next((count for word, count in named.items() if name.startswith(word)), 0):
+        return base
+    counted = re.match(r"(\d+)(?: channels)?(?:\.(\d))?(?:\.(\d))?", name)
+    return sum(int(part) for part in counted.groups() if part) if counted else 1
+
+
+def _variable(times: Float64[np.ndarray, " n"]) -> bool:
+    steps = np.diff(times)
+    if not len(steps):
+        return False
+    usual = float(np.median(steps))
+    return bool((np.abs(steps - usual) > RATE_TOLERANCE * usual).any())

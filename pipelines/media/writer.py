@@ -1,0 +1,127 @@
+"""A stream of frames and speech → mp4 (H.264 + AAC, 25 fps), through a pipe, published whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+
+from a2h_models.errors import FailedError, MediaError
+from a2h_models.timebase import FPS, SAMPLE_RATE
+from pipelines.media import bundled
+from pipelines.media.crops import SCALING
+from pipelines.storage import PART_SUFFIX
+
+STALL_S = 120.0  # an encoder that takes nothing for so long is stuck
+DEFAULT_CRF = 18  # of x264: visually lossless
+EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # 4:2:0 has no odd sides
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[UInt8[np.ndarray, "k h w 3"]],
+    wave: Int16[np.ndarray, " n"] | None,
+    *,
+    fps: float = FPS,
+    crf: int = DEFAULT_CRF,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write frames (RGB, chunk by chunk) with 16 kHz mono speech, or none. Equal input gives equal bytes.
+
+    Raises:
+        MediaError: if there are no frames, or the encoder fails.
+        FailedError: if the folder cannot be written.
+    """
+    chunks = iter(frames)
+    first = next(chunks, None)
+    if first is None or not len(first):
+        raise MediaError(f"{path}: there are no frames to write")
+    with _aside(path) as (part, folder):
+        sound = _sound(folder, wave)
+        command = _command(first, sound, part, fps=fps, crf=crf, metadata=metadata or {})
+        with tempfile.TemporaryFile() as words, _encoder(path, command, words) as pipe:
+            for chunk in itertools.chain([first], chunks):
+                _send(path, pipe, chunk)
+
+
+def _command(
+    first: UInt8[np.ndarray, "k h w 3"], sound: list[str], part: Path, *, fps: float, crf: int, metadata: Mapping[str, str]
+) -> list[str]:
+    height, width = first.shape[1:3]
+    return [
+        *(bundled.ffmpeg(), "-y", "-hide_banner", "-loglevel", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:.6f}", "-i", "pipe:0", *sound),
+        *("-vf", f"{EVEN},{SCALING}", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-threads", "1"),
+        *("-c:a", "aac", "-b:a", "128k", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"),
+        *("-movflags", "+faststart+use_metadata_tags"),
+        *(word for key, value in metadata.items() for word in ("-metadata", f"{key}={value}")),
+        *("-f", "mp4", f"file:{part}"),
+    ]
+
+
+def _sound(folder: Path, wave: Int16[np.ndarray, " n"] | None) -> list[str]:
+    """The speech as a raw file beside the pipe: ffmpeg reads its two inputs in turns, two pipes could block each other."""
+    if wave is None:
+        return []
+    file = folder / "speech.s16"
+    file.write_bytes(np.ascontiguousarray(wave, "<i2").tobytes())
+    return ["-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", f"file:{file}"]
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
+    """A name beside the target that becomes the target when the block ends well, and a folder for what ffmpeg needs meanwhile."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}").absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
+            yield part, Path(folder)
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise FailedError(f"cannot write {path}: {error.strerror}", hint="free some space or choose another folder") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _encoder(path: Path, command: list[str], words: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A running ffmpeg; `words` takes its stderr, a file because nobody would empty a pipe meanwhile."""
+    encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)  # noqa: S603  no shell
+    assert encoder.stdin is not None  # asked for above
+    os.set_blocking(encoder.stdin.fileno(), False)
+    try:
+        yield encoder.stdin
+        encoder.stdin.close()
+        code = encoder.wait(STALL_S)
+    except BrokenPipeError:
+        code = encoder.wait(STALL_S) or 1
+    except subprocess.TimeoutExpired:
+        raise MediaError(f"{path}: the encoder did not end within {STALL_S:g} s", reason="timed_out") from None
+    finally:
+        encoder.kill()
+        encoder.wait()
+    if code:
+        words.seek(0)
+        raise MediaError(f"{path}: could not be encoded ({bundled.last_words(words.read().decode(errors='replace'))})")
+
+
+def _send(path: Path, pipe: IO[bytes], frames: UInt8[np.ndarray, "k h w 3"]) -> None:
+    """Write all of a chunk into the pipe; unlike a blocking write it notices an encoder that hangs."""
+    rest = np.ascontiguousarray(frames).data.cast("B")
+    while rest:
+        _, ready, _ = select.select([], [pipe], [], STALL_S)
+        if not ready:
+            raise MediaError(f"{path}: the encoder took no frame for {STALL_S:g} s", reason="timed_out")
+        rest = rest[os.write(pipe.fileno(), rest) :]
