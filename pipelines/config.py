@@ -69,6 +69,8 @@ class ClipsConfig:
     detect_every: int = 5  # frames between two runs of the face detector
     cut_threshold: float = 0.35  # colour-histogram distance that counts as a shot boundary
     max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
+    min_sightings: int = 3  # of a face that is more than a mistake of the detector
+    min_rival: float = 0.4  # height of a second face / height of this one; smaller ones are background
     min_overlap: float = 0.25  # intersection over union with the clip's first box; below, a new clip begins (as FOMM does)
 
 

@@ -1,5 +1,16 @@
 """Runs, models and their promotion: the only door to MLflow."""
 
+from pipelines.registry.models import (
+    BUNDLE,
+    CHALLENGER,
+    STAGE_MODELS,
+    ModelVersion,
+    fetch,
+    find,
+    read_provenance,
+    register_bundle,
+    register_stage,
+)
 from pipelines.registry.tracking import (
     CodeState,
     close_run,
@@ -15,15 +26,24 @@ from pipelines.registry.tracking import (
 )
 
 __all__ = [
+    "BUNDLE",
+    "CHALLENGER",
+    "STAGE_MODELS",
     "CodeState",
+    "ModelVersion",
     "close_run",
     "code_tags",
+    "fetch",
+    "find",
     "git_state",
     "log_artifacts",
     "log_dataset",
     "log_figure",
     "log_metrics",
     "open_run",
+    "read_provenance",
+    "register_bundle",
+    "register_stage",
     "set_tags",
     "tracking_uri",
 ]

@@ -161,9 +161,12 @@ def code_tags() -> dict[str, str]:
 
 
 def _latest_run(client: MlflowClient, experiment: str, run_name: str) -> str | None:
-    escaped = run_name.replace("'", "\\'")
+    quote = '"' if "'" in run_name else "'"  # the filter's grammar has no escapes
     runs = client.search_runs(
-        [experiment], filter_string=f"attributes.run_name = '{escaped}'", order_by=["attributes.start_time DESC"], max_results=1
+        [experiment],
+        filter_string=f"attributes.run_name = {quote}{run_name}{quote}",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
     )
     return str(runs[0].info.run_id) if runs else None
 
