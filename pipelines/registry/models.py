@@ -102,7 +102,8 @@ def register_bundle(command: RegisterCommand) -> ModelVersion:
     with TemporaryDirectory() as aside:
         bundle = Path(aside) / "bundle"
         join(folders, bundle)
-            _write_provenance(bundle, {**provenance, "identities": _union(provenance["stages"].values())})
+        stages = {stage: read_provenance(folder) for stage, folder in folders.items()}
+        _write_provenance(bundle, {"stages": stages, "run_id": run_id, "tags": tags, "identities": _union(stages.values())})
         saved = _save_pyfunc(bundle, Path(aside) / "model")
         version = _register(BUNDLE, saved, run_id=run_id, tags=tags, logger=logger)
     with session(logger) as client:
@@ -235,9 +236,7 @@ def _parse(uri: str) -> tuple[str, str, str]:
         name, found, which = path.partition(mark)
         if found and name and which and "/" not in name and (mark == "@" or which == LATEST or which.isdigit()):
             return name, mark, which
-    raise ConfigError(
-        f"{uri!r} names no version of a model", hint="say models:/NAME/VERSION, models:/NAME/latest or models:/NAME@ALIAS"
-    )
+    raise ConfigError(f"{uri!r} names no version of a model", hint="say models:/NAME/VERSION, models:/NAME/latest or models:/NAME@ALIAS")
 
 
 def _version(client: MlflowClient, found: Any) -> ModelVersion:
@@ -267,9 +266,7 @@ def fetch(uri: str, logger: LoggerConfig) -> Path:
     if not uri.startswith(SCHEME):
         folder = Path(uri)
         if not folder.is_dir():
-            raise InputError(
-                f"{uri} is neither a folder nor a model of the registry", hint="those are named models:/NAME/VERSION"
-            )
+            raise InputError(f"{uri} is neither a folder nor a model of the registry", hint="those are named models:/NAME/VERSION")
         return folder
     version = find(uri, logger)
     root = _download(version, logger)
@@ -313,9 +310,7 @@ def check(version: ModelVersion, root: Path) -> None:
         if name not in found:
             raise RegistryError(f"{version}: {root / name} is missing")
         if found[name] != expected.get(name):
-            raise RegistryError(
-                f"{version}: {root / name} is not the file that was registered", hint="restore it before use"
-            )
+            raise RegistryError(f"{version}: {root / name} is not the file that was registered", hint="restore it before use")
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
