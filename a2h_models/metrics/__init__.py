@@ -1,0 +1,56 @@
+"""What is measured, and how to read it (METHOD §5).
+
+image     PSNR, SSIM and L1 of frames
+motion    of the head and of landmarks
+sync      mouth against speech
+identity  shape of the face against the portrait's
+
+`DEFINITIONS` says for each number which way is better; a table without that cannot be read, and promotion would not know what is worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Best = Literal["higher", "lower", "truth"]  # "truth": closest to the ground truth's own value is best, not the highest
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How to read one number."""
+
+    label: str
+    best: Best
+    unit: str
+    meaning: str
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "psnr": Definition("PSNR", "higher", "dB", "peak signal-to-noise ratio of frames, mean over frames"),
+    "ssim": Definition("SSIM", "higher", "", "structural similarity of frames, Gaussian 11×11 with σ 1.5"),
+    "l1": Definition("L1", "lower", "", "mean absolute difference of frames in [0, 1]"),
+    "lmd": Definition("LMD", "lower", "px", "landmark distance after removing translation and scale"),
+    "m_lmd": Definition("M-LMD", "lower", "px", "the same, of the lips"),
+    "f_lmd": Definition("F-LMD", "lower", "px", "the same, of the rest of the face"),
+    "akd": Definition("AKD", "lower", "px", "average landmark distance as it stands in the frame"),
+    "faces_found": Definition("Faces found", "higher", "", "share of the frames in which the face mesh found a face"),
+    "mouth_speech_correlation": Definition("Mouth-speech correlation", "truth", "", "of mouth opening and speech level, at offset 0; ours"),
+    "mouth_speech_offset": Definition("Mouth-speech offset", "truth", "frames", "by which the speech comes after the mouth; ours"),
+    "landmark_shape_distance": Definition(
+        "Landmark-shape distance", "lower", "%", "of the face's shape to the portrait's, in face sizes; ours"
+    ),
+    "head_diversity": Definition("Head diversity", "truth", "deg", "standard deviation of the head's rotation over time"),
+    "mean_absolute_step": Definition("Mean absolute step", "truth", "deg/frame", "of the head's rotation"),
+    "jitter": Definition("Jitter", "truth", "deg/frame²", "mean absolute second difference of the head's rotation"),
+    "beat_alignment": Definition("Beat alignment", "truth", "", "of speech onsets and local minima of the head's velocity"),
+    "pose_ssim": Definition("Pose SSIM", "higher", "", "structural similarity of the 6-D pose sequence to the true one"),
+    "networks_fps": Definition("Networks' speed", "higher", "frames/s", "features, decoding and encoding not counted"),
+}
+
+NOT_MEASURED = {
+    "LPIPS": "not measured, because it needs the weights of an AlexNet from outside",
+    "FID, FVD": "not measured, because they need the weights of an Inception and an I3D network from outside",
+    "CSIM": "not measured, because it needs the weights of an ArcFace network from outside",
+    "LSE-D, LSE-C": "not measured, because they need the weights of the public SyncNet",
+}
