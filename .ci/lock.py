@@ -16,6 +16,7 @@ LEFT_OUT = {
     "audio2head": "the project itself",
     "jax": "MediaPipe names it and never imports it: 370 MB",
     "jaxlib": "goes with jax",
+    "opt_einsum": "goes with jax",
     "opencv-contrib-python": "shares the folder cv2/ with opencv-python-headless and wants libGL",
 }
 
@@ -36,7 +37,7 @@ def main() -> None:
     environment = Path(tempfile.mkdtemp()) / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     packages = resolved(environment / "bin" / "python")
-    kept = {name: version for name, version in packages.items() if name.lower() not in LEFT_OUT and not name.startswith("nvidia-")}
+    kept = {name: version for name, version in packages.items() if name.lower() not in LEFT_OUT}
     lines = [f"{name}=={version}" for name, version in sorted(kept.items(), key=lambda item: item[0].lower())]
     LOCK.write_text("# Written by `make lock`; installed with --no-deps by `make setup`.\n" + "\n".join(lines) + "\n")
     print(f"{len(lines)} packages in {LOCK.name}; left out: {', '.join(LEFT_OUT)}")
