@@ -233,10 +233,15 @@ class EvaluateConfig:
     """evaluate/: what is measured on what."""
 
     split: str = "test"
-    max_clips: int = 0  # 0: all
+    any_split: bool = False  # where the split has no clips, take the next of test, val, train that has some
+    max_clips: int = 0  # the first so many by key; 0: all
     max_frames: int = 128  # of each clip, from its start
+    min_frames: int = 16  # a shorter clip has no motion to measure and is left out
     protocols: tuple[str, ...] = ("true_pose", "predicted_pose")
     keypoints: str = "relative"  # absolute | relative
+    batch_size: int = 8  # frames rendered at a time
+    bootstrap_samples: int = 1000  # of the clips, for the 95 % interval
+    pictured_clips: int = 3  # the worst and the best so many are drawn
 
 
 @dataclass
@@ -332,4 +337,5 @@ class DemoCommand:
     seconds: float = 6.0  # of each
     seed: int = 0
     scale: str = "smoke"  # smoke | small | paper
+    max_steps: int = 0  # of each stage; 0: what the scale says
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -1,5 +1,6 @@
 """Runs, models and their promotion: the only door to MLflow."""
 
+from pipelines.registry.gates import Decision, Gate, Measured
 from pipelines.registry.models import (
     BUNDLE,
     CHALLENGER,
@@ -11,6 +12,7 @@ from pipelines.registry.models import (
     register_bundle,
     register_stage,
 )
+from pipelines.registry.promotion import evaluation_set_id, promote, read_evaluation, record_evaluation
 from pipelines.registry.tracking import (
     CodeState,
     close_run,
@@ -30,9 +32,13 @@ __all__ = [
     "CHALLENGER",
     "STAGE_MODELS",
     "CodeState",
+    "Decision",
+    "Gate",
+    "Measured",
     "ModelVersion",
     "close_run",
     "code_tags",
+    "evaluation_set_id",
     "fetch",
     "find",
     "git_state",
@@ -41,7 +47,10 @@ __all__ = [
     "log_figure",
     "log_metrics",
     "open_run",
+    "promote",
+    "read_evaluation",
     "read_provenance",
+    "record_evaluation",
     "register_bundle",
     "register_stage",
     "set_tags",
