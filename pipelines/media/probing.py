@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -20,6 +21,7 @@ from pipelines.media import bundled
 
 PROBE_TIMEOUT_S = 120.0
 MAX_SIDE = 8192  # pixels; a larger picture is refused before memory is taken
+NO_TIME = -(2**63)  # ffmpeg's "no time stamp"
 HIDDEN = 4  # ffmpeg's flag of a packet that is decoded but not shown (outside the edit list)
 MISSING_S = 0.25  # a container that promises this much more than it holds was cut off …
 MISSING_SHARE = 0.02  # … and this share: some containers round their duration
@@ -41,7 +43,7 @@ class VideoInfo:
 
     duration_s: float  # of what is shown
     fps: float  # shown frames a second, on average
-    frames: int  # how many come out at 25 fps
+    frames: int  # how many come out at 25 fps; one more or less where time stamps are missing
     width: int  # pixels as shown: upright, square
     height: int
     rotation: int  # degrees by which the stored picture is turned to be upright: 0, 90, 180, 270
@@ -57,6 +59,7 @@ class VideoInfo:
     interlaced: bool
     square_pixels: bool
     edited: bool  # an edit list hides packets
+    stamped: bool  # every packet has its time
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class VideoInfo:
             "container": self.container not in SOUND_CONTAINERS,
             "rotation": self.rotation != 0,
             "edit list": self.edited,
+            "time stamps": not self.stamped,
             "interlaced": self.interlaced,
             "pixel aspect": not self.square_pixels,
         }
@@ -80,6 +84,12 @@ class Stream:
     times: Float64[np.ndarray, " n"]
     end: float
     hidden: int  # packets that are not shown
+    stamped: bool  # false: some times are only the order of decoding
+
+    @property
+    def frames(self) -> int:
+        """How many frames come out at 25 fps."""
+        return max(1, round((self.end - float(self.times[0])) * FPS))
 
 
 @dataclass(frozen=True)
@@ -111,27 +121,40 @@ def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> Scan:
     return Scan(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0])
 
 
+class _Packet(NamedTuple):
+    decoded: int  # in ticks of the stream, or NO_TIME
+    shown: int
+    length: int
+    hidden: bool
+
+
 def _streams(listing: str) -> list[Stream]:
     """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[, F=flags][, side data …]`."""
     headers: dict[str, dict[str, str]] = {}
-    packets: dict[str, list[tuple[int, int, bool]]] = {}
+    packets: dict[str, list[_Packet]] = {}
     for line in listing.splitlines():
         if line.startswith("#"):
             key, _, value = line[1:].partition(":")
             name, _, number = key.partition(" ")
             headers.setdefault(number.strip(), {})[name] = value.strip()
         else:
-            fields = [field.strip() for field in line.split(",")]
-            flags = next((int(field[2:], 0) for field in fields[6:] if field.startswith("F=")), 0)
-            packets.setdefault(fields[0], []).append((int(fields[2]), int(fields[3]), bool(flags & HIDDEN)))
+            number, *fields = (field.strip() for field in line.split(","))
+            flags = next((int(field[2:], 0) for field in fields[5:] if field.startswith("F=")), 0)
+            packets.setdefault(number, []).append(_Packet(int(fields[0]), int(fields[1]), int(fields[2]), bool(flags & HIDDEN)))
     return [_stream(headers[number], rows) for number, rows in packets.items() if "media_type" in headers.get(number, {})]
 
 
-def _stream(header: dict[str, str], packets: list[tuple[int, int, bool]]) -> Stream:
+def _stream(header: dict[str, str], packets: list[_Packet]) -> Stream:
+    """Times of the shown packets; the time of decoding stands in where a program stream gives no other."""
     tick = float(Fraction(header["tb"]))
-    shown = sorted(start for start, _, hidden in packets if not hidden)
-    end = max(start + length for start, length, _ in packets)
-    return Stream(header, np.array(shown, np.float64) * tick, end * tick, len(packets) - len(shown))
+    stamped = all(packet.shown != NO_TIME for packet in packets)
+    first = min((packet.shown for packet in packets if packet.shown != NO_TIME), default=NO_TIME)
+    timed = [packet if packet.shown != NO_TIME else packet._replace(shown=max(packet.decoded, first)) for packet in packets]
+    timed = [packet for packet in timed if packet.shown != NO_TIME]
+    times = sorted(packet.shown for packet in timed if not packet.hidden)
+    end = max((packet.shown + packet.length for packet in timed), default=0)
+    hidden = sum(packet.hidden for packet in packets)
+    return Stream(header, np.array(times, np.float64) * tick, end * tick, hidden, stamped)
 
 
 def describe(path: Path, scanned: Scan) -> VideoInfo:
@@ -146,7 +169,7 @@ def describe(path: Path, scanned: Scan) -> VideoInfo:
     return VideoInfo(
         duration_s=duration,
         fps=len(video.times) / duration if duration > 0 else 0.0,
-        frames=max(1, round(duration * FPS)),
+        frames=video.frames,
         width=width,
         height=height,
         rotation=rotation,
@@ -162,6 +185,7 @@ def describe(path: Path, scanned: Scan) -> VideoInfo:
         interlaced=bool(_INTERLACED.search(scanned.description)),
         square_pixels=square,
         edited=bool(video.hidden),
+        stamped=video.stamped,
     )
 
 

@@ -19,8 +19,8 @@ from jaxtyping import Float64, Int64, UInt8
 
 from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS, Span
-from pipelines.media import bundled
-from pipelines.media.probing import PROBE_TIMEOUT_S, VideoInfo, describe, scan
+from pipelines.media import bundled, decoding
+from pipelines.media.probing import PROBE_TIMEOUT_S, Stream, VideoInfo, describe, scan
 
 CHUNK = 32  # frames in memory at a time …
 CHUNK_BYTES = 256 * 2**20  # … and bytes: 32 frames of 4K would be 800 MB
@@ -37,7 +37,7 @@ class Video:
         self.frames = len(picks)
         self._reader = reader
         self._picks = picks  # 25 fps frame → frame of the file
-        self.height, self.width = self._batch(picks[:1]).shape[1:3]
+        self.height, self.width = decoding.pick(reader, picks[:1], name=str(path)).shape[1:3]
 
     def read(self, span: Span | None = None, *, every: int = 1, max_height: int | None = None) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
         """Chunks of at most 32 frames, RGB: those of `span`, each `every`-th, scaled down to `max_height` if they are higher.
@@ -49,17 +49,7 @@ class Video:
         wanted = wanted[::every]
         size = max(1, min(CHUNK, CHUNK_BYTES // (self.height * self.width * 3)))
         for start in range(0, len(wanted), size):
-            yield _shrink(self._batch(wanted[start : start + size]), max_height)
-
-    def _batch(self, indices: Int64[np.ndarray, " k"]) -> UInt8[np.ndarray, "k h w 3"]:
-        import decord
-
-        once, back = np.unique(indices, return_inverse=True)  # a slow video repeats frames
-        try:
-            batch: np.ndarray = self._reader.get_batch(once.tolist()).asnumpy()
-        except (decord.DECORDError, RuntimeError) as error:
-            raise MediaError(f"{self.path}: the decoder gave up at frames {once[0]}–{once[-1]} ({_first_line(error)})") from None
-        return batch[back] if len(once) < len(indices) else batch
+            yield _shrink(decoding.pick(self._reader, wanted[start : start + size], name=str(self.path)), max_height)
 
 
 @contextmanager
@@ -78,15 +68,15 @@ def open_video(
     info = describe(path, scanned)
     assert scanned.video is not None  # describe has refused it
     with tempfile.TemporaryDirectory(prefix="a2h-", dir=scratch) as folder:
-        reader = None if info.oddities else _open_sound(_plain_name(path, Path(folder)), scanned.video.times)
-        times = scanned.video.times
+        stream = scanned.video
+        reader = None if info.oddities else _open_sound(_plain_name(path, Path(folder)), stream.times)
         if reader is None:
             plain = Path(folder) / "plain.mkv"
-            times = _normalise(path, plain, info, timeout_s=timeout_s)
-            reader = _open_sound(plain, times)
+            stream = _normalise(path, plain, info, timeout_s=timeout_s)
+            reader = _open_sound(plain, stream.times)
         if reader is None:
             raise MediaError(f"{path}: its frames do not match their time stamps, even rewritten")
-        yield Video(path, reader, nearest_frames(times, info.frames))
+        yield Video(path, reader, nearest_frames(stream.times, stream.frames))
 
 
 def read_clip(
@@ -116,14 +106,11 @@ def nearest_frames(times: Float64[np.ndarray, " n"], frames: int) -> Int64[np.nd
 
 def _open_sound(path: Path, times: Float64[np.ndarray, " n"]) -> Any:
     """The reader of decord, or None where its frames are not the file's frames (its silent errors all show in the time stamps)."""
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
     try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-    except (decord.DECORDError, RuntimeError):
+        reader = decoding.open_reader(path, name=str(path))
+    except MediaError:
         return None
+    stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     if len(stamps) != len(times):
         return None
     half_a_step = float(np.median(np.diff(times))) / 2 if len(times) > 1 else np.inf
@@ -142,8 +129,8 @@ def _plain_name(path: Path, folder: Path) -> Path:
     return path.absolute()
 
 
-def _normalise(path: Path, plain: Path, info: VideoInfo, *, timeout_s: float) -> Float64[np.ndarray, " n"]:
-    """Rewrite a video as plain H.264 with its shown frames at their own times; returns the times."""
+def _normalise(path: Path, plain: Path, info: VideoInfo, *, timeout_s: float) -> Stream:
+    """Rewrite a video as plain H.264 with its shown frames at their own times."""
     filters = ["bwdif=deint=interlaced"] if info.interlaced else []
     filters += [f"scale={info.width}:{info.height}", "setsar=1"]  # after ffmpeg's own rotation
     pixels = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"  # 4:2:0 has no odd sides
@@ -156,7 +143,7 @@ def _normalise(path: Path, plain: Path, info: VideoInfo, *, timeout_s: float) ->
     video = scan(plain).video
     if video is None or not len(video.times):
         raise MediaError(f"{path}: no frame of it can be decoded")
-    return video.times
+    return video
 
 
 def _shrink(frames: UInt8[np.ndarray, "k h w 3"], max_height: int | None) -> UInt8[np.ndarray, "k h2 w2 3"]:
@@ -167,7 +154,3 @@ def _shrink(frames: UInt8[np.ndarray, "k h w 3"], max_height: int | None) -> UIn
         return frames
     size = (max(1, round(width * max_height / height)), max_height)
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

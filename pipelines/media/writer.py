@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -92,7 +92,8 @@ def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         raise FailedError(f"cannot write {path}: {error.strerror}", hint="free some space or choose another folder") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def _encoder(path: Path, command: list[str], words: IO[bytes]) -> Iterator[IO[by
         raise MediaError(f"{path}: the encoder did not end within {STALL_S:g} s", reason="timed_out") from None
     finally:
         encoder.kill()
-        encoder.wait()
+        encoder.communicate()
     if code:
         words.seek(0)
         raise MediaError(f"{path}: could not be encoded ({bundled.last_words(words.read().decode(errors='replace'))})")
