@@ -129,19 +129,23 @@ def demo(command: DemoCommand) -> Path:
     portrait, speech = diary.once("inputs", lambda: _inputs(command, places))
     video = diary.once("generate", lambda: _generate(portrait, speech, places))
     _tell(console, 6, "writing the page")
-    story = Story(
-        places=places,
-        videos=videos,
-        versions=versions,
-        model=model,
-        decision=decision,
-        portrait=Path(portrait),
-        speech=Path(speech),
-        video=Path(video),
-        seconds=diary.seconds,
+    commands = _next_commands(places, videos)
+    write_page(
+        Story(
+            places=places,
+            scale=command.scale,
+            videos=videos,
+            versions=versions,
+            model=model,
+            decision=decision,
+            portrait=Path(portrait),
+            speech=Path(speech),
+            video=Path(video),
+            seconds=diary.seconds,
+            next_commands=commands,
+        ),
     )
-    write_page(story)
-    console.print(_farewell(places, Path(video), videos), highlight=False, soft_wrap=True)
+    console.print(_farewell(places, Path(video), commands), highlight=False, soft_wrap=True)
     return places.page
 
 
@@ -235,13 +239,9 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
         from PIL import Image
 
         from a2h_models.timebase import SAMPLE_RATE
-        from pipelines.dataset.shards import decode, read_members, read_sidecars
-        from pipelines.storage import Storage
+        from pipelines.demo_page import held_out
 
-        dataset = Storage(places.dataset)
-        sidecars = sorted(read_sidecars(dataset), key=lambda sidecar: ("test", "val", "train").index(sidecar.split))
-        sidecar = next(sidecar for sidecar in sidecars if sidecar.keys)
-        sample = decode(read_members(dataset, sidecar, sidecar.keys[0]))
+        sample = held_out(places.dataset)
         if not portrait:
             portrait = str(places.root / "portrait.png")
             Image.fromarray(sample.frames[0]).save(portrait)
@@ -258,10 +258,21 @@ def _generate(portrait: str, speech: str, places: Places) -> str:
     return str(generate(compose("generate", [*overrides, *places.overrides("paths", "logger")])))
 
 
-def _farewell(places: Places, video: Path, videos: Path) -> str:
-    """Where everything lies, and what to try next."""
+def _next_commands(places: Places, videos: Path) -> list[str]:
     here = Path(os.path.relpath(places.root))
     program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "a2h" else "a2h"
+    return [
+        f"{program} generate --source_image face.jpg --driven_audio speech.wav paths.runs={here / 'runs'}",
+        f"{program} verify {here / 'dataset'}",
+        f"{program} prepare videos={os.path.relpath(videos)} out=datasets/mine",
+        f"{program} train stage=image_generator scale=small dataset.path=datasets/mine",
+        f"{Path(program).with_name('mlflow')} ui --backend-store-uri sqlite:///{here / 'runs' / 'mlflow.db'}",
+    ]
+
+
+def _farewell(places: Places, video: Path, commands: list[str]) -> str:
+    """Where everything lies, and what to try next."""
+    here = Path(os.path.relpath(places.root))
     return "\n".join(
         [
             "",
@@ -272,10 +283,6 @@ def _farewell(places: Places, video: Path, videos: Path) -> str:
             f"  the numbers    {here / 'evaluation' / 'metrics.json'}",
             "",
             "[bold]Try next:[/]",
-            f"  {program} generate --source_image face.jpg --driven_audio speech.wav paths.runs={here / 'runs'}",
-            f"  {program} verify {here / 'dataset'}",
-            f"  {program} prepare videos={os.path.relpath(videos)} out=datasets/mine",
-            f"  {program} train stage=image_generator scale=small dataset.path=datasets/mine",
-            f"  {Path(program).with_name('mlflow')} ui --backend-store-uri sqlite:///{here / 'runs' / 'mlflow.db'}",
+            *(f"  {command}" for command in commands),
         ],
     )

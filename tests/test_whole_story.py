@@ -43,11 +43,11 @@ def test_the_ledger_accounts_for_every_video(story: Path) -> None:
     import pandas as pd
 
     ledger = pd.read_parquet(story / "dataset" / "ledger.parquet")
-    videos = ledger[ledger["level"] == "video"]
+    videos = ledger[ledger["kind"] == "video"]
     assert len(videos) == (len(REAL) if SHARED_CLIPS.is_dir() else 4)
     assert set(videos["status"]) <= {"accepted", "rejected", "failed"}
     if SHARED_CLIPS.is_dir():
-        short = videos[videos["source"].str.endswith("spectre_lrs3_short_1s.mp4")].iloc[0]
+        short = videos[videos["file"].str.endswith("spectre_lrs3_short_1s.mp4")].iloc[0]
         assert (short["status"], short["reason"]) == ("rejected", "too_short")
 
 
