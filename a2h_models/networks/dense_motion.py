@@ -1,0 +1,83 @@
+"""Dense motion: from keypoints of the portrait and of the frame to be drawn to a flow between them (FOMM; METHOD §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from a2h_models.keypoints import Keypoints, coordinate_grid, gaussian_heatmaps, invert
+from a2h_models.networks.blocks import ALIGN_CORNERS, Hourglass
+
+
+@dataclass
+class DenseMotionConfig:
+    """Defaults: the release's."""
+
+    width: int = 64
+    max_width: int = 1024
+    depth: int = 5
+    downscale: int = 4  # image size / size of the flow
+    head_kernel: int = 7
+    variance: float = 0.01  # of the Gaussians that stand for keypoints
+
+
+class Motion(NamedTuple):
+    deformation: Float[Tensor, "b h w 2"]  # where in the portrait each cell looks, [-1, 1]
+    occlusion: Float[Tensor, "b 1 h w"]  # 1: seen in the portrait; 0: to be invented
+    mask: Float[Tensor, "b k+1 h w"]  # which motion moves each cell; index 0 is the still background
+
+
+class DenseMotion(nn.Module):
+    def __init__(self, config: DenseMotionConfig, *, keypoints: int) -> None:
+        super().__init__()
+        self.variance = config.variance
+        motions = keypoints + 1
+        self.hourglass = Hourglass(motions * (3 + 1), width=config.width, max_width=config.max_width, depth=config.depth)
+        self.mask = nn.Conv2d(self.hourglass.channels, motions, config.head_kernel, padding=config.head_kernel // 2)
+        self.occlusion = nn.Conv2d(self.hourglass.channels, 1, config.head_kernel, padding=config.head_kernel // 2)
+
+    def forward(self, portrait: Float[Tensor, "b 3 h w"], source: Keypoints, driving: Keypoints) -> Motion:
+        """The portrait comes at the flow's resolution."""
+        height, width = portrait.shape[-2:]
+        motions = self.sparse_motions(height, width, source, driving)
+        candidates = torch.cat([self.heatmaps(height, width, source, driving), warp_by_each(portrait, motions)], dim=2)
+        features = self.hourglass(candidates.flatten(1, 2))
+        mask = torch.softmax(self.mask(features), dim=1)
+        deformation = torch.einsum("bmhw,bmhwc->bhwc", mask, motions)
+        return Motion(deformation=deformation, occlusion=torch.sigmoid(self.occlusion(features)), mask=mask)
+
+    def heatmaps(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b k+1 1 h w"]:
+        """Where each keypoint comes from (−1) and goes to (+1); zeros for the background."""
+        gone = gaussian_heatmaps(driving.value, height, width, variance=self.variance)
+        left = gaussian_heatmaps(source.value, height, width, variance=self.variance)
+        return F.pad(gone - left, (0, 0, 0, 0, 1, 0)).unsqueeze(2)
+
+    def sparse_motions(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b k+1 h w 2"]:
+        """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq. 4); first the identity."""
+        grid = coordinate_grid(height, width, source.value)
+        turn = source.jacobian @ invert(driving.jacobian)
+        offset = grid - driving.value[:, :, None, None, :]
+        moved = torch.einsum("bkij,bkhwj->bkhwi", turn, offset) + source.value[:, :, None, None, :]
+        return torch.cat([grid.expand(len(moved), 1, -1, -1, -1), moved], dim=1)
+
+
+def warp_by_each(image: Float[Tensor, "b c h w"], motions: Float[Tensor, "b m h w 2"]) -> Float[Tensor, "b m c h w"]:
+    """One warped copy for each motion; the motions are stacked in height, so that the image need not be repeated."""
+    stacked = F.grid_sample(image, rearrange(motions, "b m h w xy -> b (m h) w xy"), align_corners=ALIGN_CORNERS)
+    return rearrange(stacked, "b c (m h) w -> b m c h w", m=motions.shape[1])
+
+
+def resize_flow(deformation: Float[Tensor, "b h w 2"], height: int, width: int) -> Float[Tensor, "b H W 2"]:
+    """Bilinear, as the release resizes a flow to the features it warps."""
+    if deformation.shape[1:3] == (height, width):
+        return deformation
+    resized = F.interpolate(
+        rearrange(deformation, "b h w xy -> b xy h w"), size=(height, width), mode="bilinear", align_corners=ALIGN_CORNERS
+    )
+    return rearrange(resized, "b xy h w -> b h w xy")

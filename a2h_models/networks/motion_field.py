@@ -1,0 +1,153 @@
+"""The motion field generator: speech, head pose and portrait → keypoints and Jacobians of a window of frames (METHOD §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from a2h_models.keypoints import Keypoints, read_keypoints
+from a2h_models.networks.blocks import BlurDown, ResidualBlock, blur_down, channels_at, gaussian_kernel, start_as_identity
+from a2h_models.sample import SIZE, SPEECH_DIM
+from a2h_models.timebase import HOPS_PER_FRAME, exact_div
+
+LIFT = 32  # cells a side of the picture that a frame's speech is lifted to
+LIFT_WIDTH, LIFT_PADDING = 14, 11  # of the transposed convolution along the feature axis: 41 → 32
+SPEECH_CHANNELS = 2  # of the lifted speech
+INPUTS = SPEECH_CHANNELS + 3 + 1  # speech, RGB portrait, box
+
+
+@dataclass
+class MotionFieldConfig:
+    """Defaults: the release's."""
+
+    width: int = 32
+    max_width: int = 512
+    depth: int = 5  # halvings of the window, in time and space
+    grid: int = 64  # cells a side; a multiple of 32. Portrait and box are brought down to it
+    head_kernel: int = 7  # as the keypoint detector's, so that the heatmaps of both agree cell for cell
+    lift_channels: int = 8  # between the two convolutions that lift speech to a picture
+    lift_kernel: int = 13  # of the second
+    temperature: float = 0.1
+
+
+class MotionFieldOutput(NamedTuple):
+    keypoints: Keypoints  # (b, t, k, …)
+    heatmap: Float[Tensor, "b t k h w"]  # each sums to 1
+    logits: Float[Tensor, "b t k h w"]
+
+
+class ResidualDown(nn.Module):
+    """A residual block, then a convolution, at half the resolution in time and space."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.residual, self.residual_norm = ResidualBlock(inputs, dims=3), nn.BatchNorm3d(inputs)
+        self.conv, self.norm = nn.Conv3d(inputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t/2 h/2 w/2"]:
+        x = F.relu(self.residual_norm(self.residual(x)), inplace=True)
+        return F.avg_pool3d(F.relu(self.norm(self.conv(x)), inplace=True), 2)
+
+
+class ResidualUp(nn.Module):
+    """A convolution at twice the resolution, nearest, then a residual block."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv3d(inputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs)
+        self.residual, self.residual_norm = ResidualBlock(outputs, dims=3), nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d 2*t 2*h 2*w"]:
+        x = F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=2))), inplace=True)
+        return F.relu(self.residual_norm(self.residual(x)), inplace=True)
+
+
+class Skip(nn.Module):
+    """What a level hands over to the way up."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.residual, self.norm = ResidualBlock(channels, dims=3), nn.BatchNorm3d(channels)
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+        return F.relu(self.norm(self.residual(x)), inplace=True)
+
+
+class ResidualHourglass(nn.Module):
+    """The hourglass of a window: residual blocks everywhere, also in the skips; gives `width + inputs` channels."""
+
+    def __init__(self, inputs: int, *, width: int, max_width: int, depth: int) -> None:
+        super().__init__()
+        sizes = [channels_at(level, width=width, max_width=max_width) for level in range(depth + 1)]
+        kept = [inputs, *sizes[1:-1]]  # channels of the skips, outermost first
+        self.down = nn.ModuleList(ResidualDown(a, b) for a, b in zip(kept, sizes[1:], strict=True))
+        joined = [2 * size for size in sizes[1:-1]] + [sizes[-1]]
+        self.up = nn.ModuleList(ResidualUp(a, b) for a, b in zip(reversed(joined), reversed(sizes[:-1]), strict=True))
+        self.skip = nn.ModuleList(Skip(channels) for channels in reversed(kept))
+        self.channels = width + inputs
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t h w"]:
+        levels = [x]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        out = levels.pop()
+        for up, skip in zip(self.up, self.skip, strict=True):
+            out = torch.cat([up(out), skip(levels.pop())], dim=1)
+        return out
+
+
+class MotionField(nn.Module):
+    """Speech as a picture, portrait and box, stacked over the window and read by a 3-D hourglass."""
+
+    def __init__(self, config: MotionFieldConfig, *, keypoints: int, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.listen = nn.Sequential(
+            nn.ConvTranspose2d(1, config.lift_channels, (LIFT - HOPS_PER_FRAME + 1, LIFT_WIDTH), padding=(0, LIFT_PADDING)),
+            nn.BatchNorm2d(config.lift_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(config.lift_channels, SPEECH_CHANNELS, config.lift_kernel, padding=config.lift_kernel // 2),
+        )
+        self.blur_portrait = BlurDown(exact_div(image_size, config.grid))
+        self.blur_box = BlurDown(exact_div(SIZE, config.grid))
+        self.hourglass = ResidualHourglass(INPUTS, width=config.width, max_width=config.max_width, depth=config.depth)
+        kernel = config.head_kernel
+        self.heatmap = nn.Conv3d(self.hourglass.channels, keypoints, kernel, padding=(kernel // 2, 0, 0))
+        self.jacobian = nn.Conv2d(self.hourglass.channels, 4 * keypoints, kernel)
+        start_as_identity(self.jacobian)
+
+    def forward(
+        self,
+        speech: Float[Tensor, "b t 4 41"],
+        box: Float[Tensor, "b t 1 H W"],  # 0..255, not rescaled
+        portrait: Float[Tensor, "b 3 h w"],
+    ) -> MotionFieldOutput:
+        """Read a window. Its length must be a multiple of 2^depth."""
+        batch, frames = speech.shape[:2]
+        heard = self.lift(rearrange(speech, "b t rows dims -> (b t) 1 rows dims"))
+        boxes = self.to_grid(rearrange(box, "b t c h w -> (b t) c h w"), self.blur_box)
+        shown = repeat(self.to_grid(portrait, self.blur_portrait), "b c h w -> b c t h w", t=frames)
+        heard, boxes = (rearrange(x, "(b t) c h w -> b c t h w", b=batch) for x in (heard, boxes))
+        features = self.hourglass(torch.cat([heard, shown, boxes], dim=1))
+        logits = rearrange(self.heatmap(features), "b k t h w -> b t k h w")
+        jacobian = self.jacobian(rearrange(features, "b c t h w -> (b t) c h w"))
+        keypoints, heatmap = read_keypoints(logits, rearrange(jacobian, "(b t) c h w -> b t c h w", b=batch), self.config.temperature)
+        return MotionFieldOutput(keypoints=keypoints, heatmap=heatmap, logits=logits)
+
+    def lift(self, speech: Float[Tensor, "n 1 4 41"]) -> Float[Tensor, "n 2 grid grid"]:
+        """Each frame's 4×41 numbers as a picture."""
+        return F.interpolate(self.listen(speech), scale_factor=exact_div(self.config.grid, LIFT))
+
+    def to_grid(self, image: Float[Tensor, "n c h w"], blur: BlurDown) -> Float[Tensor, "n c grid grid"]:
+        """Bring a picture down to the grid; of the usual size, by the stored kernel."""
+        factor = exact_div(image.shape[-1], self.config.grid)
+        return blur(image) if factor == blur.factor else blur_down(image, gaussian_kernel(factor).to(image), factor)
+
+
+assert SPEECH_DIM - 1 - 2 * LIFT_PADDING + LIFT_WIDTH == LIFT

@@ -1,0 +1,117 @@
+"""Weights as files: one safetensors a stage, its config in the header. Strict: what does not fit is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from a2h_models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FORMAT = "a2h-weights"
+FORMAT_VERSION = 1  # of the header and of the tensors' names
+NAMED_AT_MOST = 8  # tensors that an error lists one by one
+
+Module = TypeVar("Module", bound=nn.Module)
+Config = TypeVar("Config", bound="DataclassInstance")
+
+
+def file_name(stage: str) -> str:
+    return f"{stage}.safetensors"
+
+
+def write(module: nn.Module, path: Path, *, stage: str, config: Any) -> Path:
+    """Write a network's tensors, and what is needed to build it again."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    header = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "stage": stage,
+        "networks": json.dumps(asdict(config), sort_keys=True),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    save_file(tensors, aside, metadata=header)
+    aside.replace(path)
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no weights at {path}", hint="train the stage, or give the folder of a trained one") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    if header.get("format") != FORMAT or header.get("format_version") != str(FORMAT_VERSION):
+        found = f"{header.get('format', 'nothing')} {header.get('format_version', '')}".strip()
+        raise CheckpointError(f"{path} is not a weights file of this version: its header says {found}, not {FORMAT} {FORMAT_VERSION}")
+    return header, tensors
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Give a network its tensors, all of them and no others.
+
+    Raises:
+        CheckpointError: naming every missing, unknown or wrong-shaped tensor.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    complaints = [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
+    complaints += [f"{name} is unknown" for name in tensors.keys() - wanted.keys()]
+    complaints += [
+        f"{name} has shape {tuple(tensors[name].shape)}, not {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    refuse(complaints, source=source)
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def refuse(complaints: list[str], *, source: str) -> None:
+    """Raise one CheckpointError for what is wrong with a checkpoint, if anything is."""
+    if complaints:
+        shown = sorted(complaints)[:NAMED_AT_MOST]
+        rest = f"; and {len(complaints) - len(shown)} more" if len(complaints) > len(shown) else ""
+        raise CheckpointError(f"{source} does not fit the network: {'; '.join(shown)}{rest}")
+
+
+def from_values(kind: type[Config], values: Mapping[str, Any], *, source: str) -> Config:
+    """A config dataclass from the plain values of `dataclasses.asdict`, as they come out of JSON.
+
+    Raises:
+        CheckpointError: for a key that the dataclass does not have; a missing one keeps its default.
+    """
+    hints = get_type_hints(kind)
+    names = {item.name for item in fields(kind)}
+    if unknown := sorted(values.keys() - names):
+        raise CheckpointError(f"{source} was written with settings unknown here: {', '.join(unknown)}", hint="update this package")
+    return kind(**{name: _typed(hints[name], value, source) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any, source: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return from_values(hint, value, source=source)
+    return tuple(value) if get_origin(hint) is tuple else value
+
+
+def on_meta(build: Callable[[], Module]) -> Module:
+    """Build a network without memory or initial numbers, to be filled."""
+    with torch.device("meta"):
+        return build()

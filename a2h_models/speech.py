@@ -1,0 +1,174 @@
+"""Waveform → what the networks hear. The only audio features, for preparation, training and generation alike (METHOD §2).
+
+41 numbers every 10 ms: 13 MFCC (the first replaced by the log energy), 26 log mel filterbank energies, F0 in Hz, a voiced flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Float16, Float32, Float64
+
+from a2h_models.errors import ConfigError, InputError
+from a2h_models.sample import MEL_BANDS, SPEECH_DIM
+from a2h_models.timebase import HOP_RATE, HOPS_PER_FRAME, SAMPLE_RATE, SAMPLES_PER_FRAME, SAMPLES_PER_HOP
+
+F0_METHODS = ("harvest", "dio")  # harvest is what the released weights were trained with; dio is 20 times faster
+
+FRAME = 400  # samples of an analysis window, 25 ms
+FFT = 512
+PRE_EMPHASIS = 0.97
+FILTERS = 26
+CEPSTRA = 13
+LIFTER = 22
+TINY = np.finfo(np.float64).eps  # stands in for an energy of exactly zero, as in the release
+
+MEL_FRAME = 800  # samples, 50 ms: the window of the lip-sync networks' mel
+MEL_FLOOR = 1e-5
+ROWS_AT_ONCE = 8192  # spectra in memory at a time, so that an hour of speech needs no more of it than a minute
+
+INT16_PEAK = 32768.0
+
+
+def speech_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest") -> Float32[np.ndarray, "t 4 41"]:
+    """The 41 features, four rows a frame.
+
+    Args:
+        wave: 16 kHz mono, int16 or float of any level: it is made zero-mean and divided by its peak.
+        frames: zero-pad at the end, or cut, so that exactly so many frames come out. None: as many as the release makes of it.
+        f0: one of F0_METHODS.
+
+    Raises:
+        InputError: for a wave that is not one channel of finite samples.
+        ConfigError: for an unknown f0 method.
+    """
+    level = _level(wave)
+    if frames is not None:
+        level = _fit(level, frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
+    rows = feature_rows(level, f0=f0)
+    count = len(rows) // HOPS_PER_FRAME if frames is None else frames
+    return rows[: count * HOPS_PER_FRAME].reshape(count, HOPS_PER_FRAME, SPEECH_DIM).astype(np.float32)
+
+
+def feature_rows(level: Float64[np.ndarray, " n"], *, f0: str = "harvest") -> Float64[np.ndarray, "rows 41"]:
+    """The features of a levelled wave, one row a hop; as many rows as the shortest of the parts."""
+    energy, bands = _band_energies(level)
+    pitch, voiced = _pitch(level, f0)
+    rows = min(len(bands), len(pitch))
+    logs = np.log(bands[:rows])
+    cepstra = _cepstra(logs)
+    cepstra[:, 0] = np.log(energy[:rows])
+    return np.concatenate([cepstra, logs, pitch[:rows, None], voiced[:rows, None]], axis=1)
+
+
+def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "4*frames 80"]:
+    """A plain log-mel (natural log of magnitudes, floor 1e-5), row i centred on the start of hop i; full scale is 1.
+
+    Raises:
+        InputError: for a wave that is not one channel of finite samples.
+    """
+    samples = _checked(wave).astype(np.float64) / (INT16_PEAK if wave.dtype == np.int16 else 1.0)
+    rows = frames * HOPS_PER_FRAME
+    padded = np.pad(_fit(samples, frames * SAMPLES_PER_FRAME), MEL_FRAME // 2)
+    window = np.hanning(MEL_FRAME + 1)[:-1]
+    mels = [np.abs(np.fft.rfft(block * window)) @ _mel_filters().T for block in _blocks(padded, MEL_FRAME, rows)]
+    mel: np.ndarray = np.log(np.maximum(np.concatenate([*mels, np.zeros((0, MEL_BANDS))]), MEL_FLOOR)).astype(np.float16)
+    return mel
+
+
+# ------------------------------------------------------------------------------------------------------------------- the wave
+def _checked(wave: np.ndarray) -> np.ndarray:
+    if wave.ndim != 1 or wave.size == 0:
+        raise InputError(f"speech must be one channel of samples, not an array of shape {wave.shape}", hint="average the channels first")
+    if not np.isfinite(wave).all():
+        raise InputError("speech holds samples that are not finite numbers")
+    return wave
+
+
+def _level(wave: np.ndarray) -> Float64[np.ndarray, " n"]:
+    """Zero mean, peak 1; silence stays silence."""
+    level = _checked(wave).astype(np.float64)
+    level -= level.mean()
+    peak = np.abs(level).max()
+    return level / peak if peak > 0 else level
+
+
+def _fit(samples: np.ndarray, count: int) -> np.ndarray:
+    return np.pad(samples[:count], (0, max(0, count - len(samples))))
+
+
+def _blocks(samples: np.ndarray, length: int, rows: int) -> Iterator[Float64[np.ndarray, "r length"]]:
+    """The windows at every hop, some thousand rows at a time."""
+    windows = np.lib.stride_tricks.sliding_window_view(samples, length)[::SAMPLES_PER_HOP]
+    for start in range(0, rows, ROWS_AT_ONCE):
+        yield windows[start : min(start + ROWS_AT_ONCE, rows)]
+
+
+# ------------------------------------------------------------------------------------------------------------- energies, cepstra
+def _band_energies(level: Float64[np.ndarray, " n"]) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, "rows 26"]]:
+    """Total and per-filter energy of each window; the last windows see zeros past the end. Never exactly zero."""
+    rows = 1 + max(0, -(-(len(level) - FRAME) // SAMPLES_PER_HOP))
+    emphasised = np.append(level[0], level[1:] - PRE_EMPHASIS * level[:-1])
+    padded = _fit(emphasised, (rows - 1) * SAMPLES_PER_HOP + FRAME)
+    energy, bands = np.empty(rows), np.empty((rows, FILTERS))
+    done = 0
+    for block in _blocks(padded, FRAME, rows):
+        power = np.square(np.abs(np.fft.rfft(block, FFT))) / FFT
+        energy[done : done + len(block)] = power.sum(1)
+        bands[done : done + len(block)] = power @ _htk_filters().T
+        done += len(block)
+    return np.where(energy == 0, TINY, energy), np.where(bands == 0, TINY, bands)
+
+
+@cache
+def _htk_filters() -> Float64[np.ndarray, "26 257"]:
+    """Triangles on the HTK mel scale, their edges floored to FFT bins."""
+    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    hertz = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
+    edges = np.floor((FFT + 1) * hertz / SAMPLE_RATE)[:, None]
+    bins = np.arange(FFT // 2 + 1)[None]
+    left, peak, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = np.where((bins >= left) & (bins < peak), (bins - left) / (peak - left), 0)
+    falling = np.where((bins >= peak) & (bins < right), (right - bins) / (right - peak), 0)
+    filters: np.ndarray = rising + falling
+    return filters
+
+
+def _cepstra(logs: Float64[np.ndarray, "rows 26"]) -> Float64[np.ndarray, "rows 13"]:
+    from scipy.fft import dct
+
+    lift = 1 + LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / LIFTER)
+    cepstra: np.ndarray = dct(logs, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
+    return cepstra
+
+
+@cache
+def _mel_filters() -> Float[np.ndarray, "80 401"]:
+    from librosa.filters import mel
+
+    filters: np.ndarray = mel(sr=SAMPLE_RATE, n_fft=MEL_FRAME, n_mels=MEL_BANDS, dtype=np.float64)
+    return filters
+
+
+# ------------------------------------------------------------------------------------------------------------------------ pitch
+def _pitch(level: Float64[np.ndarray, " n"], method: str) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    """F0 in Hz with unvoiced spans filled, and whether each row was voiced."""
+    import pyworld
+
+    period_ms = 1000 / HOP_RATE
+    if method == "harvest":
+        track, _ = pyworld.harvest(level, SAMPLE_RATE, frame_period=period_ms)
+    elif method == "dio":
+        coarse, times = pyworld.dio(level, SAMPLE_RATE, frame_period=period_ms)
+        track = pyworld.stonemask(level, coarse, times, SAMPLE_RATE)
+    else:
+        raise ConfigError(f"f0={method!r} is not a way to find the pitch", hint=f"one of: {', '.join(F0_METHODS)}")
+    return fill_unvoiced(track), (track > 0).astype(np.float64)
+
+
+def fill_unvoiced(track: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+    """Straight lines through unvoiced spans (F0 = 0), the nearest voiced value at the ends; all zeros without any voice."""
+    voiced = np.flatnonzero(track)
+    return np.interp(np.arange(len(track)), voiced, track[voiced]) if len(voiced) else track
