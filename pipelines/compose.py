@@ -63,7 +63,7 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra_compose(command, overrides=quoted)
+            return cast("DictConfig", hydra_compose(command, overrides=quoted))
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, command, overrides) from None
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def demo(command: DemoCommand) -> Path:
     _tell(console, 2, f"preparing {videos}")
     diary.once("prepare", lambda: _prepare(command, places, videos))
     _tell(console, 3, f"training three stages at scale={command.scale}")
-    versions = {stage: diary.once(f"train {stage}", lambda stage=stage: _train(stage, command, places)) for stage in STAGES}
+    versions = {stage: diary.once(f"train {stage}", partial(_train, stage, command, places)) for stage in STAGES}
     _tell(console, 4, "registering, evaluating and promoting the model")
     model = diary.once("register", lambda: _register(versions, places))
     diary.once("evaluate", lambda: _evaluate(model, command, places))

@@ -104,7 +104,8 @@ def _sheets(dataset: Path) -> Iterator[dict[str, str]]:
     from pipelines.prepare.report import contact_sheet
     from pipelines.storage import Storage
 
-    store, seen = Storage(dataset), set()
+    store = Storage(dataset)
+    seen: set[str] = set()
     for sidecar in read_sidecars(store):
         for key in sidecar.keys:
             identity = sidecar.identities[key]
@@ -219,7 +220,7 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
     rows = summary["rows"]
     columns = [name for name in DEFINITIONS if any(name in row for row in rows.values())]
     return {
-        "measured_on": f"{summary['clips']} clips of the split {summary['split']}, people whom no stage was trained on; mean and 95 % bootstrap interval.",
+        "measured_on": f"{summary['clips']} clips of the split {summary['split']}: people whom no stage was trained on. Means over clips.",
         "metrics": [{"title": _column_title(name), "help": DEFINITIONS[name].meaning} for name in columns],
         "rows": [
             {"title": ROW_TITLES.get(name, name), "ours": name.endswith("_pose"), "cells": [_cell(row.get(metric)) for metric in columns]}
