@@ -4,6 +4,8 @@ image     PSNR, SSIM and L1 of frames
 motion    of the head and of landmarks
 sync      mouth against speech
 identity  shape of the face against the portrait's
+clip      all of them for one film against the true one
+summary   means over clips, with intervals
 
 `DEFINITIONS` says for each number which way is better; a table without that cannot be read, and promotion would not know what is worse.
 """
@@ -45,7 +47,6 @@ DEFINITIONS: dict[str, Definition] = {
     "jitter": Definition("Jitter", "truth", "deg/frame²", "mean absolute second difference of the head's rotation"),
     "beat_alignment": Definition("Beat alignment", "truth", "", "of speech onsets and local minima of the head's velocity"),
     "pose_ssim": Definition("Pose SSIM", "higher", "", "structural similarity of the 6-D pose sequence to the true one"),
-    "networks_fps": Definition("Networks' speed", "higher", "frames/s", "features, decoding and encoding not counted"),
 }
 
 NOT_MEASURED = {

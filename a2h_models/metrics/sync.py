@@ -11,7 +11,10 @@ from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 MAX_OFFSET = 15  # frames either way, as SyncNet's protocol looks
 MIN_OVERLAP = 10  # frames; fewer correlate by chance
-FLOOR = 1e-4  # of full scale: -80 dB; below is silence
+FLOOR = 1e-5  # of full scale: -100 dB, digital silence
+RANGE_DB, LOUDEST = 40.0, 95  # what is so far below this percentile of the levels counts as silence
+TREND_FRAMES = 25  # slower changes of mouth and speech say nothing about their being in step
+UPPER_LIP, LOWER_LIP, FOREHEAD, CHIN = 13, 14, 10, 152  # of the face mesh; the lips' inner edges
 
 
 class MouthSpeech(NamedTuple):
@@ -22,8 +25,15 @@ class MouthSpeech(NamedTuple):
     best: float  # correlation at that offset
 
 
+def mouth_opening(landmarks: Float[np.ndarray, "t n d"]) -> Float[np.ndarray, " t"]:
+    """Distance of the inner lips over the height of the face: free of the head's distance, and nearly of its turning."""
+    opening = np.linalg.norm(landmarks[:, LOWER_LIP, :2].astype(np.float64) - landmarks[:, UPPER_LIP, :2], axis=1)
+    height = np.linalg.norm(landmarks[:, CHIN, :2].astype(np.float64) - landmarks[:, FOREHEAD, :2], axis=1)
+    return np.asarray(opening / np.maximum(height, 1.0))
+
+
 def speech_level(wave: np.ndarray, frames: int) -> Float[np.ndarray, " t"]:
-    """Loudness a frame in dB of full scale (root mean square, floored at -80 dB).
+    """Loudness a frame in dB of full scale; what is 40 dB below the loud frames counts as silence.
 
     Args:
         wave: 16 kHz mono, int16 or float in [-1, 1]; padded with zeros or cut to `frames`.
@@ -34,16 +44,17 @@ def speech_level(wave: np.ndarray, frames: int) -> Float[np.ndarray, " t"]:
     cut = wave[: len(samples)]
     samples[: len(cut)] = cut / scale
     rms = np.sqrt((samples.reshape(frames, SAMPLES_PER_FRAME) ** 2).mean(axis=1))
-    return np.asarray(20 * np.log10(np.maximum(rms, FLOOR)))
+    level = 20 * np.log10(np.maximum(rms, FLOOR))
+    return np.asarray(np.maximum(level, np.percentile(level, LOUDEST) - RANGE_DB) if frames else level)
 
 
 def mouth_speech(opening: Float[np.ndarray, " t"], level: Float[np.ndarray, " t"], *, max_offset: int = MAX_OFFSET) -> MouthSpeech:
-    """Pearson correlation of mouth opening and speech level at offset 0, and the offset at which it is best.
+    """Pearson correlation of mouth opening and speech level at offset 0, and the offset at which it is best; slow trends are taken away.
 
     The truth's own value is best, not the highest. A mouth or a speech that never changes has correlation 0 and offset 0.
 
     Args:
-        opening: of the mouth, any unit; NaN where no face was found.
+        opening: of the mouth, any unit; frames without a face are interpolated by the caller, or NaN and left out.
         level: of the speech, for the same frames.
         max_offset: frames either way to look.
 
@@ -55,10 +66,21 @@ def mouth_speech(opening: Float[np.ndarray, " t"], level: Float[np.ndarray, " t"
     reach = min(max_offset, len(level) - MIN_OVERLAP)
     if reach < 0:
         return MouthSpeech(0.0, 0, 0.0)
+    mouth, speech = _without_trend(opening), _without_trend(level)
     offsets = sorted(range(-reach, reach + 1), key=abs)  # the nearest wins a tie
-    scores = [_correlation(*_shifted(opening, level, offset)) for offset in offsets]
+    scores = [_correlation(*_shifted(mouth, speech, offset)) for offset in offsets]
     best = int(np.argmax(scores))
     return MouthSpeech(scores[0], offsets[best], scores[best])
+
+
+def _without_trend(signal: np.ndarray) -> np.ndarray:
+    """What is left of a signal when its slow part is taken away; gaps stay gaps."""
+    from scipy.ndimage import gaussian_filter1d
+
+    seen = np.isfinite(signal)
+    weights = gaussian_filter1d(seen.astype(np.float64), TREND_FRAMES, mode="nearest")
+    slow = gaussian_filter1d(np.where(seen, signal, 0.0), TREND_FRAMES, mode="nearest") / np.maximum(weights, np.finfo(np.float64).tiny)
+    return np.asarray(signal - slow)
 
 
 def _shifted(opening: np.ndarray, level: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:

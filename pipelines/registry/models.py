@@ -115,14 +115,17 @@ def register_bundle(command: RegisterCommand) -> ModelVersion:
 def join(folders: Mapping[str, Path], bundle: Path) -> None:
     """Load the three stages strictly and write them as one bundle, so that what does not fit is found here and not in production."""
     from a2h_models.animator import Animator
+    from a2h_models.networks import HeadPose, ImageGenerator, MotionField, load
 
-    from a2h_models.networks import load
-
-    parts = {stage: load(folder, stage) for stage, folder in folders.items()}
-    configs = {stage: config for stage, (_, config) in parts.items()}
-    if any(config != configs["image_generator"] for config in configs.values()):
+    image_generator, config = load(folders["image_generator"], "image_generator")
+    motion_field, other = load(folders["motion_field"], "motion_field")
+    head_pose, another = load(folders["head_pose"], "head_pose")
+    if not config == other == another:
         raise RegistryError("the three stages were trained with different networks", hint="register stages of one scale")
-    Animator(*(parts[stage][0] for stage in STAGE_MODELS), config=configs["image_generator"]).save(bundle)
+    assert isinstance(image_generator, ImageGenerator)
+    assert isinstance(motion_field, MotionField)
+    assert isinstance(head_pose, HeadPose)
+    Animator(image_generator, motion_field, head_pose, config).save(bundle)
 
 
 def _bundle_tags(parts: Mapping[str, ModelVersion]) -> dict[str, str]:

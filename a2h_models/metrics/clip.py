@@ -1,0 +1,78 @@
+"""All numbers of one clip: a film against the true one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from a2h_models.metrics import identity, image, motion, sync
+
+
+class Face(NamedTuple):
+    """The face mesh of a film."""
+
+    landmarks: Float[np.ndarray, "t 468 3"]  # pixels of a 256×256 crop
+    found: Bool[np.ndarray, " t"]
+
+
+class Film(NamedTuple):
+    """What can be looked at. What is None is not measured."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    face: Face | None  # None: there is no face mesh on this machine
+    pose: Float[np.ndarray, "t 6"] | None  # that drives the head; None: there is none, or it is not the film's own
+
+
+def measure(film: Film, truth: Film, wave: np.ndarray) -> dict[str, float]:
+    """Name of `DEFINITIONS` → value, for what can be measured; frame-wise numbers are means over frames.
+
+    Args:
+        film: the generated one; frame 0 of the truth is its portrait.
+        truth: the real one, of as many frames at the same size.
+        wave: the speech, 16 kHz mono.
+    """
+    values = {name: float(compare(film.frames, truth.frames).mean()) for name, compare in FRAMES.items()}
+    if film.face is not None and truth.face is not None:
+        values |= _face(film.face, truth.face, wave)
+    if film.pose is not None and truth.pose is not None:
+        values |= _pose(film.pose, truth.pose, wave)
+    return values
+
+
+FRAMES = {"psnr": image.psnr, "ssim": image.ssim, "l1": image.l1}
+
+
+def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
+    both = face.found & truth.found
+    opening = np.where(face.found, sync.mouth_opening(face.landmarks), np.nan)
+    heard = sync.mouth_speech(opening, sync.speech_level(wave, len(opening)))
+    values = {
+        "faces_found": float(face.found.mean()),
+        "mouth_speech_correlation": heard.correlation,
+        "mouth_speech_offset": float(heard.offset),
+    }
+    if not both.any():
+        return values
+    ours, theirs = face.landmarks[both], truth.landmarks[both]
+    still = identity.still_points()
+    return values | {
+        "lmd": float(motion.landmark_distances(ours, theirs).mean()),
+        "m_lmd": float(motion.landmark_distances(ours, theirs, ~still).mean()),
+        "f_lmd": float(motion.landmark_distances(ours, theirs, still).mean()),
+        "akd": float(motion.average_keypoint_distance(ours, theirs).mean()),
+        "landmark_shape_distance": identity.landmark_shape_distance(ours[:, still], theirs[0, still]),
+    }
+
+
+def _pose(pose: np.ndarray, truth: np.ndarray, wave: np.ndarray) -> dict[str, float]:
+    values = {
+        "head_diversity": motion.head_diversity(pose),
+        "mean_absolute_step": motion.mean_absolute_step(pose),
+        "jitter": motion.jitter(pose),
+        "beat_alignment": motion.beat_alignment(pose, sync.speech_beats(wave)),
+    }
+    if len(pose) >= motion.POSE_WINDOW:
+        values["pose_ssim"] = motion.pose_ssim(pose, truth)
+    return values
