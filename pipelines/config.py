@@ -134,8 +134,9 @@ class DatasetConfig:
     batch_size: int = 8  # global: over all processes
     workers: int = 0  # loader processes of each training process
     streams: int = 8  # virtual streams: the order does not depend on processes and workers
-    pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read
-    seed: int = 0
+    pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read; a batch holds them side by side
+    seed: int = 0  # of the order of clips and of the frames drawn
+    cache_gb: float = 50.0  # of shards copied from a remote store into paths.cache
 
 
 @dataclass

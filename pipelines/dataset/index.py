@@ -1,0 +1,161 @@
+"""What a dataset holds, and how to fetch a part of it: read from the sidecars, never by walking a tar.
+
+A shard on a remote store is copied once into a bounded local cache, from which it is then read like a local one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from a2h_models.errors import DatasetError, InputError
+from pipelines.dataset.shards import Encoded, Sidecar, decode_npy, read_members, read_sidecars
+from pipelines.storage import PART_SUFFIX, Storage
+
+BYTES_PER_GB = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Where one sample is. `shard` counts the shards of its split from 0."""
+
+    key: str
+    shard: int
+    frames: int
+    identity: str
+
+
+class ShardCache:
+    """Copies of remote shards in a local folder, named by content; the oldest ones go when there are more than `limit_bytes`.
+
+    Processes may share the folder: a copy appears whole or not at all.
+    """
+
+    def __init__(self, folder: Path, *, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+
+    def local(self, dataset: Storage, sidecar: Sidecar) -> Storage:
+        """A local store that holds the shard under its own name."""
+        home = self.folder / sidecar.sha256
+        target = home / sidecar.shard
+        if not target.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            self._make_room(sidecar.size, keep=home)
+            self._copy(dataset, sidecar, target)
+        os.utime(home)  # the age that _make_room goes by
+        return Storage(home)
+
+    def _copy(self, dataset: Storage, sidecar: Sidecar, target: Path) -> None:
+        aside = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+        try:
+            with dataset.open(sidecar.shard) as remote, aside.open("wb") as copy:
+                shutil.copyfileobj(remote, copy)
+            if aside.stat().st_size != sidecar.size:
+                raise _truncated(dataset, sidecar, aside.stat().st_size)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _make_room(self, needed: int, *, keep: Path) -> None:
+        homes = sorted((home for home in self.folder.iterdir() if home != keep), key=lambda home: home.stat().st_mtime)
+        sizes = {home: sum(file.stat().st_size for file in home.iterdir()) for home in homes}
+        excess = sum(sizes.values()) + needed - self.limit_bytes
+        for home in homes:
+            if excess <= 0:
+                return
+            shutil.rmtree(home, ignore_errors=True)
+            excess -= sizes[home]
+
+
+class Index:
+    """The clips of one split of a dataset, in the order of shards and keys, and access to their members.
+
+    Raises:
+        InputError: if there is no dataset, or no such split.
+        DatasetError: for a sidecar of another schema version, or a shard that is missing or shorter than its sidecar says.
+    """
+
+    def __init__(self, dataset: Storage, split: str, *, cache: ShardCache | None = None) -> None:
+        everything = read_sidecars(dataset)
+        if not everything:
+            raise InputError(f"{dataset.url} holds no dataset", hint="make one with `a2h prepare videos=… out=…`")
+        self.dataset = dataset
+        self.split = split
+        self.fingerprint = _fingerprint(dataset, everything)
+        self._sidecars = [sidecar for sidecar in everything if sidecar.split == split and sidecar.index]
+        self._cache = cache
+        self.clips = [
+            Clip(key=key, shard=number, frames=sidecar.frames[key], identity=sidecar.identities[key])
+            for number, sidecar in enumerate(self._sidecars)
+            for key in sidecar.keys
+        ]
+        for sidecar in self._sidecars:
+            _check_size(dataset, sidecar)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many clips each shard holds."""
+        return tuple(len(sidecar.index) for sidecar in self._sidecars)
+
+    @property
+    def identities(self) -> set[str]:
+        return {clip.identity for clip in self.clips}
+
+    def members(self, clip: Clip, extensions: Iterable[str]) -> Encoded:
+        """Some members of a clip, as bytes.
+
+        Raises:
+            DatasetError: if the shard is truncated or lacks one of them.
+        """
+        sidecar = self._sidecars[clip.shard]
+        wanted = tuple(extensions)
+        missing = sorted(set(wanted) - set(sidecar.index[clip.key]))
+        if missing:
+            raise DatasetError(f"{self.dataset.url}/{sidecar.shard}: sample {clip.key} lacks {', '.join(missing)}")
+        store = self.dataset if self.dataset.local or self._cache is None else self._cache.local(self.dataset, sidecar)
+        return read_members(store, sidecar, clip.key, wanted)
+
+    def array(self, encoded: Encoded, extension: str) -> np.ndarray:
+        """An array member, checked to be as long as the clip says."""
+        return decode_npy(encoded.members[extension], key=encoded.key)
+
+
+def _check_size(dataset: Storage, sidecar: Sidecar) -> None:
+    try:
+        size = int(dataset.fs.size(dataset.path(sidecar.shard)))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{dataset.url}/{sidecar.shard} is missing, but its sidecar is there",
+            hint="copy the shard again, or remove the sidecar and run `a2h prepare` again",
+        ) from None
+    if size != sidecar.size:
+        raise _truncated(dataset, sidecar, size)
+
+
+def _truncated(dataset: Storage, sidecar: Sidecar, size: int) -> DatasetError:
+    return DatasetError(
+        f"{dataset.url}/{sidecar.shard} is truncated: {size} bytes instead of {sidecar.size}",
+        hint="copy the shard again, or remove its sidecar and run `a2h prepare` again",
+    )
+
+
+def _fingerprint(dataset: Storage, sidecars: list[Sidecar]) -> str:
+    """The dataset's own fingerprint; where a bare folder of shards has none, a hash of the shards' hashes."""
+    if not dataset.exists("dataset.json"):
+        return hashlib.sha256("\n".join(sorted(sidecar.sha256 for sidecar in sidecars)).encode()).hexdigest()
+    try:
+        return str(json.loads(dataset.read("dataset.json"))["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(f"{dataset.url}/dataset.json is damaged: it has no fingerprint") from None
