@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,15 @@ class Storage:
         prefix = len(self.root) + 1
         return sorted(str(found)[prefix:] for found in self.fs.glob(self.path(pattern)))
 
+    def files(self, pattern: str = "**") -> list[str]:
+        """Like `names`, but plain files only: no folders, no pipes, no devices."""
+        found = self.fs.glob(self.path(pattern), detail=True)
+        prefix = len(self.root) + 1
+        return sorted(str(path)[prefix:] for path, info in found.items() if info["type"] == "file")
+
+    def is_file(self, name: str) -> bool:
+        return bool(self.fs.isfile(self.path(name) if name else self.root))
+
     def read(self, name: str) -> bytes:
         try:
             return bytes(self.fs.cat_file(self.path(name)))
@@ -82,6 +92,24 @@ class Storage:
             raise FailedError(f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder") from error
         finally:
             Path(aside).unlink(missing_ok=True)
+
+    @contextmanager
+    def local_copy(self, name: str) -> Iterator[Path]:
+        """The file as a local path: itself on a local store, else a copy that lives until the block ends.
+
+        Raises:
+            InputError: if it does not exist.
+        """
+        if self.local:
+            yield Path(self.path(name))
+            return
+        with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
+            copy = Path(folder) / Path(name).name
+            try:
+                self.fs.get_file(self.path(name), str(copy))
+            except FileNotFoundError:
+                raise InputError(f"{self.url}/{name} does not exist") from None
+            yield copy
 
     def remove(self, name: str) -> None:
         self.fs.rm_file(self.path(name))

@@ -11,8 +11,10 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -153,6 +155,69 @@ def decode_flac(data: bytes, *, key: str) -> np.ndarray:
     return np.asarray(wave)
 
 
+class ShardWriter:
+    """Writes one shard sample by sample, so that memory holds one sample at a time; as a context manager.
+
+    The tar is published when the block ends well, and nothing otherwise; `finish` then publishes the sidecar that makes it exist.
+    """
+
+    def __init__(self, out: Storage, name: str) -> None:
+        self.out, self.name = out, name
+        self.index: dict[str, dict[str, list[int]]] = {}
+        self.frames: dict[str, int] = {}
+        self.identities: dict[str, str] = {}
+        self._digest, self._position, self._last = hashlib.sha256(), 0, ""
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._handle = self._stack.enter_context(self.out.writer(f"{self.name}.tar"))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._put(bytes(2 * BLOCK))
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, sample: Encoded, *, frames: int, identity: str) -> None:
+        """Append a sample.
+
+        Raises:
+            DatasetError: if its key has letters that WebDataset would misread, or does not come after the last one.
+        """
+        if not set(sample.key) <= KEY_ALPHABET or sample.key <= self._last:
+            raise DatasetError(f"{sample.key!r} is not a usable key, or does not come after {self._last!r} in {self.name}")
+        self._last = sample.key
+        self.frames[sample.key], self.identities[sample.key] = frames, identity
+        places = self.index[sample.key] = {}
+        for extension in sorted(sample.members):
+            data = sample.members[extension]
+            self._put(_header(f"{sample.key}.{extension}", len(data)))
+            places[extension] = [self._position, len(data)]
+            self._put(data + bytes(-len(data) % BLOCK))
+
+    def _put(self, data: bytes) -> None:
+        self._handle.write(data)
+        self._digest.update(data)
+        self._position += len(data)
+
+    def finish(self, *, split: str, unit: str, plan: str, ledger: list[dict[str, Any]]) -> Sidecar:
+        """Publish the sidecar, after the block."""
+        sidecar = Sidecar(
+            shard=f"{self.name}.tar",
+            split=split,
+            unit=unit,
+            plan=plan,
+            sha256=self._digest.hexdigest(),
+            size=self._position,
+            frames=self.frames,
+            identities=self.identities,
+            index=self.index,
+            ledger=ledger,
+        )
+        self.out.publish(f"{self.name}.json", sidecar.to_bytes())
+        return sidecar
+
+
 def write_shard(
     out: Storage,
     name: str,
@@ -165,45 +230,15 @@ def write_shard(
     frames: dict[str, int],
     identities: dict[str, str],
 ) -> Sidecar:
-    """Publish one shard: first the tar, then the sidecar that makes it exist. Samples are ordered by key.
+    """Publish a shard of samples that are at hand, in any order.
 
     Raises:
         DatasetError: if a key has letters that WebDataset would misread, or stands twice.
     """
-    index: dict[str, dict[str, list[int]]] = {}
-    with out.writer(f"{name}.tar") as handle:
-        digest, position = hashlib.sha256(), 0
-
-        def put(data: bytes) -> None:
-            nonlocal position
-            handle.write(data)
-            digest.update(data)
-            position += len(data)
-
+    with ShardWriter(out, name) as writer:
         for sample in sorted(samples, key=lambda encoded: encoded.key):
-            if not set(sample.key) <= KEY_ALPHABET or sample.key in index:
-                raise DatasetError(f"{sample.key!r} is not a usable key, or stands twice in {name}")
-            index[sample.key] = {}
-            for extension in sorted(sample.members):
-                data = sample.members[extension]
-                put(_header(f"{sample.key}.{extension}", len(data)))
-                index[sample.key][extension] = [position, len(data)]
-                put(data + bytes(-len(data) % BLOCK))
-        put(bytes(2 * BLOCK))
-    sidecar = Sidecar(
-        shard=f"{name}.tar",
-        split=split,
-        unit=unit,
-        plan=plan,
-        sha256=digest.hexdigest(),
-        size=position,
-        frames=frames,
-        identities=identities,
-        index=index,
-        ledger=ledger or [],
-    )
-    out.publish(f"{name}.json", sidecar.to_bytes())
-    return sidecar
+            writer.add(sample, frames=frames[sample.key], identity=identities[sample.key])
+    return writer.finish(split=split, unit=unit, plan=plan, ledger=ledger or [])
 
 
 def _header(name: str, size: int) -> bytes:

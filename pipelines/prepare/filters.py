@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
+    INTERNAL_ERROR = "internal_error"  # ours: the message says which
     # the video
     NO_CONSENT = "no_consent"
     NO_AUDIO = "no_audio"
@@ -44,7 +45,7 @@ class Reason(StrEnum):
     UNSTEADY = "unsteady"
 
 
-FAILURES = frozenset({Reason.UNREADABLE, Reason.TRUNCATED, Reason.DECODER_CRASHED, Reason.TIMED_OUT})
+FAILURES = frozenset({Reason.UNREADABLE, Reason.TRUNCATED, Reason.DECODER_CRASHED, Reason.TIMED_OUT, Reason.INTERNAL_ERROR})
 
 
 def status_of(reason: Reason | None) -> Status:

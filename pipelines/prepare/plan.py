@@ -34,12 +34,18 @@ class Video:
     sha256: str  # of the whole file; empty where it could not be read
     size: int  # bytes
     identity: str
+    licence: str = ""  # as the table of identities says
     frames: int = 0  # at 25 fps
     fps: float = 0.0  # of the file
     width: int = 0  # as shown
     height: int = 0
     reason: str = ""  # a Reason; empty: worth looking at
     error_message: str = ""
+
+    @classmethod
+    def broken(cls, file: str, reason: str, error_message: str) -> Video:
+        """A file that could not even be hashed."""
+        return cls(file=file, sha256="", size=0, identity="", reason=reason, error_message=error_message)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,207 @@
+"""A video → its clips: shot boundaries, faces, tracks, and one fixed square crop for each stretch of one face in one shot."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from a2h_models.timebase import Span
+from pipelines import media
+from pipelines.config import ClipsConfig
+from pipelines.prepare.faces import Box, Square, crop_square, detect_faces
+
+BINS = 6  # levels of each colour in a histogram
+GRID = 3  # histograms are taken on a grid of so many cells a side, so that two framings of one room differ
+KEY_DIGITS = 20  # of the video's content hash: 80 bits
+SAME_FACE = 0.3  # intersection over union of a face's boxes in two sightings in a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """What the detector saw in one frame; boxes in pixels of the video as shown."""
+
+    frame: int
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """One look at the whole of a video."""
+
+    frames: int
+    width: int
+    height: int
+    cuts: tuple[int, ...]  # first frames of new shots
+    sightings: tuple[Sighting, ...]
+
+
+@dataclass
+class Track:
+    """One face through one shot: where it was seen."""
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+
+    @property
+    def height(self) -> float:
+        return float(median(box.h for box in self.boxes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A candidate: one face in one shot, and the square that will be its crop."""
+
+    key: str
+    span: Span
+    square: Square
+    face_px: float  # median height of the face box, pixels of the video as shown
+    faces: int  # seen beside each other, this one included
+    shot: int
+
+
+# ---------------------------------------------------------------------------------------------------------------- look
+def look(video: media.Video, config: ClipsConfig) -> Scan:
+    """Read a video once, at a bounded size: a colour histogram of every frame, faces in every `detect_every`-th."""
+    cuts, sightings = [], []
+    previous, index = None, 0
+    for chunk in video.read(max_height=config.scan_height):
+        scale = video.height / chunk.shape[1]
+        for frame in chunk:
+            colours = colour_histogram(frame)
+            if previous is not None and histogram_distance(previous, colours) > config.cut_threshold:
+                cuts.append(index)
+            if index % config.detect_every == 0:
+                boxes = tuple(box.scaled(scale) for box in detect_faces(frame))
+                sightings.append(Sighting(frame=index, boxes=boxes))
+            previous, index = colours, index + 1
+    return Scan(frames=index, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings))
+
+
+def colour_histogram(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "cells bins"]:
+    """Share of each colour in each cell of a grid over the frame; a cell's shares sum to 1."""
+    import cv2
+
+    rows, columns = (np.linspace(0, side, GRID + 1).astype(int) for side in frame.shape[:2])
+    cells = [frame[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] for i in range(GRID) for j in range(GRID)]
+    levels = [
+        cv2.calcHist([cell], [0, 1, 2], None, [BINS] * 3, [0, 256] * 3).ravel() / max(1, cell.shape[0] * cell.shape[1]) for cell in cells
+    ]
+    colours: np.ndarray = np.stack(levels).astype(np.float32)
+    return colours
+
+
+def histogram_distance(a: Float32[np.ndarray, "cells bins"], b: Float32[np.ndarray, "cells bins"]) -> float:
+    """Share of the picture whose colour is new, 0 to 1: half the L1 distance, median over the cells.
+
+    The median leaves out captions that appear and hands that pass.
+    """
+    return float(np.median(np.abs(a - b).sum(axis=1)) / 2)
+
+
+# ---------------------------------------------------------------------------------------------------------------- track
+def shots(cuts: Sequence[int], frames: int) -> list[Span]:
+    """The stretches between cuts; they tile the video."""
+    edges = [0, *cuts, frames]
+    return [Span(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union, 0 to 1."""
+    width = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
+    height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
+    shared = max(0.0, width) * max(0.0, height)
+    union = a.w * a.h + b.w * b.h - shared
+    return shared / union if union > 0 else 0.0
+
+
+def tracks(sightings: Iterable[Sighting], config: ClipsConfig) -> list[Track]:
+    """Join the sightings of one shot to tracks: best overlap first, with the box where a track was last seen."""
+    found: list[Track] = []
+    for sighting in sightings:
+        alive = [track for track in found if sighting.frame - track.frames[-1] <= config.max_gap]
+        pairs = [(overlap(track.boxes[-1], box), t, b) for t, track in enumerate(alive) for b, box in enumerate(sighting.boxes)]
+        taken_tracks, taken_boxes = set(), set()
+        for likeness, t, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+            if likeness >= SAME_FACE and t not in taken_tracks and b not in taken_boxes:
+                alive[t].frames.append(sighting.frame)
+                alive[t].boxes.append(sighting.boxes[b])
+                taken_tracks.add(t)
+                taken_boxes.add(b)
+        found += [Track([sighting.frame], [box]) for b, box in enumerate(sighting.boxes) if b not in taken_boxes]
+    return [track for track in found if len(track.frames) >= config.min_sightings]
+
+
+def still_tracks(track: Track, config: ClipsConfig) -> list[Track]:
+    """Cut a track where the face has left the place in which it began, so that one fixed crop holds it large (FOMM's rule)."""
+    pieces: list[Track] = []
+    for frame, box in zip(track.frames, track.boxes, strict=True):
+        if not pieces or overlap(pieces[-1].boxes[0], box) < config.min_overlap:
+            pieces.append(Track())
+        pieces[-1].frames.append(frame)
+        pieces[-1].boxes.append(box)
+    return pieces
+
+
+def extent(track: Track, within: Span, step: int) -> Span:
+    """The frames of a track: from its first to its last sighting, and to the borders that lie less than one step away."""
+    start, stop = track.frames[0], track.frames[-1] + 1
+    return Span(within.start if start - within.start < step else start, within.stop if within.stop - stop < step else stop)
+
+
+def clip_spans(span: Span, *, max_frames: int) -> list[Span]:
+    """Cut a span into the fewest pieces of at most max_frames, about equally long, so that no rest is too short to use."""
+    pieces = max(1, -(-len(span) // max_frames))
+    edges = [span.start + len(span) * piece // pieces for piece in range(pieces + 1)]
+    return [Span(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+# ---------------------------------------------------------------------------------------------------------------- clips
+def find_clips(scan: Scan, sha256: str, config: ClipsConfig) -> list[Clip]:
+    """All candidates of a video, in the order of their keys."""
+    clips = []
+    for number, shot in enumerate(shots(scan.cuts, scan.frames)):
+        seen = [sighting for sighting in scan.sightings if sighting.frame in shot]
+        faces = tracks(seen, config)
+        for face in faces:
+            clips += _clips_of_track(face, faces, shot, number, scan, sha256, config)
+    return sorted(clips, key=lambda clip: clip.key)
+
+
+def _clips_of_track(
+    face: Track, faces: Sequence[Track], shot: Span, number: int, scan: Scan, sha256: str, config: ClipsConfig
+) -> list[Clip]:
+    clips = []
+    whole = extent(face, shot, config.detect_every)
+    pieces = still_tracks(face, config)
+    starts = [whole.start, *(piece.frames[0] for piece in pieces[1:]), whole.stop]
+    for piece, start, stop in zip(pieces, starts, starts[1:], strict=False):
+        for span in clip_spans(Span(start, stop), max_frames=config.max_frames):
+            boxes = [box for frame, box in zip(piece.frames, piece.boxes, strict=True) if frame in span] or piece.boxes
+            square = crop_square(boxes, scan.width, scan.height, config.crop_scale)
+            clips.append(
+                Clip(
+                    key=clip_key(sha256, span, square),
+                    span=span,
+                    square=square,
+                    face_px=median(box.h for box in boxes),
+                    faces=1 + sum(_beside(other, span, face, config) for other in faces if other is not face),
+                    shot=number,
+                )
+            )
+    return clips
+
+
+def _beside(other: Track, span: Span, face: Track, config: ClipsConfig) -> bool:
+    """Whether another track is a second face of a clip: not much smaller, and there for more than a moment."""
+    together = sum(frame in span for frame in other.frames)
+    return together >= config.min_sightings and other.height >= config.min_rival * face.height
+
+
+def clip_key(sha256: str, span: Span, square: Square) -> str:
+    """Content-derived: the video's hash, the clip's first frame and the corner of its square, so that keys sort by time."""
+    return f"{sha256[:KEY_DIGITS]}_{span.start:07d}_{square.x:04d}x{square.y:04d}"
