@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +91,8 @@ class Storage:
         except OSError as error:
             raise FailedError(f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder") from error
         finally:
-            Path(aside).unlink(missing_ok=True)
+            with suppress(OSError):  # it was renamed, or never made
+                Path(aside).unlink()
 
     @contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:

@@ -1,0 +1,98 @@
+"""A reader never sees half a file, and the order of names never comes from the store."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from a2h_models.errors import FailedError, InputError
+from pipelines.storage import PART_SUFFIX, Storage, open_url
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    if request.param == "local":
+        return Storage(tmp_path / "data")
+    return Storage(f"memory://{tmp_path}/data")
+
+
+def test_what_is_published_is_read_back(store):
+    store.publish("a/b.bin", b"123")
+    assert store.read("a/b.bin") == b"123"
+    assert store.exists("a/b.bin")
+    with store.open("a/b.bin") as handle:
+        handle.seek(1)
+        assert handle.read() == b"23"
+    with store.local_copy("a/b.bin") as path:
+        assert path.read_bytes() == b"123"
+
+
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path):
+    store = Storage(tmp_path)
+    store.publish("a.bin", b"old")
+
+    def write_half():
+        with store.writer("a.bin") as handle:
+            handle.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert store.read("a.bin") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_nothing_is_visible_before_the_end(tmp_path):
+    store = Storage(tmp_path)
+    with store.writer("a.bin") as handle:
+        handle.write(b"1")
+        handle.flush()
+        assert not store.exists("a.bin")
+        assert len(store.names(f"*{PART_SUFFIX}")) == 1
+    assert store.names() == ["a.bin"]
+
+
+def test_names_are_sorted_and_relative(store):
+    for name in ("b.txt", "a.txt", "c/d.txt"):
+        store.publish(name, b"")
+    assert store.names("*.txt") == ["a.txt", "b.txt"]
+    assert store.files("**") == ["a.txt", "b.txt", "c/d.txt"]
+
+
+def test_files_leaves_out_pipes_and_folders(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert Storage(tmp_path).files("**") == ["file.mp4"]
+
+
+def test_a_missing_file_is_named(store):
+    with pytest.raises(InputError, match=r"none\.bin does not exist"):
+        store.read("none.bin")
+    with pytest.raises(InputError, match=r"none\.bin does not exist"):
+        store.open("none.bin")
+
+
+def test_an_unwritable_place_is_a_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FailedError, match="cannot write"):
+        Storage(tmp_path / "file").publish("a.bin", b"1")
+
+
+def test_storage_travels_to_a_worker(store):
+    store.publish("a.bin", b"1")
+    assert pickle.loads(pickle.dumps(store)).read("a.bin") == b"1"
+
+
+def test_local_path_is_for_local_stores_only(tmp_path):
+    assert Storage(tmp_path).local_path("a") == tmp_path / "a"
+    with pytest.raises(InputError, match="not a local folder"):
+        Storage("memory://x").local_path("a")
+
+
+def test_open_url_reads_any_store(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"1")
+    with open_url(tmp_path / "a.bin") as handle:
+        assert handle.read() == b"1"
