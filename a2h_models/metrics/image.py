@@ -25,8 +25,8 @@ def psnr(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     """
     _same_shape(prediction, truth)
     error = np.array([np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2) for a, b in zip(prediction, truth, strict=True)])
-    floor = WHITE**2 / 10 ** (MAX_PSNR / 10)
-    return np.asarray(10 * np.log10(WHITE**2 / np.maximum(error, floor)), dtype=np.float32)
+    floor = WHITE**2 / 10 ** (MAX_PSNR / 10) / 2  # a little below the cap, which keeps zero out of the logarithm
+    return np.asarray(np.minimum(10 * np.log10(WHITE**2 / np.maximum(error, floor)), MAX_PSNR), dtype=np.float32)
 
 
 def l1(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
+from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, SAMPLES_PER_HOP
 
 MAX_OFFSET = 15  # frames either way, as SyncNet's protocol looks
 MIN_OVERLAP = 10  # frames; fewer correlate by chance
 FLOOR = 1e-5  # of full scale: -100 dB, digital silence
 RANGE_DB, LOUDEST = 40.0, 95  # what is so far below this percentile of the levels counts as silence
 TREND_FRAMES = 25  # slower changes of mouth and speech say nothing about their being in step
+BEAT_PAUSE_HOPS = 10  # 0.1 s: nobody speaks more than ten syllables a second
 UPPER_LIP, LOWER_LIP, FOREHEAD, CHIN = 13, 14, 10, 152  # of the face mesh; the lips' inner edges
 
 
@@ -111,4 +112,5 @@ def speech_beats(wave: np.ndarray) -> Float[np.ndarray, " k"]:
     samples = (wave / scale).astype(np.float32)
     if not samples.any():
         return np.zeros(0)
-    return np.asarray(onset_detect(y=samples, sr=SAMPLE_RATE, units="time"), dtype=np.float64)
+    onsets = onset_detect(y=samples, sr=SAMPLE_RATE, hop_length=SAMPLES_PER_HOP, wait=BEAT_PAUSE_HOPS, units="time")
+    return np.asarray(onsets, dtype=np.float64)

@@ -4,6 +4,7 @@ from pipelines.registry.gates import Decision, Gate, Measured
 from pipelines.registry.models import (
     BUNDLE,
     CHALLENGER,
+    SCHEME,
     STAGE_MODELS,
     ModelVersion,
     fetch,
@@ -30,6 +31,7 @@ from pipelines.registry.tracking import (
 __all__ = [
     "BUNDLE",
     "CHALLENGER",
+    "SCHEME",
     "STAGE_MODELS",
     "CodeState",
     "Decision",

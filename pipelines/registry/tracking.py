@@ -215,8 +215,23 @@ def log_dataset(run_id: str, path: str, fingerprint: str, *, logger: LoggerConfi
         client.set_tag(run_id, "dataset_fingerprint", fingerprint)
 
 
-def log_metrics(run_id: str, metrics: Mapping[str, float], *, logger: LoggerConfig, step: int = 0) -> None:
-    """Log numbers of one step. What is not finite is left out: databases refuse it, and it is no measurement."""
+def log_metrics(
+    run_id: str,
+    metrics: Mapping[str, float],
+    *,
+    logger: LoggerConfig,
+    step: int = 0,
+    model_id: str | None = None,
+) -> None:
+    """Log numbers of one step. What is not finite is left out: databases refuse it, and it is no measurement.
+
+    Args:
+        run_id: the run.
+        metrics: name → value.
+        logger: where.
+        step: of the training; 0 for what is measured once.
+        model_id: the logged model (a version's tag of that name) that the numbers are about.
+    """
     from math import isfinite
     from time import time
 
@@ -224,7 +239,7 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, logger: LoggerConf
         from mlflow.entities import Metric
 
         now = int(time() * 1000)
-        rows = [Metric(name, float(value), now, step) for name, value in metrics.items() if isfinite(value)]
+        rows = [Metric(name, float(value), now, step, model_id=model_id) for name, value in metrics.items() if isfinite(value)]
         client.log_batch(run_id, metrics=rows)
 
 

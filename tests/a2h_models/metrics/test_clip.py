@@ -1,0 +1,64 @@
+"""All numbers of a clip, and the means over clips."""
+
+import numpy as np
+import pytest
+
+from a2h_models.metrics import DEFINITIONS
+from a2h_models.metrics.clip import Face, Film, measure
+from a2h_models.metrics.summary import bootstrap
+from a2h_models.timebase import SAMPLES_PER_FRAME
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def truth() -> Film:
+    rng = np.random.default_rng(0)
+    pose = np.cumsum(rng.normal(0, 0.01, (FRAMES, 6)), axis=0) + np.array([0, 0, 0, 0, 0, 280])
+    face = Face(landmarks=rng.uniform(60, 190, (FRAMES, 468, 3)), found=np.ones(FRAMES, dtype=bool))
+    return Film(frames=rng.integers(0, 256, (FRAMES, 16, 16, 3), dtype=np.uint8), face=face, pose=pose)
+
+
+@pytest.fixture(scope="module")
+def wave() -> np.ndarray:
+    loud = np.repeat(np.random.default_rng(1).uniform(0, 9000, FRAMES), SAMPLES_PER_FRAME)
+    return (loud * np.random.default_rng(2).normal(0, 1, len(loud))).clip(-32767, 32767).astype(np.int16)
+
+
+def test_the_truth_against_itself_is_perfect(truth: Film, wave: np.ndarray) -> None:
+    values = measure(truth, truth, wave)
+    assert values["psnr"] == 100.0
+    assert values["l1"] == values["lmd"] == values["akd"] == 0.0
+    assert values["ssim"] == pytest.approx(1.0, abs=1e-5)
+    assert values["pose_ssim"] == pytest.approx(1.0)
+    assert values.keys() == DEFINITIONS.keys()
+
+
+def test_without_a_face_mesh_or_pose_only_frames_are_measured(truth: Film, wave: np.ndarray) -> None:
+    bare = truth._replace(face=None, pose=None)
+    assert measure(bare, truth, wave).keys() == {"psnr", "ssim", "l1"}
+
+
+def test_a_face_that_is_never_found_is_counted_and_not_measured(truth: Film, wave: np.ndarray) -> None:
+    assert truth.face is not None
+    lost = truth._replace(face=truth.face._replace(found=np.zeros(FRAMES, dtype=bool)))
+    values = measure(lost, truth, wave)
+    assert values["faces_found"] == 0.0
+    assert "lmd" not in values
+
+
+def test_bootstrap_of_equal_clips_is_a_point() -> None:
+    assert bootstrap([2.0, 2.0, 2.0], samples=50) == (2.0, 2.0, 2.0, 3)
+
+
+def test_bootstrap_interval_is_that_of_the_normal_distribution() -> None:
+    """95 % of the means of n values of deviation s lie within 1.96 s / √n."""
+    values = np.random.default_rng(0).normal(5, 1, 400)
+    found = bootstrap(values, samples=4000)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.05)
+    assert found == bootstrap(values, samples=4000)
+
+
+def test_bootstrap_leaves_out_what_was_not_measured() -> None:
+    assert bootstrap([1.0, np.nan, 3.0], samples=10).clips == 2
+    assert np.isnan(bootstrap([np.nan], samples=10).mean)
