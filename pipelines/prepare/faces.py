@@ -1,0 +1,211 @@
+"""Faces: where they are, their landmarks, their pose, and the square that becomes the crop. The only file that uses MediaPipe."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, UInt8
+
+from a2h_models.errors import InputError
+from a2h_models.head_pose import CENTRE, FOCAL
+from a2h_models.sample import LANDMARKS, SIZE
+
+TEMPLATE = Path(__file__).parent / "face_template.npz"  # made by face_template.py
+MIN_SCORE = 0.5  # of a detection
+FULL_RANGE, SHORT_RANGE = 1, 0  # MediaPipe's two detectors: any size of face; faces that fill the picture
+CROP_SCALE = 1.6  # side of the crop / longer side of the union of the face boxes
+# A face box ends at the chin and at the middle of the forehead: so much of its side the crop is raised to hold the hair as well.
+# With it, faces stand below the middle of the crop, as they do in the release's range of translations (METHOD §2).
+RAISE = 0.12
+CAMERA = np.array([[FOCAL, 0, CENTRE], [0, FOCAL, CENTRE], [0, 0, 1]])
+
+
+# ---------------------------------------------------------------------------------------------------------------- boxes
+@dataclass(frozen=True)
+class Box:
+    """A face in a picture: corner and sides in pixels, and the detector's score."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    score: float = 1.0
+
+    def scaled(self, factor: float) -> Box:
+        """The same box in a picture that is larger by `factor`."""
+        return Box(self.x * factor, self.y * factor, self.w * factor, self.h * factor, self.score)
+
+
+@dataclass(frozen=True)
+class Square:
+    """A crop: corner and side in whole pixels."""
+
+    x: int
+    y: int
+    side: int
+
+
+def crop_square(boxes: Sequence[Box], width: int, height: int, scale: float = CROP_SCALE) -> Square:
+    """One fixed square around all boxes of a clip, as FOMM's video preprocessing lays it.
+
+    Its side is `scale` times the longer side of the boxes' union. At a border of the picture it is shifted, not squeezed; if it is
+    larger than the picture's shorter side, it is that side.
+    """
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = max(box.x + box.w for box in boxes), max(box.y + box.h for box in boxes)
+    longer = max(right - left, bottom - top)
+    side = max(1, min(round(scale * longer), width, height))
+    x = round((left + right) / 2 - side / 2)
+    y = round((top + bottom) / 2 - RAISE * longer - side / 2)
+    return Square(min(max(x, 0), width - side), min(max(y, 0), height - side), side)
+
+
+def cut_square(picture: UInt8[np.ndarray, "h w 3"], square: Square, size: int = SIZE) -> UInt8[np.ndarray, "size size 3"]:
+    """The square of a picture, resized: averaged over areas where it shrinks, interpolated where it grows."""
+    import cv2
+
+    piece = picture[square.y : square.y + square.side, square.x : square.x + square.side]
+    return np.asarray(cv2.resize(piece, (size, size), interpolation=cv2.INTER_AREA if square.side > size else cv2.INTER_CUBIC))
+
+
+def crop_portrait(
+    picture: UInt8[np.ndarray, "h w 3"], *, scale: float = CROP_SCALE, name: str = "the portrait"
+) -> UInt8[np.ndarray, "256 256 3"]:
+    """The crop of a picture's largest face, by the rule of the clips.
+
+    Raises:
+        InputError: if there is no face; `name` says where.
+    """
+    boxes = detect_faces(picture)
+    if not boxes:
+        raise InputError(f"no face was found in {name}", hint="give a picture that shows one face from the front")
+    largest = max(boxes, key=lambda box: box.w * box.h)
+    return cut_square(picture, crop_square([largest], picture.shape[1], picture.shape[0], scale))
+
+
+# ---------------------------------------------------------------------------------------------------------------- detection
+_ONE_AT_A_TIME = threading.Lock()  # a graph of MediaPipe is not for two threads
+
+
+def detect_faces(picture: UInt8[np.ndarray, "h w 3"]) -> list[Box]:
+    """Faces of an RGB picture, best first.
+
+    The full-range detector finds small faces and misses some that fill the picture; where it finds none, the short-range one looks.
+    """
+    with _ONE_AT_A_TIME:
+        return _detect(_detector(FULL_RANGE), picture) or _detect(_detector(SHORT_RANGE), picture)
+
+
+def _detect(detector: Any, picture: UInt8[np.ndarray, "h w 3"]) -> list[Box]:
+    height, width = picture.shape[:2]
+    with _no_warnings():
+        found = detector.process(np.ascontiguousarray(picture)).detections or []
+    places = [(face.location_data.relative_bounding_box, face.score[0]) for face in found]
+    boxes = [Box(box.xmin * width, box.ymin * height, box.width * width, box.height * height, float(score)) for box, score in places]
+    return sorted(boxes, key=lambda box: -box.score)
+
+
+@functools.cache
+def _detector(model: int) -> Any:
+    with _quiet():
+        detector = _solutions().face_detection.FaceDetection(model_selection=model, min_detection_confidence=MIN_SCORE)
+        detector.process(np.zeros((SIZE, SIZE, 3), np.uint8))  # the first picture makes it speak
+    return detector
+
+
+# ---------------------------------------------------------------------------------------------------------------- landmarks
+class Mesh(NamedTuple):
+    """Landmarks of a clip. Where no face was found, they are zeros."""
+
+    landmarks: Float32[np.ndarray, "t 468 3"]  # x, y in crop pixels; z in the same scale, smaller is nearer to the camera
+    found: Bool[np.ndarray, " t"]
+
+
+def mesh(frames: UInt8[np.ndarray, "t h w 3"]) -> Mesh:
+    """Face mesh of the frames of one clip, RGB, one face, in order.
+
+    The tracker is made for this call: it carries state, and a shared one would make results depend on the order of the clips.
+    """
+    landmarks = np.zeros((len(frames), LANDMARKS, 3), np.float32)
+    found = np.zeros(len(frames), bool)
+    if not len(frames):
+        return Mesh(landmarks, found)
+    height, width = frames.shape[1:3]
+    with _quiet():  # a graph speaks when it starts and when it meets its first face
+        tracker = _solutions().face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1, refine_landmarks=False)
+        first = tracker.process(np.ascontiguousarray(frames[0]))
+    with tracker, _no_warnings():
+        rest = (tracker.process(np.ascontiguousarray(frame)) for frame in frames[1:])
+        for index, result in enumerate(itertools.chain([first], rest)):
+            if result.multi_face_landmarks:
+                found[index] = True
+                landmarks[index] = [(point.x, point.y, point.z) for point in result.multi_face_landmarks[0].landmark]
+    return Mesh(landmarks * np.array([width, height, width], np.float32), found)
+
+
+# ---------------------------------------------------------------------------------------------------------------- pose
+@functools.cache
+def template() -> Float64[np.ndarray, "468 3"]:
+    """The average face: mm-like, 140 from ear to ear (landmarks 234 and 454), x right, y down, z away from the camera."""
+    with np.load(TEMPLATE, allow_pickle=False) as file:
+        points: np.ndarray = file["points"].astype(np.float64)
+    return points
+
+
+def solve_pose(landmarks: Float32[np.ndarray, "t 468 3"]) -> Float32[np.ndarray, "t 6"]:
+    """Rotation vector (rad) and translation (mm-like) that carry the template into the crop's camera; not smoothed.
+
+    SQPNP, then iterative refinement on all landmarks (their x and y). Landmarks are those of a 256×256 crop.
+    """
+    points = template()
+    return np.array([_solve_one(points, frame[:, :2].astype(np.float64)) for frame in landmarks], np.float32).reshape(-1, 6)
+
+
+def _solve_one(points: Float64[np.ndarray, "468 3"], pixels: Float64[np.ndarray, "468 2"]) -> Float64[np.ndarray, 6]:
+    import cv2
+
+    pixels = np.ascontiguousarray(pixels)
+    _, rotation, translation = cv2.solvePnP(points, pixels, CAMERA, None, flags=cv2.SOLVEPNP_SQPNP)
+    rotation, translation = cv2.solvePnPRefineLM(points, pixels, CAMERA, None, rotation, translation)
+    return np.concatenate([rotation.ravel(), translation.ravel()])
+
+
+# ---------------------------------------------------------------------------------------------------------------- silence
+def _solutions() -> Any:
+    os.environ.setdefault("GLOG_minloglevel", "3")  # read when the library is loaded
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mediapipe as mp
+    return mp.solutions
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """MediaPipe calls parts of protobuf that are deprecated, once a picture."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send away what MediaPipe's native code writes to the error stream when a graph starts; no setting of its own stops it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with _no_warnings():
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
