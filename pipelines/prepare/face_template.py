@@ -48,7 +48,7 @@ def build_template(people: Sequence[Sequence[Points]]) -> Points:
 
 
 def _resized(face: Points) -> Points:
-    return (face - face.mean(axis=0)) * (FACE_WIDTH / float(np.linalg.norm(face[LEFT] - face[RIGHT])))
+    return np.asarray((face - face.mean(axis=0)) * (FACE_WIDTH / np.linalg.norm(face[LEFT] - face[RIGHT])))
 
 
 def _aligned(face: Points, to: Points) -> Points:
