@@ -103,10 +103,7 @@ def crop(picture: UInt8[np.ndarray, "h w 3"], *, name: str) -> UInt8[np.ndarray,
         )
     from pipelines.prepare.faces import crop_portrait
 
-    try:
-        return crop_portrait(picture)
-    except InputError as error:
-        raise InputError(f"{name}: {error.message}", hint=error.hint) from None
+    return crop_portrait(picture, name=name)
 
 
 def load_speech(path: Path, config: GenerateConfig) -> Int16[np.ndarray, " n"]:

@@ -24,6 +24,7 @@ from pipelines.registry.tracking import (
     log_figure,
     log_metrics,
     open_run,
+    session,
     set_tags,
     tracking_uri,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "record_evaluation",
     "register_bundle",
     "register_stage",
+    "session",
     "set_tags",
     "tracking_uri",
 ]
