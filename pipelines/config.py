@@ -67,7 +67,7 @@ class ClipsConfig:
     crop_scale: float = 1.6  # side of the crop / longer side of the union of the face boxes
     scan_height: int = 360  # pixels; the size at which shots and faces are searched
     detect_every: int = 5  # frames between two runs of the face detector
-    cut_threshold: float = 0.35  # colour-histogram distance that counts as a shot boundary
+    cut_threshold: float = 0.3  # colour-histogram distance that counts as a shot boundary
     max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
     min_sightings: int = 3  # of a face that is more than a mistake of the detector
     min_rival: float = 0.4  # height of a second face / height of this one; smaller ones are background
@@ -85,7 +85,7 @@ class FiltersConfig:
     """prepare/filters: every threshold of the judgement. What stands on the threshold passes."""
 
     min_fps: float = 20.0  # of the video; below: low_frame_rate
-    min_face_px: float = 50.0  # face height in the source video's pixels; below: face_too_small
+    min_face_px: float = 64.0  # face height in the source video's pixels; below: face_too_small
     min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face; below: face_lost
     min_inside_share: float = 0.9  # of a clip's frames whose landmarks are all inside the crop; below: face_lost
     max_faces: int = 1  # seen beside each other; more: several_faces, unless this face is shown to be the one who speaks
@@ -186,7 +186,7 @@ class MotionFieldStage(StageConfig):
     value: float = 10.0
     jacobian: float = 10.0
     heatmap: float = 1.0
-    teacher: str = ""  # image generator: models:/… or a folder with its weights; empty: models:/a2h-image-generator@candidate
+    teacher: str = ""  # image generator: models:/… or a folder with its weights; empty: models:/a2h-image-generator/latest
 
 
 @dataclass
@@ -202,6 +202,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
+    sync_batchnorm: bool = False  # over all GPUs, as the release had it; not on CPUs
     compile: bool = False
     channels_last: bool = False
     deterministic: bool = False
