@@ -45,10 +45,11 @@ class Storage:
         return sorted(str(found)[prefix:] for found in self.fs.glob(self.path(pattern)))
 
     def files(self, pattern: str = "**") -> list[str]:
-        """Like `names`, but plain files only: no folders, no pipes, no devices."""
+        """Like `names`, but plain files only, also behind links: no folders, no pipes, no devices."""
         found = self.fs.glob(self.path(pattern), detail=True)
         prefix = len(self.root) + 1
-        return sorted(str(path)[prefix:] for path, info in found.items() if info["type"] == "file")
+        plain = [str(path) for path, info in found.items() if info["type"] == "file" or (self.local and Path(path).is_file())]
+        return sorted(path[prefix:] for path in plain)
 
     def is_file(self, name: str) -> bool:
         return bool(self.fs.isfile(self.path(name) if name else self.root))

@@ -15,7 +15,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import ClipsConfig, FeaturesConfig
 from pipelines.prepare.clips import Clip
-from pipelines.prepare.faces import mesh, solve_pose
+from pipelines.prepare.faces import cut_square, mesh, solve_pose
 from pipelines.prepare.filters import Scores
 
 UPPER_LIP, LOWER_LIP = 13, 14  # inner edges; numbers of the face mesh
@@ -58,16 +58,12 @@ class Features(NamedTuple):
 
 # ---------------------------------------------------------------------------------------------------------------- crop
 def crop_frames(video: media.Video, clip: Clip) -> UInt8[np.ndarray, "t 256 256 3"]:
-    """The frames of a clip, cut out and resized; a larger square is averaged over areas, a smaller one interpolated."""
-    import cv2
-
-    x, y, side = clip.square.x, clip.square.y, clip.square.side
-    way = cv2.INTER_AREA if side > SIZE else cv2.INTER_CUBIC
+    """The frames of a clip, cut out and resized."""
     crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8)
     index = 0
     for chunk in video.read(clip.span):
         for frame in chunk:
-            crops[index] = cv2.resize(frame[y : y + side, x : x + side], (SIZE, SIZE), interpolation=way)
+            crops[index] = cut_square(frame, clip.square)
             index += 1
     return crops
 

@@ -65,7 +65,9 @@ def test_files_leaves_out_pipes_and_folders(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.mp4").touch()
     os.mkfifo(tmp_path / "pipe.mp4")
-    assert Storage(tmp_path).files("**") == ["file.mp4"]
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "file.mp4")
+    (tmp_path / "broken.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert Storage(tmp_path).files("**") == ["file.mp4", "link.mp4"]
 
 
 def test_a_missing_file_is_named(store):
