@@ -288,9 +288,8 @@ def _download(version: ModelVersion, logger: LoggerConfig) -> Path:
     with session(logger) as client, TemporaryDirectory(dir=_made(target.parent)) as aside:
         import mlflow.artifacts
 
-        whole = Path(aside) / "files"
-        mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=str(_made(whole)), tracking_uri=client.tracking_uri)
-        whole.rename(target)  # a download that broke off leaves nothing under the final name
+        whole = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=aside, tracking_uri=client.tracking_uri)
+        Path(whole).rename(target)  # a download that broke off leaves nothing under the final name
     return target
 
 
