@@ -1,9 +1,11 @@
 """A tracking database that is made once, and the smallest networks that talk."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pipelines import registry
@@ -102,3 +104,87 @@ def registered(registered_world: Path, tmp_path: Path) -> LoggerConfig:
     """The registered world's own database, copied; its artefacts are shared, so tests must not change those."""
     shutil.copy(registered_world / "mlflow.db", tmp_path / "mlflow.db")
     return local(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made_up_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of sliding pictures: train has 3 + 2 clips, val has 2, each of 64 to 66 frames and of a person of its own."""
+    import numpy as np
+
+    from a2h_models.sample import Sample
+    from pipelines.dataset import shards
+    from pipelines.storage import Storage
+
+    def clip(key: str, frames: int, seed: int) -> shards.Encoded:
+        noise = np.random.default_rng(seed)
+        picture = noise.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+        slide = np.cumsum(noise.normal(scale=2, size=frames))
+        turns = np.linspace(0, 0.3, frames)[:, None] * noise.normal(size=3)
+        sample = Sample(
+            key=key,
+            frames=np.stack([np.roll(picture, round(x), axis=1) for x in slide]),
+            wave=np.zeros(frames * 640, np.int16),
+            speech=noise.normal(size=(frames, 4, 41)).astype(np.float32),
+            mel=np.zeros((frames * 4, 80), np.float16),
+            pose=np.concatenate([turns, np.tile([20.0, 30.0, 280.0], (frames, 1))], axis=1).astype(np.float32),
+            landmarks=np.zeros((frames, 468, 3), np.float16),
+        )
+        return shards.encode(sample)
+
+    folder = tmp_path_factory.mktemp("made-up")
+    for seed, (split, number, count) in enumerate([("train", 0, 3), ("train", 1, 2), ("val", 0, 2)]):
+        lengths = {f"{split}{number}{'abc'[i]}": 64 + i for i in range(count)}
+        samples = [clip(key, frames, 10 * seed + i) for i, (key, frames) in enumerate(lengths.items())]
+        shards.write_shard(
+            Storage(folder),
+            shards.shard_name(split, number),
+            samples,
+            split=split,
+            unit=f"unit{seed}",
+            plan="plan",
+            frames=lengths,
+            identities={key: f"person-{key}" for key in lengths},
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """A public-domain portrait with one face, RGB."""
+    data = pytest.importorskip("skimage.data")
+    return np.asarray(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray) -> Path:
+    """Two clips in the test split and one in train: the astronaut, moved about in the picture, and a babble that rises and falls."""
+    from a2h_models.sample import Sample
+    from a2h_models.speech import log_mel, speech_features
+    from pipelines.dataset.shards import ShardWriter, encode
+    from pipelines.storage import Storage
+
+    folder = tmp_path_factory.mktemp("dataset")
+    out = Storage(folder)
+    people = {"test": {"clip-a": "eve", "clip-b": "zoe"}, "train": {"clip-c": "ann"}}
+    rng = np.random.default_rng(0)
+    for split, clips in people.items():
+        with ShardWriter(out, f"a2h-{split}-000000") as shard:
+            for key, identity in clips.items():
+                frames = np.stack([astronaut[20 + dy : 276 + dy, 100 + dx : 356 + dx] for dy, dx in rng.integers(0, 8, (24, 2))])
+                loud = np.repeat(rng.uniform(100, 9000, len(frames)), 640)
+                wave = (loud * rng.normal(0, 1, len(loud))).clip(-32767, 32767).astype(np.int16)
+                pose = np.cumsum(rng.normal(0, 0.01, (len(frames), 6)), axis=0) + np.array([0, 0, 0, 0, 0, 280])
+                sample = Sample(
+                    key=key,
+                    frames=frames,
+                    wave=wave,
+                    speech=speech_features(wave, frames=len(frames), f0="dio"),
+                    mel=log_mel(wave, frames=len(frames)),
+                    pose=pose.astype(np.float32),
+                    landmarks=np.zeros((len(frames), 468, 3), np.float16),
+                    meta={"identity": identity},
+                )
+                shard.add(encode(sample), frames=len(frames), identity=identity)
+        shard.finish(split=split, unit=f"unit-{split}", plan="plan", ledger=[])
+    (folder / "dataset.json").write_text(json.dumps({"fingerprint": "e" * 64}))
+    return folder

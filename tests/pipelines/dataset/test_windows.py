@@ -1,0 +1,191 @@
+"""The order is a permutation that knows nothing of processes; a resumed run sees what the uninterrupted one would have seen."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputError
+from a2h_models.sample import WINDOW
+from pipelines import media
+from pipelines.config import DatasetConfig
+from pipelines.dataset.index import Index
+from pipelines.dataset.windows import PairDataModule, Stream, Turns, WindowDataModule, order
+from pipelines.storage import Storage
+
+SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+STREAMS = st.integers(1, 10)
+SEED = st.integers(0, 2**31)
+
+
+@given(SEED, st.integers(0, 1000), SIZES, STREAMS)
+def test_each_epoch_reads_each_clip_once(seed, epoch, sizes, streams):
+    assert sorted(order(seed, epoch, sizes, streams)) == list(range(sum(sizes)))
+
+
+@given(SEED, SIZES, STREAMS)
+def test_the_order_is_a_function_of_seed_epoch_and_sizes(seed, sizes, streams):
+    np.testing.assert_array_equal(order(seed, 3, sizes, streams), order(seed, 3, sizes, streams))
+
+
+def test_seeds_and_epochs_have_orders_of_their_own():
+    orders = {tuple(order(seed, epoch, [20, 30], 4)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
+@given(SEED, SIZES, STREAMS)
+def test_a_stream_reads_a_shard_through_before_the_next(seed, sizes, streams):
+    """So at most `streams` shards are open at a time, whatever the size of the dataset."""
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    read = order(seed, 0, sizes, streams)
+    for stream in range(streams):
+        shards = shard_of[read[stream::streams]]
+        if len(shards):
+            assert 1 + np.count_nonzero(np.diff(shards)) == len(set(shards.tolist()))
+
+
+@settings(max_examples=30)
+@given(SEED, SIZES, st.integers(0, 50), st.sampled_from([4, 8, 12]))
+def test_the_global_batch_is_the_same_for_any_number_of_processes(seed, sizes, first, clips):
+    stream = Stream(sizes=tuple(sizes), seed=seed, streams=8)
+
+    def batches(world):
+        ranks = [islice(Turns(first, clips, rank=rank, world=world), 5) for rank in range(world)]
+        return [[stream.clip(position) for share in shares for position in share] for shares in zip(*ranks, strict=True)]
+
+    assert batches(1) == batches(2) == batches(4)
+
+
+@settings(max_examples=30)
+@given(SIZES, st.integers(1, 40), st.sampled_from([1, 2, 4]))
+def test_a_resumed_run_goes_on_where_the_other_stopped(sizes, consumed, world):
+    clips = 4
+    whole = [position for batch in islice(Turns(0, clips, rank=0, world=1), consumed + 10) for position in batch]
+    ranks = [list(islice(Turns(consumed, clips, rank=rank, world=world), 10)) for rank in range(world)]
+    rest = [position for shares in zip(*ranks, strict=True) for share in shares for position in share]
+    assert whole[: consumed * clips] + rest == whole == list(range((consumed + 10) * clips))
+    stream = Stream(sizes=tuple(sizes), seed=0, streams=8)
+    size = len(stream)
+    for epoch in range(len(whole) // size):
+        assert sorted(stream.clip(position) for position in whole[epoch * size : (epoch + 1) * size]) == list(range(size))
+
+
+@pytest.fixture
+def settings_of(made_up_dataset):
+    return lambda **changes: DatasetConfig(**({"path": str(made_up_dataset), "batch_size": 4, "pairs_per_clip": 2} | changes))
+
+
+def _batches(module, count):
+    return list(islice(module.train_dataloader(), count))
+
+
+def _pairs(config, tmp_path):
+    return PairDataModule(config, size=64, cache=tmp_path)
+
+
+def test_pairs_are_two_frames_of_the_clip_that_they_name(settings_of, made_up_dataset, tmp_path):
+    batch = _batches(_pairs(settings_of(), tmp_path), 1)[0]
+    index = Index(Storage(made_up_dataset), "train")
+    clips = {clip.key: clip for clip in index.clips}
+    assert batch.source.shape == batch.driving.shape == (4, 3, 64, 64)
+    for key, source, driving in zip(batch.keys, batch.source, batch.driving, strict=True):
+        film = media.decode_crop(index.members(clips[key], ("mp4",)).members["mp4"], size=64)
+        found = [[i for i, frame in enumerate(film) if np.array_equal(frame, image.permute(1, 2, 0))] for image in (source, driving)]
+        assert all(found)
+        assert found[0] != found[1]
+
+
+def test_a_batch_becomes_floats_in_the_unit_range_on_the_device(settings_of, tmp_path):
+    module = _pairs(settings_of(), tmp_path)
+    batch = _batches(module, 1)[0]
+    moved = module.on_after_batch_transfer(batch, 0)
+    assert moved.keys == batch.keys
+    assert torch.equal(moved.source, batch.source.float() / 255)
+
+
+def test_a_resumed_loader_gives_bit_equal_batches(settings_of, tmp_path):
+    whole = _batches(_pairs(settings_of(), tmp_path), 6)
+    resumed = _pairs(settings_of(), tmp_path)
+    resumed.load_state_dict(_pairs(settings_of(), tmp_path).state_dict() | {"batches": 3})
+    for a, b in zip(whole[3:], _batches(resumed, 3), strict=True):
+        assert a.keys == b.keys
+        assert torch.equal(a.source, b.source)
+        assert torch.equal(a.driving, b.driving)
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing(settings_of, tmp_path):
+    here, elsewhere = (_batches(_pairs(settings_of(workers=workers), tmp_path), 3) for workers in (0, 1))
+    for a, b in zip(here, elsewhere, strict=True):
+        assert a.keys == b.keys
+        assert torch.equal(a.driving, b.driving)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 8}, {"seed": 1}, {"streams": 2}])
+def test_a_state_of_another_order_is_refused(settings_of, tmp_path, change):
+    state = _pairs(settings_of(), tmp_path).state_dict()
+    with pytest.raises(CheckpointError, match="other training clips"):
+        _pairs(settings_of(**change), tmp_path).load_state_dict(state)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(settings_of, tmp_path):
+    module = _pairs(settings_of(batch_size=6), tmp_path)
+    with pytest.raises(ConfigError, match=r"dataset\.batch_size=6 cannot be shared by 2 processes"):
+        module.clips_per_batch(2)
+
+
+def test_windows_of_the_head_begin_at_their_portrait(settings_of, made_up_dataset, tmp_path):
+    module = WindowDataModule(settings_of(), size=64, cache=tmp_path, with_frames=False)
+    batch = _batches(module, 1)[0]
+    assert batch.frames.shape == (4, 0, 3, 64, 64)
+    assert torch.equal(batch.portrait_pose, batch.pose[:, 0])
+    assert batch.speech.shape == (4, WINDOW, 4, 41)
+    index = Index(Storage(made_up_dataset), "train")
+    clip = next(clip for clip in index.clips if clip.key == batch.keys[0])
+    speech = index.array(index.members(clip, ("speech.npy",)), "speech.npy")
+    starts = [i for i in range(clip.frames - WINDOW + 1) if np.array_equal(speech[i : i + WINDOW], batch.speech[0])]
+    assert len(starts) == 1
+
+
+def test_windows_of_the_face_bring_their_frames(settings_of, tmp_path):
+    module = WindowDataModule(settings_of(batch_size=2), size=64, cache=tmp_path, with_frames=True)
+    batch = _batches(module, 1)[0]
+    assert batch.frames.shape == (2, WINDOW, 3, 64, 64)
+    assert batch.portrait.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "windows"])
+def test_validation_is_the_same_every_time_and_for_every_seed(settings_of, tmp_path, kind):
+    def everything(seed):
+        config = settings_of(seed=seed)
+        module = _pairs(config, tmp_path) if kind == "pairs" else WindowDataModule(config, size=64, cache=tmp_path, with_frames=False)
+        return list(module.val_dataloader())
+
+    once, again = everything(0), everything(7)
+    assert {key for batch in once for key in batch.keys} == {"val0a", "val0b"}
+    for a, b in zip(once, again, strict=True):
+        assert a.keys == b.keys
+        assert all(torch.equal(x, y) for x, y in zip(a[1:], b[1:], strict=True))
+
+
+def test_a_dataset_without_training_clips_is_refused(settings_of, made_up_dataset, tmp_path):
+    for path in made_up_dataset.glob("a2h-val-*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="no clips in its train split"):
+        _pairs(settings_of(path=str(tmp_path)), tmp_path)
+
+
+def test_a_damaged_film_names_its_sample(settings_of, made_up_dataset, tmp_path):
+    for path in made_up_dataset.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    index = Index(Storage(tmp_path), "train")
+    offset, size = index._sidecars[0].index["train0a"]["mp4"]
+    with (tmp_path / "a2h-train-000000.tar").open("r+b") as tar:
+        tar.seek(offset)
+        tar.write(bytes(size))
+    module = _pairs(settings_of(path=str(tmp_path)), tmp_path)
+    with pytest.raises(DatasetError, match="sample train0a"):
+        _batches(module, 5)
