@@ -28,7 +28,7 @@ LIPS: Int[np.ndarray, " k"] = np.array(LIPS_OUTER + LIPS_INNER)
 # ---------------------------------------------------------------------------------------------------------------- the head
 def head_diversity(pose: Poses) -> float:
     """Standard deviation over time of the head's rotation, mean of the three angles, in degrees. ≥ 0; the truth's own value is best."""
-    return float(np.degrees(pose[:, :3]).std(axis=0).mean()) if len(pose) else 0.0
+    return float(_degrees(pose).std(axis=0).mean()) if len(pose) else 0.0
 
 
 def mean_absolute_step(pose: Poses) -> float:
@@ -42,8 +42,12 @@ def jitter(pose: Poses) -> float:
 
 
 def _mean_absolute_difference(pose: Poses, *, order: int) -> float:
-    steps = np.diff(np.degrees(pose[:, :3]), n=order, axis=0)
+    steps = np.diff(_degrees(pose), n=order, axis=0)
     return float(np.abs(steps).mean()) if steps.size else 0.0
+
+
+def _degrees(pose: Poses) -> Float[np.ndarray, "t 3"]:
+    return np.asarray(np.degrees(pose[:, :3].astype(np.float64)))
 
 
 def pose_ssim(prediction: Poses, truth: Poses) -> float:

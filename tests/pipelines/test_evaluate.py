@@ -1,0 +1,131 @@
+"""Evaluation of an untrained model on two small clips: the numbers' form, the baselines, the run, and what promotion reads."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from a2h_models.errors import ConfigError, InputError
+from pipelines import registry
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig, PromoteCommand, PromoteConfig
+from pipelines.evaluate import choose, draw_table, evaluate
+from pipelines.storage import Storage
+
+HERE = ClusterConfig(workers=0)
+BRIEF = EvaluateConfig(max_frames=20, bootstrap_samples=50)
+
+
+def command(dataset: Path, out: Path, tracking: LoggerConfig, model: str | Path, config: EvaluateConfig = BRIEF) -> EvaluateCommand:
+    return EvaluateCommand(model=str(model), dataset=str(dataset), out=str(out), evaluate=config, cluster=HERE, logger=tracking)
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_measured_recorded_and_promoted(small_dataset: Path, registered: LoggerConfig, tmp_path: Path) -> None:
+    model = "models:/audio2head/1"
+    evaluation = evaluate(command(small_dataset, tmp_path / "out", registered, model))
+
+    summary = json.loads(evaluation.metrics.read_text())
+    assert summary["model"] == model
+    assert (summary["clips"], summary["frames"], summary["identities"]) == (2, 40, ["eve", "zoe"])
+    assert list(summary["rows"]) == ["copy_portrait", "ground_truth", "predicted_pose", "true_pose"]
+    truth, copied, true_pose = (summary["rows"][row] for row in ("ground_truth", "copy_portrait", "true_pose"))
+    assert truth["psnr"]["mean"] == 100.0
+    assert truth["faces_found"]["mean"] == 1.0
+    assert truth["head_diversity"]["mean"] > 0.1
+    assert copied["head_diversity"]["mean"] == pytest.approx(0.0, abs=1e-9)
+    assert true_pose["psnr"]["low"] <= true_pose["psnr"]["mean"] <= true_pose["psnr"]["high"] < 100.0
+    assert "pose_ssim" in summary["rows"]["predicted_pose"]
+    assert "pose_ssim" not in true_pose  # the truth drives: there is nothing to compare
+    assert "LSE-D, LSE-C" in summary["not_measured"]
+
+    rows = pd.read_parquet(tmp_path / "out" / "metrics.parquet")
+    assert rows.groupby("row").size().to_dict() == dict.fromkeys(summary["rows"], 2)
+    assert rows[rows.row == "true_pose"].psnr.mean() == pytest.approx(true_pose["psnr"]["mean"])
+    with Image.open(evaluation.pictures) as picture:
+        assert picture.size == (6 * 64, 2 * 3 * 64)  # six frames across; truth and two protocols of two clips down
+
+    run = MlflowClient(registry.tracking_uri(registered)).get_run(evaluation.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["true_pose/psnr"] == pytest.approx(true_pose["psnr"]["mean"])
+    assert run.inputs.dataset_inputs[0].dataset.digest == "e" * 36
+
+    gates = PromoteConfig(lower_bounds={"true_pose/psnr": 5.0}, require_clean_code=False)
+    assert registry.promote(PromoteCommand(model="audio2head/1", promote=gates, logger=registered)).accepted
+    assert str(registry.find("models:/audio2head@champion", registered)) == model
+
+
+@pytest.mark.slow
+def test_equal_input_gives_equal_numbers(small_dataset: Path, bundle: Path, tracking: LoggerConfig, tmp_path: Path) -> None:
+    config = replace(BRIEF, max_clips=1, protocols=("predicted_pose",))
+    outs = [tmp_path / "a", tmp_path / "b"]
+    for out in outs:
+        evaluate(command(small_dataset, out, tracking, bundle, config))
+    first, second = ((out / "metrics.json").read_bytes() for out in outs)
+    assert first == second
+    assert list(json.loads(first)["rows"]) == ["copy_portrait", "ground_truth", "predicted_pose"]
+
+
+@pytest.mark.slow
+def test_without_mediapipe_faces_are_not_measured(
+    small_dataset: Path, bundle: Path, tracking: LoggerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "mediapipe" else real(name, *rest))
+    config = replace(BRIEF, max_clips=1, protocols=("true_pose",))
+    evaluation = evaluate(command(small_dataset, tmp_path, tracking, bundle, config))
+    assert "not measured, because mediapipe is not installed" in str(evaluation)
+    assert "lmd" not in evaluation.summary["rows"]["true_pose"]
+
+
+def test_a_split_without_clips_says_where_there_are_some(small_dataset: Path) -> None:
+    with pytest.raises(InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)") as caught:
+        choose(Storage(small_dataset), EvaluateConfig(split="val"))
+    assert "any_split" in caught.value.hint
+
+
+def test_any_split_takes_the_next_that_has_clips(small_dataset: Path) -> None:
+    split, clips = choose(Storage(small_dataset), EvaluateConfig(split="val", any_split=True))
+    assert split == "test"
+    assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
+
+
+def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
+    _, clips = choose(Storage(small_dataset), EvaluateConfig(max_clips=1, max_frames=17))
+    assert [(clip.key, clip.frames, clip.identity) for clip in clips] == [("clip-a", 17, "eve")]
+    with pytest.raises(InputError, match="100 frames or more"):
+        choose(Storage(small_dataset), EvaluateConfig(min_frames=100))
+
+
+def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no dataset"):
+        choose(Storage(tmp_path), EvaluateConfig())
+
+
+@pytest.mark.parametrize("config", [EvaluateConfig(split="all"), EvaluateConfig(protocols=("copied",)), EvaluateConfig(protocols=())])
+def test_wrong_words_are_refused(config: EvaluateConfig, small_dataset: Path, tracking: LoggerConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="evaluate"):
+        evaluate(command(small_dataset, tmp_path, tracking, "anything", config))
+
+
+def test_the_table_shows_what_was_not_measured() -> None:
+    interval = {"mean": 20.0, "low": 19.5, "high": 20.5, "clips": 2}
+    summary = {
+        "model": "m",
+        "dataset": "/data/mine",
+        "split": "test",
+        "clips": 2,
+        "rows": {"ground_truth": {"psnr": interval, "lmd": interval}, "true_pose": {"psnr": interval}},
+        "not_measured": {"CSIM": "not measured, because"},
+    }
+    text = draw_table(summary)
+    assert "20 [19.5, 20.5]" in text
+    assert "–" in text.split("LMD")[1].splitlines()[0]
+    assert text.endswith("CSIM: not measured, because")
+    assert np.all([len(line) <= 160 for line in text.splitlines()])
