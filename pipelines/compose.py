@@ -56,16 +56,23 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     _store_schemas(command)
-    quoted = [_quoted(override, COMMANDS[command]) for override in overrides]
+    texts = _text_keys(COMMANDS[command])
+    plain = {key: value for key, equals, value in (override.partition("=") for override in overrides) if equals and key in texts}
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return cast("DictConfig", hydra_compose(command, overrides=quoted))
+            composed = cast(
+                "DictConfig", hydra_compose(command, overrides=[word for word in overrides if word.partition("=")[0] not in plain])
+            )
+        for key, value in plain.items():
+            OmegaConf.update(composed, key, value)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, command, overrides) from None
+    return composed
 
 
 def _store_schemas(command: str) -> None:
@@ -81,17 +88,11 @@ def _store_schemas(command: str) -> None:
             store.store(group="stage", name=f"{stage.name}_schema", node=stage)
 
 
-def _quoted(override: str, schema: type) -> str:
-    """Quote the value of a text key, so that a path may hold what Hydra's grammar would read as something else."""
-    key, equals, value = override.partition("=")
-    if not equals or key not in _text_keys(schema) or value[:1] in {"'", '"'} or "${" in value:
-        return override
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
 def _text_keys(schema: type, prefix: str = "") -> set[str]:
-    """Dotted names of the text fields of a config dataclass."""
+    """Dotted names of the text fields of a config dataclass.
+
+    Their values do not go through Hydra's grammar, so that a path may hold commas, brackets and equal signs.
+    """
     from dataclasses import fields, is_dataclass
     from typing import get_type_hints
 
