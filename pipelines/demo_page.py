@@ -100,8 +100,8 @@ def _ledger_rows(ledger: Any) -> Iterator[dict[str, Any]]:
 
 def _sheets(dataset: Path) -> Iterator[dict[str, str]]:
     """A strip of crops for each of the first few people, pose box and landmarks drawn."""
-    from pipelines.dataset.shards import decode, read_members, read_sidecars
-    from pipelines.prepare.report import contact_sheet
+    from pipelines.dataset.shards import read_sidecars
+    from pipelines.prepare.report import sample_strip
     from pipelines.storage import Storage
 
     store = Storage(dataset)
@@ -112,8 +112,8 @@ def _sheets(dataset: Path) -> Iterator[dict[str, str]]:
             if identity in seen or len(seen) == SHEETS:
                 continue
             seen.add(identity)
-            sample = decode(read_members(store, sidecar, key))
-            yield {"image": picture(contact_sheet(sample)), "caption": f"{identity} ({sidecar.split}), {len(sample.frames) / FPS:.1f} s"}
+            seconds = sidecar.frames[key] / FPS
+            yield {"image": picture(sample_strip(store, sidecar, key)), "caption": f"{identity} ({sidecar.split}), {seconds:.1f} s"}
 
 
 def _strip(video: Path) -> np.ndarray:

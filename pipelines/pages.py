@@ -23,14 +23,15 @@ def render(template: str, **context: Any) -> str:
 
 
 def picture(image: np.ndarray | bytes) -> str:
-    """A picture, uint8 (h, w, 3) or the bytes of a PNG, as a data URI."""
+    """A picture, uint8 (h, w, 3) or the bytes of a PNG or JPEG, as a data URI."""
     if not isinstance(image, bytes):
         from PIL import Image
 
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, format="PNG", optimize=True)
         image = buffer.getvalue()
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def plot(figure: Figure) -> str:

@@ -243,6 +243,13 @@ def log_metrics(
         client.log_batch(run_id, metrics=rows)
 
 
+def read_history(run_id: str, *, logger: LoggerConfig) -> dict[str, list[tuple[int, float]]]:
+    """All that a run logged over its steps: metric → (step, value), by step."""
+    with session(logger) as client:
+        names = client.get_run(run_id).data.metrics
+        return {name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name)) for name in sorted(names)}
+
+
 def log_artifacts(run_id: str, path: Path, *, logger: LoggerConfig, folder: str = "") -> None:
     """Copy a file, or what is in a folder, to the run's artifacts, below `folder`."""
     with session(logger) as client:
