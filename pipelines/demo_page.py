@@ -176,27 +176,25 @@ def _learning_curves(story: Story) -> Iterator[dict[str, str]]:
 
     logger = compose("register", story.places.overrides("paths", "logger")).logger
     for stage, version in story.versions.items():
-        history = read_history(version["run_id"], logger=logger)
-        yield {"image": _learning_curve(history), "caption": f"{stage}: training losses, and validation on people who were not trained on"}
+        history = {
+            name: points for name, points in read_history(version["run_id"], logger=logger).items() if name.startswith(("train/", "val/"))
+        }
+        if history:
+            yield {
+                "image": _learning_curve(history),
+                "caption": f"{stage}: training losses, and validation on people who were not trained on",
+            }
 
 
 def _learning_curve(history: dict[str, list[tuple[int, float]]]) -> str:
     import matplotlib.pyplot as plt
 
-    names = [name for name in sorted(history) if name.startswith(("train/", "val/")) and len(history[name]) > 1]
-    families = {
-        "training": [name for name in names if name.startswith("train/")],
-        **{
-            name: [other for other in names if other.startswith(name)]
-            for name in names
-            if name.startswith("val/") and not _is_baseline(name, names)
-        },
-    }
-    figure, axes = plt.subplots(1, len(families), figsize=(4.2 * len(families), 2.8), squeeze=False)
+    families = _families(sorted(history))
+    figure, axes = plt.subplots(1, len(families), figsize=(4.2 * len(families), 2.8), squeeze=False, layout="constrained")
     for axis, (title, members) in zip(axes[0], families.items(), strict=True):
         for name in members:
             steps, values = zip(*history[name], strict=True)
-            axis.plot(steps, values, label=name, linewidth=1.6, linestyle="--" if _is_baseline(name, names) else "-")
+            axis.plot(steps, values, label=name, linewidth=1.6, linestyle="--" if _is_baseline(name, list(history)) else "-", marker=".")
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("step")
         axis.grid(alpha=0.25)
@@ -207,9 +205,20 @@ def _learning_curve(history: dict[str, list[tuple[int, float]]]) -> str:
     return image
 
 
-def _is_baseline(name: str, names: list[str]) -> bool:
+def _families(names: list[str]) -> dict[str, list[str]]:
+    """Title of a picture → the curves in it: all losses together, each validation metric with its baseline."""
+    losses = [name for name in names if name.startswith("train/")]
+    measured = [name for name in names if name.startswith("val/") and not _is_baseline(name, names)]
+    return ({"training": losses} if losses else {}) | {name: [name, *_baselines(name, names)] for name in measured}
+
+
+def _baselines(name: str, names: list[str]) -> list[str]:
     """`val/psnr_copy` stands beside `val/psnr`: it is drawn into the same picture."""
-    return any(name.startswith(f"{other}_") for other in names)
+    return [other for other in names if other.startswith(f"{name}_")]
+
+
+def _is_baseline(name: str, names: list[str]) -> bool:
+    return any(name in _baselines(other, names) for other in names)
 
 
 # -------------------------------------------------------------------------------- numbers
