@@ -223,23 +223,24 @@ def _is_baseline(name: str, names: list[str]) -> bool:
 
 # -------------------------------------------------------------------------------- numbers
 def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
-    """The metrics table: a row for each system, a column for each metric that at least one row has."""
+    """The metrics table: a row for each metric that at least one system has, a column for each system."""
     from a2h_models.metrics import DEFINITIONS, NOT_MEASURED
 
-    rows = summary["rows"]
-    columns = [name for name in DEFINITIONS if any(name in row for row in rows.values())]
+    rows = {name: summary["rows"][name] for name in ROW_TITLES if name in summary["rows"]}
+    names = [name for name in DEFINITIONS if any(name in row for row in rows.values())]
     return {
-        "measured_on": f"{summary['clips']} clips of the split {summary['split']}: people whom no stage was trained on. Means over clips.",
-        "metrics": [{"title": _column_title(name), "help": DEFINITIONS[name].meaning} for name in columns],
-        "rows": [
-            {"title": ROW_TITLES.get(name, name), "ours": name.endswith("_pose"), "cells": [_cell(row.get(metric)) for metric in columns]}
-            for name, row in rows.items()
+        "measured_on": f"{summary['clips']} clips of the split {summary['split']}: people whom no stage was trained on. "
+        "Means over clips, with 95 % bootstrap intervals. ↑ higher is better, ↓ lower is better, ≈ closest to the ground truth is best.",
+        "systems": [{"title": ROW_TITLES[name], "ours": name.endswith("_pose")} for name in rows],
+        "metrics": [
+            {"title": _metric_title(name), "help": DEFINITIONS[name].meaning, "cells": [_cell(row.get(name)) for row in rows.values()]}
+            for name in names
         ],
         "not_measured": [f"{name}: {reason}." for name, reason in NOT_MEASURED.items()],
     }
 
 
-def _column_title(name: str) -> str:
+def _metric_title(name: str) -> str:
     from a2h_models.metrics import DEFINITIONS
 
     definition = DEFINITIONS[name]
@@ -250,4 +251,4 @@ def _column_title(name: str) -> str:
 def _cell(value: dict[str, Any] | None) -> str:
     if value is None or value["mean"] is None:
         return "–"
-    return f"{value['mean']:.3g}"
+    return f"{value['mean']:.3g} [{value['low']:.3g}, {value['high']:.3g}]"
