@@ -251,4 +251,5 @@ def _metric_title(name: str) -> str:
 def _cell(value: dict[str, Any] | None) -> str:
     if value is None or value["mean"] is None:
         return "–"
-    return f"{value['mean']:.3g} [{value['low']:.3g}, {value['high']:.3g}]"
+    spread = "" if value["low"] is None else f" [{value['low']:.3g}, {value['high']:.3g}]"
+    return f"{value['mean']:.3g}{spread}"
