@@ -27,6 +27,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import cluster, registry
 from pipelines.config import EvaluateCommand, EvaluateConfig, config_hash
 from pipelines.dataset import shards
+from pipelines.evaluation_report import FILES, PICTURE_FILE, SUMMARY_FILE, contact_sheet, draw_table, extremes, write
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ TRUE_POSE, PREDICTED_POSE = "true_pose", "predicted_pose"
 PROTOCOLS = (TRUE_POSE, PREDICTED_POSE)
 SPLITS = ("test", "val", "train")  # in the order in which any_split looks
 MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample; the rest is not looked at
-FILES = ("metrics.json", "metrics.parquet", "table.txt", "clips.png")  # what an evaluation writes
 FEW_CLIPS = 8  # fewer are done in this process: starting Ray takes longer
+DIGITS = 6  # after the point, of what is written: more is noise of the processor
 STRIP_FRAMES = 6  # of a clip that is drawn, evenly spaced
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 NO_MEDIAPIPE = "not measured, because mediapipe is not installed"
 FACE_METRICS = "LMD, AKD, mouth-speech, landmark shape"
 
@@ -105,11 +107,11 @@ def evaluate(command: EvaluateCommand) -> Evaluation:
         summary=summary,
         rows=[flat for result in results for flat in _flat(result)],
         table=draw_table(summary),
-        metrics=out / "metrics.json",
-        pictures=out / "clips.png",
+        metrics=out / SUMMARY_FILE,
+        pictures=out / PICTURE_FILE,
         run_id=_log_run(command, summary),
     )
-    _write(evaluation, contact_sheet(results, config), out)
+    write(summary, evaluation.rows, evaluation.table, contact_sheet(results, config), out)
     for name in FILES:
         registry.log_artifacts(evaluation.run_id, out / name, logger=command.logger)
     registry.close_run(evaluation.run_id, logger=command.logger)
@@ -121,6 +123,8 @@ def evaluate(command: EvaluateCommand) -> Evaluation:
 def _check(config: EvaluateConfig) -> None:
     if config.split not in SPLITS:
         raise ConfigError(f"evaluate.split={config.split} does not exist", hint=f"one of {', '.join(SPLITS)}")
+    if config.pictured_clips < 1:
+        raise ConfigError(f"evaluate.pictured_clips={config.pictured_clips} must be 1 or more")
     unknown = sorted(set(config.protocols) - set(PROTOCOLS))
     if unknown or not config.protocols:
         raise ConfigError(f"evaluate.protocols={list(config.protocols)}", hint=f"one or both of {', '.join(PROTOCOLS)}")
@@ -139,7 +143,7 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
     order = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
     for split in order:
         clips = [
-            Clip(dataset=dataset.url, sidecar=sidecar, key=key, frames=min(sidecar.frames[key], config.max_frames))
+            Clip(dataset=dataset.url, sidecar=_only(sidecar, key), key=key, frames=min(sidecar.frames[key], config.max_frames))
             for sidecar in sidecars
             if sidecar.split == split
             for key in sidecar.keys
@@ -154,19 +158,38 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
     )
 
 
+def _only(sidecar: shards.Sidecar, key: str) -> shards.Sidecar:
+    """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a thousand times."""
+    return replace(
+        sidecar,
+        index={key: sidecar.index[key]},
+        frames={key: sidecar.frames[key]},
+        identities={key: sidecar.identities[key]},
+        ledger=[],
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------- measuring
 def measure_clips(clips: Sequence[Clip], folder: Path, command: EvaluateCommand) -> tuple[list[ClipResult], dict[str, str]]:
     """All clips, by key, and for what could not be measured why."""
     engine = command.cluster if len(clips) >= FEW_CLIPS else replace(command.cluster, workers=0)
     work = functools.partial(measure_clip, folder=str(folder.absolute()), config=command.evaluate)
     outcomes = cluster.run(work, clips, engine, describe="evaluating", key=lambda clip: clip.key)
-    results, failed = [], {}
+    results: list[ClipResult] = []
+    failed = {}
     for clip, outcome in outcomes:
         if isinstance(outcome, cluster.Failure):
             failed[clip.key] = outcome.message
         else:
-            results.append(outcome)
+            results = _without_middling_pictures([*results, outcome], command.evaluate)
     return sorted(results, key=lambda result: result.key), dict(sorted(failed.items()))
+
+
+def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig) -> list[ClipResult]:
+    """Drop the pictures that can no longer be among the worst or the best, so that memory does not grow with the clips."""
+    worst, best = extremes([result for result in results if result.strip.size], config)
+    kept = {result.key for result in worst + best}
+    return [result if result.key in kept or not result.strip.size else replace(result, strip=NO_PICTURE) for result in results]
 
 
 def measure_clip(clip: Clip, *, folder: str, config: EvaluateConfig) -> ClipResult:
@@ -265,7 +288,7 @@ def summarise(results: Sequence[ClipResult], config: EvaluateConfig) -> dict[str
 
 
 def _plain(interval: Interval) -> dict[str, float | int | None]:
-    return {name: value if isfinite(value) else None for name, value in interval._asdict().items()}
+    return {name: round(value, DIGITS) if isfinite(value) else None for name, value in interval._asdict().items()}
 
 
 def not_measured() -> dict[str, str]:
@@ -302,59 +325,6 @@ def _flat(result: ClipResult) -> Iterator[dict[str, Any]]:
     """A clip's rows as metrics.parquet has them."""
     for row, values in result.rows.items():
         yield {"key": result.key, "identity": result.identity, "frames": result.frames, "row": row, **values}
-
-
-# ---------------------------------------------------------------------------------------------------------------- what is written
-def draw_table(summary: Mapping[str, Any]) -> str:
-    """Metrics down, ground truth, copied portrait and protocols across; what is not measured says why."""
-    from io import StringIO
-
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = summary["rows"]
-    title = f"{summary['model']} on {summary['clips']} clips of {Path(summary['dataset']).name} ({summary['split']}), mean [95 % interval]"
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "best", *(name.replace("_", " ") for name in rows)):
-        table.add_column(column)
-    for metric, definition in DEFINITIONS.items():
-        if any(metric in values for values in rows.values()):
-            label = f"{definition.label} ({definition.unit})" if definition.unit else definition.label
-            table.add_row(label, definition.best, *(_cell(values.get(metric)) for values in rows.values()))
-    text = StringIO()
-    Console(file=text, width=160).print(table, highlight=False)
-    return text.getvalue() + "\n".join(f"{name}: {why}" for name, why in summary["not_measured"].items())
-
-
-def _cell(values: Mapping[str, float | None] | None) -> str:
-    if values is None or values["mean"] is None:
-        return "–"
-    return f"{values['mean']:.3g} \\[{values['low']:.3g}, {values['high']:.3g}]"
-
-
-def contact_sheet(results: Sequence[ClipResult], config: EvaluateConfig) -> UInt8[np.ndarray, "h w 3"]:
-    """The worst clips, then the best, by SSIM under the first protocol: truth above, the model's below."""
-    ranked = sorted(results, key=lambda result: (result.rows[config.protocols[0]]["ssim"], result.key))
-    worst = ranked[: config.pictured_clips]
-    best = [result for result in ranked[-config.pictured_clips :] if result not in worst]
-    return np.concatenate([result.strip for result in [*worst, *best]])
-
-
-def _write(evaluation: Evaluation, sheet: UInt8[np.ndarray, "h w 3"], out: Path) -> None:
-    import io
-
-    import pandas as pd
-    from PIL import Image
-
-    picture, table = io.BytesIO(), io.BytesIO()
-    Image.fromarray(sheet).save(picture, format="PNG")
-    pd.DataFrame(evaluation.rows).to_parquet(table, index=False)
-    storage = Storage(out)
-    storage.publish("metrics.parquet", table.getvalue())
-    storage.publish("clips.png", picture.getvalue())
-    storage.publish("table.txt", f"{evaluation.table}\n".encode())
-    text = json.dumps(evaluation.summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    storage.publish("metrics.json", f"{text}\n".encode())
 
 
 def _log_run(command: EvaluateCommand, summary: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 COVERAGE = 95.0  # percent of the bootstrap's means that lie in the interval
+ENOUGH_CLIPS = 2  # for an interval
 SEED = 0  # of the resampling: the same clips give the same interval
 
 
 class Interval(NamedTuple):
-    """A mean over clips with its bootstrap interval; NaN where nothing was measured."""
+    """A mean over clips with its bootstrap interval; NaN where nothing was measured, and around a single clip, which tells no spread."""
 
     mean: float
     low: float
@@ -28,8 +29,8 @@ def bootstrap(values: Iterable[float], *, samples: int) -> Interval:
         samples: how often the clips are drawn.
     """
     measured = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
-    if not len(measured):
-        return Interval(np.nan, np.nan, np.nan, 0)
+    if len(measured) < ENOUGH_CLIPS:
+        return Interval(float(measured.mean()) if len(measured) else np.nan, np.nan, np.nan, len(measured))
     drawn = np.random.default_rng(SEED).integers(len(measured), size=(samples, len(measured)))
     tail = (100.0 - COVERAGE) / 2
     low, high = np.percentile(measured[drawn].mean(axis=1), [tail, 100.0 - tail])

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from PIL import Image
 
 from a2h_models.errors import ConfigError, InputError
 from pipelines import registry
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig, PromoteCommand, PromoteConfig
-from pipelines.evaluate import choose, draw_table, evaluate
+from pipelines.evaluate import ClipResult, _without_middling_pictures, choose, evaluate
+from pipelines.evaluation_report import contact_sheet, draw_table
 from pipelines.storage import Storage
 
 HERE = ClusterConfig(workers=0)
@@ -103,12 +106,37 @@ def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
         choose(Storage(small_dataset), EvaluateConfig(min_frames=100))
 
 
+def result(key: str, ssim: float) -> ClipResult:
+    return ClipResult(key=key, identity="x", frames=1, rows={"true_pose": {"ssim": ssim}}, strip=np.full((2, 2, 3), 9, np.uint8))
+
+
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_pictures_of_the_worst_and_best_are_kept_and_no_others(scores: list[float]) -> None:
+    config = EvaluateConfig(pictured_clips=2)
+    results: list[ClipResult] = []
+    for number, score in enumerate(scores):
+        results = _without_middling_pictures([*results, result(f"{number:02d}", score)], config)
+    ranked = sorted((score, f"{number:02d}") for number, score in enumerate(scores))
+    expected = {key for _, key in ranked[:2]} | {key for _, key in ranked[2:][-2:]}
+    assert {found.key for found in results if found.strip.size} == expected
+    assert len(results) == len(scores)
+    assert contact_sheet(results, config).shape == (2 * len(expected), 2, 3)
+
+
 def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no dataset"):
         choose(Storage(tmp_path), EvaluateConfig())
 
 
-@pytest.mark.parametrize("config", [EvaluateConfig(split="all"), EvaluateConfig(protocols=("copied",)), EvaluateConfig(protocols=())])
+@pytest.mark.parametrize(
+    "config",
+    [
+        EvaluateConfig(split="all"),
+        EvaluateConfig(protocols=("copied",)),
+        EvaluateConfig(protocols=()),
+        EvaluateConfig(pictured_clips=0),
+    ],
+)
 def test_wrong_words_are_refused(config: EvaluateConfig, small_dataset: Path, tracking: LoggerConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluate"):
         evaluate(command(small_dataset, tmp_path, tracking, "anything", config))
@@ -121,7 +149,10 @@ def test_the_table_shows_what_was_not_measured() -> None:
         "dataset": "/data/mine",
         "split": "test",
         "clips": 2,
-        "rows": {"ground_truth": {"psnr": interval, "lmd": interval}, "true_pose": {"psnr": interval}},
+        "rows": {
+            "ground_truth": {"psnr": interval, "lmd": interval},
+            "true_pose": {"psnr": interval | {"low": None, "high": None, "clips": 1}},
+        },
         "not_measured": {"CSIM": "not measured, because"},
     }
     text = draw_table(summary)

@@ -59,6 +59,12 @@ def test_bootstrap_interval_is_that_of_the_normal_distribution() -> None:
     assert found == bootstrap(values, samples=4000)
 
 
+def test_one_clip_has_a_mean_and_no_interval() -> None:
+    found = bootstrap([3.0], samples=10)
+    assert (found.mean, found.clips) == (3.0, 1)
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_bootstrap_leaves_out_what_was_not_measured() -> None:
     assert bootstrap([1.0, np.nan, 3.0], samples=10).clips == 2
     assert np.isnan(bootstrap([np.nan], samples=10).mean)

@@ -1,0 +1,83 @@
+"""What an evaluation leaves to look at: a table, a picture of the worst and the best clips, and files for other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from a2h_models.metrics import DEFINITIONS
+from pipelines.config import EvaluateConfig
+from pipelines.storage import Storage
+
+if TYPE_CHECKING:
+    from pipelines.evaluate import ClipResult
+
+SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE = FILES = ("metrics.json", "metrics.parquet", "table.txt", "clips.png")
+TABLE_WIDTH = 160  # letters
+
+
+def draw_table(summary: Mapping[str, Any]) -> str:
+    """Metrics down, ground truth, copied portrait and protocols across; what is not measured says why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = summary["rows"]
+    title = f"{summary['model']} on {summary['clips']} clips of {Path(summary['dataset']).name} ({summary['split']}), mean [95 % interval]"
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", "best", *(name.replace("_", " ") for name in rows)):
+        table.add_column(column)
+    for metric, definition in DEFINITIONS.items():
+        if any(metric in values for values in rows.values()):
+            label = f"{definition.label} ({definition.unit})" if definition.unit else definition.label
+            table.add_row(label, definition.best, *(_cell(values.get(metric)) for values in rows.values()))
+    text = io.StringIO()
+    Console(file=text, width=TABLE_WIDTH).print(table, highlight=False)
+    return text.getvalue() + "\n".join(f"{name}: {why}" for name, why in summary["not_measured"].items())
+
+
+def _cell(values: Mapping[str, float | None] | None) -> str:
+    if values is None or values["mean"] is None:
+        return "–"
+    interval = "" if values["low"] is None else f" \\[{values['low']:.3g}, {values['high']:.3g}]"
+    return f"{values['mean']:.3g}{interval}"
+
+
+def contact_sheet(results: Sequence[ClipResult], config: EvaluateConfig) -> UInt8[np.ndarray, "h w 3"]:
+    """The worst clips, then the best: truth above, the model's below."""
+    worst, best = extremes([result for result in results if result.strip.size], config)
+    return np.concatenate([result.strip for result in worst + best])
+
+
+def extremes(results: Sequence[ClipResult], config: EvaluateConfig) -> tuple[list[ClipResult], list[ClipResult]]:
+    """The worst and the best clips, by SSIM under the first protocol; a clip is never both."""
+    ranked = sorted(results, key=lambda result: (result.rows[config.protocols[0]]["ssim"], result.key))
+    worst = ranked[: config.pictured_clips]
+    return worst, ranked[len(worst) :][-config.pictured_clips :]
+
+
+def write(
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    table: str,
+    sheet: UInt8[np.ndarray, "h w 3"],
+    out: Path,
+) -> None:
+    """Write `FILES`; the summary last, so that where it stands everything stands."""
+    import pandas as pd
+    from PIL import Image
+
+    picture, clips = io.BytesIO(), io.BytesIO()
+    Image.fromarray(sheet).save(picture, format="PNG")
+    pd.DataFrame(rows).to_parquet(clips, index=False)
+    text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    storage = Storage(out)
+    storage.publish(CLIPS_FILE, clips.getvalue())
+    storage.publish(PICTURE_FILE, picture.getvalue())
+    storage.publish(TABLE_FILE, f"{table}\n".encode())
+    storage.publish(SUMMARY_FILE, f"{text}\n".encode())
