@@ -23,8 +23,8 @@ from pipelines.config import (
 )
 from pipelines.train import LastCheckpoint, run_folder, train
 
-STEPS = 7  # crosses an epoch of five clips, ends between two validations
-STOP = 4
+STEPS = 5  # crosses an epoch of five clips, ends between two validations
+STOP = 3
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def command(made_up_dataset, tiny_networks, tracking, tmp_path):
         for name, value in changes.items():
             setattr(trainer, name, value)
         return TrainCommand(
-            dataset=DatasetConfig(path=str(made_up_dataset), batch_size=4, pairs_per_clip=2),
+            dataset=DatasetConfig(path=str(made_up_dataset), batch_size=2, pairs_per_clip=2),
             stage=stage,
             networks=copy.deepcopy(tiny_networks),
             trainer=trainer,
@@ -171,7 +171,7 @@ def test_a_run_name_that_is_taken_is_refused_without_resume(command):
 def test_another_batch_size_cannot_resume_a_run(command):
     train(command(HeadPoseStage(), steps=1))
     other = command(HeadPoseStage(), steps=2)
-    other.dataset.batch_size = 2
+    other.dataset.batch_size = 4
     with pytest.raises(CheckpointError, match=r"another dataset\.batch_size"):
         train(other)
 
@@ -226,6 +226,14 @@ def test_a_dry_run_leaves_nothing(command, tmp_path):
     assert result.run_id == ""
     assert not list((tmp_path / "runs").rglob("*.ckpt"))
     assert not (result.folder / "result.json").exists()
+
+
+def test_a_dataset_without_a_val_split_is_trained_on_without_validation(command, made_up_dataset, tmp_path):
+    for path in made_up_dataset.glob("a2h-train-*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    wanted = command(HeadPoseStage(), steps=2, val_check_interval=1)
+    wanted.dataset.path = str(tmp_path)
+    assert train(wanted).metrics == {}
 
 
 def test_accumulation_is_refused_for_two_optimisers(command):
