@@ -71,7 +71,7 @@ class ClipsConfig:
     max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
     min_sightings: int = 3  # of a face that is more than a mistake of the detector
     min_rival: float = 0.4  # height of a second face / height of this one; smaller ones are background
-    min_overlap: float = 0.25  # intersection over union with the clip's first box; below, a new clip begins (as FOMM does)
+    max_spread: float = 2.0  # union of a clip's face boxes / the first of them; beyond, a new clip begins, so that faces stay large
 
 
 @dataclass
@@ -87,19 +87,20 @@ class FiltersConfig:
     min_fps: float = 20.0  # of the video; below: low_frame_rate
     min_face_px: float = 64.0  # face height in the source video's pixels; below: face_too_small
     min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face; below: face_lost
-    min_inside_share: float = 0.9  # of a clip's frames whose landmarks are all inside the crop; below: face_lost
+    min_inside_share: float = 0.95  # of the landmarks, that are inside the crop; below: face_lost
     max_faces: int = 1  # seen beside each other; more: several_faces, unless this face is shown to be the one who speaks
-    min_speaker_confidence: float = 0.4  # of the match of this mouth with the speech, beside other faces
-    min_speaker_lead: float = 0.1  # by which that match must be better than every other face's
+    min_speaker_confidence: float = 1.4  # of the match of this mouth with the speech, beside other faces
+    min_speaker_lead: float = 0.4  # by which that match must be better than every other face's
     min_speech_db: float = -50.0  # mean level of the clip's sound, full scale = 0; below: silent
     min_voiced_share: float = 0.1  # of the feature rows; below: no_speech
+    min_mouth_range: float = 0.008  # of the lips' opening / height of the face; below: no_speech, the mouth does not move
     min_sharpness: float = 0.0  # variance of the Laplacian of the crop; below: blurred
     min_brightness: float = 0.0  # mean of the crop, 0..255; below: too_dark
     max_yaw_deg: float = 60.0  # 95th percentile; above: extreme_pose
     max_pitch_deg: float = 50.0
     max_jitter_px: float = 100.0  # median second difference of the landmarks; above: unsteady
     max_sync_frames: float = 6.0  # a larger offset, found with confidence, is out_of_sync
-    min_sync_confidence: float = 0.5  # below: the offset is not believed
+    min_sync_confidence: float = 1.4  # correlation × √seconds; below: the offset is not believed
 
 
 @dataclass

@@ -145,14 +145,21 @@ def tracks(sightings: Iterable[Sighting], config: ClipsConfig) -> list[Track]:
 
 
 def still_tracks(track: Track, config: ClipsConfig) -> list[Track]:
-    """Cut a track where the face has left the place in which it began, so that one fixed crop holds it large (FOMM's rule)."""
+    """Cut a track where the face has wandered so far that one fixed crop would hold it small."""
     pieces: list[Track] = []
     for frame, box in zip(track.frames, track.boxes, strict=True):
-        if not pieces or overlap(pieces[-1].boxes[0], box) < config.min_overlap:
+        if not pieces or spread([*pieces[-1].boxes, box]) > config.max_spread:
             pieces.append(Track())
         pieces[-1].frames.append(frame)
         pieces[-1].boxes.append(box)
     return pieces
+
+
+def spread(boxes: Sequence[Box]) -> float:
+    """Longer side of the union of boxes / longer side of the first."""
+    across = max(box.x + box.w for box in boxes) - min(box.x for box in boxes)
+    down = max(box.y + box.h for box in boxes) - min(box.y for box in boxes)
+    return max(across, down) / max(boxes[0].w, boxes[0].h)
 
 
 def extent(track: Track, within: Span, step: int) -> Span:

@@ -63,11 +63,12 @@ class Scores:
     speaker_confidence: float | None = None  # match of this mouth with the speech; measured beside other faces only
     speaker_lead: float | None = None  # by which that match is better than the best other face's
     face_share: float | None = None  # of frames in which the mesh found the face
-    inside_share: float | None = None  # of frames whose landmarks are all inside the crop
+    inside_share: float | None = None  # of landmarks that are inside the crop, mean over the frames
     speech_db: float | None = None  # mean level, full scale = 0
     voiced_share: float | None = None  # of the feature rows
     sync_offset: float | None = None  # frames by which the speech comes after the mouth; positive: the sound is late
-    sync_confidence: float | None = None  # correlation at that offset
+    sync_confidence: float | None = None  # correlation at that offset, times the root of the clip's seconds
+    mouth_range: float | None = None  # 10th to 90th percentile of the lips' opening / height of the face
     yaw_deg: float | None = None  # 95th percentile of the absolute angle
     pitch_deg: float | None = None
     roll_deg: float | None = None
@@ -102,6 +103,7 @@ LIMITS = (
     Limit(Reason.FACE_LOST, "face_share", "min_face_share", below=True),
     Limit(Reason.FACE_LOST, "inside_share", "min_inside_share", below=True),
     Limit(Reason.NO_SPEECH, "voiced_share", "min_voiced_share", below=True),
+    Limit(Reason.NO_SPEECH, "mouth_range", "min_mouth_range", below=True),
     Limit(Reason.OUT_OF_SYNC, "sync_offset", "max_sync_frames", below=False),
     Limit(Reason.EXTREME_POSE, "yaw_deg", "max_yaw_deg", below=False),
     Limit(Reason.EXTREME_POSE, "pitch_deg", "max_pitch_deg", below=False),

@@ -26,7 +26,7 @@ from pipelines.prepare.ledger import Row
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan
 from pipelines.prepare.probe import find_videos, probe_video, read_people
 from pipelines.prepare.report import MAX_DROPPED, contact_sheet, preview_name, write_report
-from pipelines.prepare.samples import Speaker, level_db, speakers, to_features, to_sample
+from pipelines.prepare.samples import Speaker, level_db, rounded, speakers, to_features, to_sample
 from pipelines.prepare.summary import DatasetSummary, fingerprint_of, summarise, versions, write_card, write_dataset_json
 from pipelines.storage import Storage
 
@@ -133,8 +133,8 @@ def outcome_of(
     )
     if len(clip.span) < config.clips.min_frames:
         message = f"{len(clip.span)} frames, at least {config.clips.min_frames}"
-        scores = Scores(face_px=clip.face_px, faces=clip.faces)
-        return Outcome(row=row(scores=scores, reason=Reason.TOO_SHORT, error_message=message))
+        scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
+        return Outcome(row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message))
     features = to_features(opened, clip, wave, speaker, config.features)
     reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
     if reason:

@@ -64,8 +64,12 @@ def contact_sheet(
     import cv2
 
     chosen = spread(len(frames), columns)
-    drawn = [draw_on(frames[i], None if pose is None else pose[i], None if landmarks is None else landmarks[i]) for i in chosen]
-    row = np.concatenate([cv2.resize(image, (picture, picture), interpolation=cv2.INTER_AREA) for image in drawn], axis=1)
+    small = [cv2.resize(frames[i], (picture, picture), interpolation=cv2.INTER_AREA) for i in chosen]
+    drawn = [
+        draw_on(image, None if pose is None else pose[i], None if landmarks is None else landmarks[i])
+        for i, image in zip(chosen, small, strict=True)
+    ]
+    row = np.concatenate(drawn, axis=1)
     done, data = cv2.imencode(kind, cv2.cvtColor(row, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
     return data.tobytes()
@@ -78,16 +82,16 @@ def spread(length: int, count: int) -> list[int]:
 
 
 def draw_on(
-    frame: UInt8[np.ndarray, "256 256 3"], pose: Float[np.ndarray, " 6"] | None, landmarks: Float[np.ndarray, "n 3"] | None
-) -> UInt8[np.ndarray, "256 256 3"]:
-    """A frame with its landmarks as dots and its pose as the networks' box."""
-    image = frame.copy()
+    frame: UInt8[np.ndarray, "s s 3"], pose: Float[np.ndarray, " 6"] | None, landmarks: Float[np.ndarray, "n 3"] | None
+) -> UInt8[np.ndarray, "s s 3"]:
+    """A crop of any size with its landmarks as dots and its pose as the networks' box; both are given for 256 pixels."""
+    image, size = frame.copy(), len(frame)
     if landmarks is not None:
-        x, y = np.nan_to_num(landmarks[:, :2]).round().astype(int).T
-        inside = (x >= 0) & (x < SIZE) & (y >= 0) & (y < SIZE)
+        x, y = (np.nan_to_num(landmarks[:, :2]).astype(np.float32) * (size / SIZE)).round().astype(int).T
+        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
         image[y[inside], x[inside]] = GREEN
     if pose is not None:
-        image[draw_boxes(pose[None].astype(np.float32))[0] > 0] = WHITE
+        image[draw_boxes(pose[None].astype(np.float32), size)[0] > 0] = WHITE
     return image
 
 

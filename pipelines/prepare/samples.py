@@ -11,22 +11,29 @@ from jaxtyping import Float32, Float64, Int16, UInt8
 
 from a2h_models.sample import SIZE, Sample
 from a2h_models.speech import log_mel, speech_features
-from a2h_models.timebase import SAMPLES_PER_FRAME, Span
+from a2h_models.timebase import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import ClipsConfig, FeaturesConfig
 from pipelines.prepare.clips import Clip
 from pipelines.prepare.faces import cut_square, mesh, solve_pose
 from pipelines.prepare.filters import Scores
 
-UPPER_LIP, LOWER_LIP = 13, 14  # inner edges; numbers of the face mesh
-FOREHEAD, CHIN = 10, 152
+# numbers of the face mesh
+INNER_LIPS = ((13, 14), (82, 87), (312, 317))  # upper, lower
+NOSE, FOREHEAD, CHIN = 1, 10, 152
 VOICED = -1  # column of the speech features
 PEAK = 32768.0  # of 16-bit sound
 FLOOR_DB = -100.0  # digital silence
-MAX_SHIFT = 15  # frames; offsets are searched in ± so many, as SyncNet does
-SPEECH_RANGE_DB = 40.0  # below the clip's loudest frames; what is quieter counts as silence when mouths are matched
+# What follows was chosen on 36 real clips: of the variants tried (lips, jaw, both; five bands and levels; five band-passes), these found
+# the offset within −3…+5 frames most often, and told a clip's own sound from other clips' best.
+SYLLABLES_HZ = (300.0, 1200.0)  # of the sound: where vowels are loud
+SPEECH_RANGE_DB = 30.0  # below the clip's loudest frames; what is quieter counts as silence when mouths are matched
 LOUDEST = 95  # percentile
-TREND_FRAMES = 25  # slower changes of the mouth and of the speech are not looked at when they are matched
+TREND_FRAMES, NOISE_FRAMES = 5.0, 1.0  # sigmas: slower and faster changes of mouth and sound are not matched
+JAW_WEIGHT = 0.7  # of the jaw beside the lips
+MAX_SHIFT = 15  # frames; offsets are searched in ± so many, as SyncNet does
+SPEAKER_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
+MOUTH_PERCENTILES = (10, 90)  # between which a mouth's range is taken
 EXTREME = 95  # percentile of the absolute angles
 DIGITS = 4  # of scores in ledgers and samples
 
@@ -35,7 +42,7 @@ class Match(NamedTuple):
     """How a mouth goes with a speech."""
 
     offset: float  # frames; positive: the sound is late
-    confidence: float  # correlation at that offset, -1 to 1
+    confidence: float  # correlation there, times the root of the seconds
 
 
 class Speaker(NamedTuple):
@@ -131,7 +138,7 @@ def fill_gaps(landmarks: Float32[np.ndarray, "t n 3"], found: np.ndarray) -> Flo
     left = np.where(np.arange(len(found)) >= right, right, left)  # at and past the last known frame
     width = np.maximum(right - left, 1)
     weight = ((np.arange(len(found)) - left) / width).clip(0, 1).astype(np.float32)[:, None, None]
-    return (landmarks[left] * (1 - weight) + landmarks[right] * weight).astype(np.float32)
+    return np.asarray(landmarks[left] * (1 - weight) + landmarks[right] * weight, np.float32)
 
 
 def smooth(pose: Float32[np.ndarray, "t 6"], sigma: float) -> Float32[np.ndarray, "t 6"]:
@@ -143,38 +150,59 @@ def smooth(pose: Float32[np.ndarray, "t 6"], sigma: float) -> Float32[np.ndarray
 
 # ---------------------------------------------------------------------------------------------------------------- mouth and speech
 def mouth_opening(landmarks: Float32[np.ndarray, "t n 3"]) -> Float64[np.ndarray, " t"]:
-    """Distance of the inner lips / height of the face: free of the head's distance, and nearly of its turning."""
-    opening = np.linalg.norm(landmarks[:, LOWER_LIP, :2] - landmarks[:, UPPER_LIP, :2], axis=1)
-    height = np.linalg.norm(landmarks[:, CHIN, :2] - landmarks[:, FOREHEAD, :2], axis=1)
-    return np.asarray(opening / np.maximum(height, 1.0), np.float64)
+    """Distance of the inner lips / height of the face, in space: free of the head's distance, and nearly of its turning."""
+    lips = np.mean([_distance(landmarks, upper, lower) for upper, lower in INNER_LIPS], axis=0)
+    return np.asarray(lips / np.maximum(_distance(landmarks, FOREHEAD, CHIN), 1.0), np.float64)
+
+
+def mouth_motion(landmarks: Float32[np.ndarray, "t n 3"]) -> Float64[np.ndarray, " t"]:
+    """Opening of the lips and drop of the jaw together, in standard deviations: what is matched with the sound."""
+    jaw = _distance(landmarks, NOSE, CHIN) / np.maximum(_distance(landmarks, NOSE, FOREHEAD), 1.0)
+    return np.asarray(standardised(mouth_opening(landmarks)) + JAW_WEIGHT * standardised(jaw))
+
+
+def _distance(landmarks: Float32[np.ndarray, "t n 3"], a: int, b: int) -> Float64[np.ndarray, " t"]:
+    return np.asarray(np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=1), np.float64)
+
+
+def standardised(signal: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
+    """Mean 0, standard deviation 1; a flat signal becomes zeros."""
+    spread = float(signal.std())
+    return np.asarray((signal - signal.mean()) / spread if spread > 0 else np.zeros_like(signal))
 
 
 def loudness(wave: Int16[np.ndarray, " t*640"]) -> Float64[np.ndarray, " t"]:
-    """Level of each frame's sound in dB, held at `SPEECH_RANGE_DB` below the loud ones."""
-    blocks = wave.astype(np.float64).reshape(-1, SAMPLES_PER_FRAME) / PEAK
+    """Level of each frame's vowels in dB, held at `SPEECH_RANGE_DB` below the loud ones."""
+    from scipy.signal import butter, sosfiltfilt
+
+    band = butter(2, SYLLABLES_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
+    blocks = sosfiltfilt(band, wave.astype(np.float64) / PEAK).reshape(-1, SAMPLES_PER_FRAME)
     level = 20 * np.log10(np.maximum(np.sqrt(np.square(blocks).mean(axis=1)), 10 ** (FLOOR_DB / 20)))
     return np.asarray(np.maximum(level, np.percentile(level, LOUDEST) - SPEECH_RANGE_DB))
 
 
-def match(opening: Float64[np.ndarray, " t"], level: Float64[np.ndarray, " t"], max_shift: int = MAX_SHIFT) -> Match:
-    """The shift within ± max_shift frames at which mouth opening and loudness go together best, and their correlation there."""
-    mouth, sound = without_trend(opening), without_trend(level)
+def match(motion: Float64[np.ndarray, " t"], level: Float64[np.ndarray, " t"], max_shift: int = MAX_SHIFT) -> Match:
+    """The shift within ± max_shift frames at which mouth and sound go together best.
+
+    The confidence is the correlation there times the root of the length in seconds: chance makes high correlations in short clips. For
+    clips with the sound of another clip it stays below 1.05 in 95 % and below 1.4 in all of 240 cases.
+    """
+    mouth, sound = _middle_band(motion), _middle_band(level)
     best = Match(0.0, 0.0)
     for shift in range(-max_shift, max_shift + 1):
-        a = mouth[max(0, -shift) : len(mouth) - max(0, shift)]
-        b = sound[max(0, shift) : len(sound) - max(0, -shift)]
-        spread = a.std() * b.std()
-        likeness = float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
-        if likeness > best.confidence:
-            best = Match(float(shift), likeness)
+        a = standardised(mouth[max(0, -shift) : len(mouth) - max(0, shift)])
+        b = standardised(sound[max(0, shift) : len(sound) - max(0, -shift)])
+        confidence = float((a * b).mean()) * (len(motion) / FPS) ** 0.5
+        if confidence > best.confidence:
+            best = Match(float(shift), confidence)
     return best
 
 
-def without_trend(signal: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
-    """What is left of a signal when its slow part is taken away."""
+def _middle_band(signal: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
     from scipy.ndimage import gaussian_filter1d
 
-    return np.asarray(signal - gaussian_filter1d(signal, TREND_FRAMES, mode="nearest"))
+    slow = gaussian_filter1d(signal, TREND_FRAMES, mode="nearest")
+    return np.asarray(gaussian_filter1d(signal - slow, NOISE_FRAMES, mode="nearest"))
 
 
 def mouth_match(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"]) -> Match:
@@ -182,7 +210,8 @@ def mouth_match(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"]) -
     found = mesh(crop_frames(video, clip))
     if not found.found.any():
         return Match(0.0, 0.0)
-    return match(mouth_opening(fill_gaps(found.landmarks, found.found)), loudness(cut_wave(wave, clip.span)))
+    motion = mouth_motion(fill_gaps(found.landmarks, found.found))
+    return match(motion, loudness(cut_wave(wave, clip.span)), SPEAKER_SHIFT)
 
 
 def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> dict[str, Speaker]:
@@ -205,14 +234,16 @@ def with_motion_scores(
     scores: Scores, landmarks: Float32[np.ndarray, "t n 3"], pose: Float32[np.ndarray, "t 6"], wave: Int16[np.ndarray, " n"]
 ) -> Scores:
     """Add what needs landmarks and pose."""
-    offset, confidence = match(mouth_opening(landmarks), loudness(wave))
+    offset, confidence = match(mouth_motion(landmarks), loudness(wave))
+    shut, wide = np.percentile(mouth_opening(landmarks), MOUTH_PERCENTILES)
     pitch, yaw, roll = np.percentile(np.abs(angles(pose)), EXTREME, axis=0)
     flat = landmarks[..., :2]
-    inside = ((flat >= 0) & (flat < SIZE)).all(axis=(1, 2))
+    inside = ((flat >= 0) & (flat < SIZE)).all(axis=2)
     return replace(
         scores,
         sync_offset=offset,
         sync_confidence=confidence,
+        mouth_range=float(wide - shut),
         yaw_deg=float(yaw),
         pitch_deg=float(pitch),
         roll_deg=float(roll),

@@ -12,6 +12,7 @@ from pipelines.compose import compose
 from pipelines.config import FiltersConfig, PrepareConfig
 from pipelines.prepare.filters import LIMITS, SCORES, Reason, Scores, Status, judge, status_of
 
+SURE = 3.0  # a confidence far beyond chance
 GOOD = Scores(
     face_px=200.0,
     faces=1.0,
@@ -20,7 +21,8 @@ GOOD = Scores(
     speech_db=-25.0,
     voiced_share=0.6,
     sync_offset=1.0,
-    sync_confidence=0.6,
+    sync_confidence=1.6,
+    mouth_range=0.06,
     yaw_deg=10.0,
     pitch_deg=10.0,
     roll_deg=5.0,
@@ -44,13 +46,14 @@ def test_a_good_clip_passes():
         ({"speech_db": -60.0}, Reason.SILENT),
         ({"face_px": 46.0}, Reason.FACE_TOO_SMALL),
         ({"faces": 2.0}, Reason.SEVERAL_FACES),
-        ({"faces": 2.0, "speaker_confidence": 0.8, "speaker_lead": 0.05}, Reason.SEVERAL_FACES),
-        ({"faces": 2.0, "speaker_confidence": 0.2, "speaker_lead": 0.2}, Reason.SEVERAL_FACES),
+        ({"faces": 2.0, "speaker_confidence": SURE, "speaker_lead": 0.05}, Reason.SEVERAL_FACES),
+        ({"faces": 2.0, "speaker_confidence": 0.2, "speaker_lead": SURE}, Reason.SEVERAL_FACES),
         ({"face_share": 0.5}, Reason.FACE_LOST),
         ({"inside_share": 0.5}, Reason.FACE_LOST),
         ({"voiced_share": 0.01}, Reason.NO_SPEECH),
-        ({"sync_offset": 9.0, "sync_confidence": 0.9}, Reason.OUT_OF_SYNC),
-        ({"sync_offset": -9.0, "sync_confidence": 0.9}, Reason.OUT_OF_SYNC),
+        ({"mouth_range": 0.001}, Reason.NO_SPEECH),
+        ({"sync_offset": 9.0, "sync_confidence": SURE}, Reason.OUT_OF_SYNC),
+        ({"sync_offset": -9.0, "sync_confidence": SURE}, Reason.OUT_OF_SYNC),
         ({"yaw_deg": 75.0}, Reason.EXTREME_POSE),
         ({"pitch_deg": 75.0}, Reason.EXTREME_POSE),
         ({"sharpness": 1.0}, Reason.BLURRED),
@@ -63,7 +66,7 @@ def test_each_reason_from_its_own_score(changes, reason):
 
 
 def test_one_of_several_faces_passes_if_it_is_the_one_who_speaks():
-    assert judge(replace(GOOD, faces=3.0, speaker_confidence=0.7, speaker_lead=0.3), DEFAULT) is None
+    assert judge(replace(GOOD, faces=3.0, speaker_confidence=SURE, speaker_lead=SURE), DEFAULT) is None
 
 
 def test_an_offset_without_confidence_is_not_believed():
