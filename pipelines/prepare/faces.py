@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from a2h_models.errors import InputError
 from a2h_models.head_pose import CENTRE, FOCAL
@@ -27,6 +27,7 @@ CROP_SCALE = 1.6  # side of the crop / longer side of the union of the face boxe
 # A face box ends at the chin and at the middle of the forehead: so much of its side the crop is raised to hold the hair as well.
 # With it, faces stand below the middle of the crop, as they do in the release's range of translations (METHOD §2).
 RAISE = 0.12
+MOUTH_TOP, MOUTH_SIDE = 22.0, 45.0  # mm of the template: what is below and between moves with speech
 CAMERA = np.array([[FOCAL, 0, CENTRE], [0, FOCAL, CENTRE], [0, 0, 1]])
 
 
@@ -162,16 +163,27 @@ def template() -> Float64[np.ndarray, "468 3"]:
     return points
 
 
+@functools.cache
+def rigid() -> Int64[np.ndarray, " n"]:
+    """The landmarks above the mouth and at the sides of the face.
+
+    With lips and chin among them an opening mouth reads as a nod and as a step: on real clips the correlation of z with the mouth falls
+    from −0.6 to 0 without them, and on synthetic talkers the median error of the rotation from 2.0° to 1.5°.
+    """
+    points = template()
+    return np.flatnonzero((points[:, 1] < MOUTH_TOP) | (np.abs(points[:, 0]) > MOUTH_SIDE))
+
+
 def solve_pose(landmarks: Float32[np.ndarray, "t 468 3"]) -> Float32[np.ndarray, "t 6"]:
     """Rotation vector (rad) and translation (mm-like) that carry the template into the crop's camera; not smoothed.
 
-    SQPNP, then iterative refinement on all landmarks (their x and y). Landmarks are those of a 256×256 crop.
+    SQPNP, then iterative refinement, on the x and y of the landmarks that do not move with speech. Landmarks are those of a 256×256 crop.
     """
-    points = template()
-    return np.array([_solve_one(points, frame[:, :2].astype(np.float64)) for frame in landmarks], np.float32).reshape(-1, 6)
+    points, solid = template(), rigid()
+    return np.array([_solve_one(points[solid], frame[solid, :2].astype(np.float64)) for frame in landmarks], np.float32).reshape(-1, 6)
 
 
-def _solve_one(points: Float64[np.ndarray, "468 3"], pixels: Float64[np.ndarray, "468 2"]) -> Float64[np.ndarray, 6]:
+def _solve_one(points: Float64[np.ndarray, "n 3"], pixels: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, 6]:
     import cv2
 
     pixels = np.ascontiguousarray(pixels)

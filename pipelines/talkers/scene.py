@@ -19,7 +19,7 @@ from a2h_models.errors import InputError
 from a2h_models.timebase import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.storage import Storage
-from pipelines.talkers.head import DISTANCE, photographed_head
+from pipelines.talkers.head import photographed_head
 from pipelines.talkers.motion import Motion, draw_motion
 from pipelines.talkers.person import BACKGROUNDS, make_person
 from pipelines.talkers.render import Camera, Renderer
@@ -27,6 +27,7 @@ from pipelines.talkers.voice import PHONEME_RATE, VOICES, Phoneme, Speech, mouth
 
 SENTENCES = Path(__file__).parent / "sentences.txt"
 CROP_SHARE = 0.8  # of the frame's side: the crop around the head
+DISTANCE = 285.0  # mm between the camera and a resting head, on average
 REST_HEIGHT = 25.0  # mm that the face's middle stands below the crop's
 REST_SPREAD = np.array([0.03, 0.05, 0.03, 4.0, 4.0, 12.0])  # rad and mm: how differently people sit
 LEAD_IN_S, PAUSE_S = 0.3, 0.35  # before the first sentence, and between two
