@@ -66,7 +66,7 @@ def _square(side: int, z: int) -> list[tuple[int, int, int]]:
 
 
 BOX = np.array(_square(NEAR_SIDE, NEAR_Z) + _square(FAR_SIDE, FAR_Z), dtype=np.float64)  # (10, 3)
-BOX_EDGES = ((1, 6), (2, 7), (3, 8))  # the corners that are joined beside the polyline
+BOX_EDGES = (*((corner, (corner + 1) % len(BOX)) for corner in range(len(BOX))), (1, 6), (2, 7), (3, 8))
 
 
 def draw_boxes(pose: Float[np.ndarray, "t 6"], size: int = SIZE) -> UInt8[np.ndarray, "t size size"]:
@@ -82,10 +82,14 @@ def _draw_box(pose: Float[np.ndarray, " 6"], size: int) -> UInt8[np.ndarray, "si
 
     image = np.zeros((size, size), np.uint8)
     width = max(1, round(LINE_PX * size / SIZE))
-    corners = np.clip(np.nan_to_num(project(BOX, pose, size=size)), -MAX_PX, MAX_PX).astype(np.int32)  # truncates, as the release
-    cv2.polylines(image, [corners], isClosed=True, color=WHITE, thickness=width, lineType=cv2.LINE_8)
+    # OpenCV 4.13, which drew the reference, clips thick lines to this rectangle before it fills them; 4.12 and older do not, and draw
+    # lines that leave the picture a pixel aside. Clipping here gives the same picture with all of them.
+    frame = (-width, -width, size + 2 * width, size + 2 * width)
+    corners = np.clip(np.nan_to_num(project(BOX, pose, size=size)), -MAX_PX, MAX_PX).astype(np.int32).tolist()  # truncated, as the release
     for start, end in BOX_EDGES:
-        cv2.line(image, corners[start].tolist(), corners[end].tolist(), WHITE, width, cv2.LINE_8)
+        inside, a, b = cv2.clipLine(frame, corners[start], corners[end])
+        if inside:
+            cv2.line(image, a, b, WHITE, width, cv2.LINE_8)
     return image
 
 

@@ -1,0 +1,214 @@
+"""The released checkpoint's names ↔ ours. Strict both ways: every tensor has exactly one place, or the error names it.
+
+The release is one `torch.save`d dict of four state dicts. `TABLE` is all there is to know about it; release → ours → release gives back
+the same bits.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from a2h_models.errors import CheckpointError, InputError
+from a2h_models.networks import STAGES, ImageGenerator, NetworksConfig, build
+from a2h_models.networks.weights import fill, on_meta, refuse
+from a2h_models.sample import WINDOW
+
+RGB = 3
+FIELDS = {"n": r"\d+", "m": r"\d+", "leaf": r"\w+", "rest": r".+"}  # what stands in braces in the table
+
+
+class Part(NamedTuple):
+    """One of the release's state dicts."""
+
+    stage: str
+    prefix: str  # of our names
+    names: tuple[tuple[str, str], ...]  # release ↔ ours; the first that fits counts
+    blurs: Mapping[str, int]  # the fixed blur kernels: stored once by us, once for each of so many channels by the release
+
+
+def _hourglass(release: str, ours: str) -> tuple[tuple[str, str], ...]:
+    return (
+        (release + "encoder.down_blocks.{n}.{rest}", ours + "down.{n}.{rest}"),
+        (release + "decoder.up_blocks.{n}.{rest}", ours + "up.{n}.{rest}"),
+    )
+
+
+def _resnet(release: str, ours: str) -> tuple[tuple[str, str], ...]:
+    return (
+        (release + "conv1.{leaf}", ours + "stem.{leaf}"),
+        (release + "bn1.{leaf}", ours + "stem_norm.{leaf}"),
+        (release + "fc.{leaf}", ours + "out.{leaf}"),
+        *(
+            (f"{release}layer{stage + 1}.{{n}}.{theirs}", f"{ours}stages.{stage}.{{n}}.{mine}")
+            for stage in range(4)
+            for theirs, mine in (
+                ("conv{m}.{leaf}", "conv{m}.{leaf}"),
+                ("bn{m}.{leaf}", "norm{m}.{leaf}"),
+                ("downsample.{m}.{leaf}", "shortcut.{m}.{leaf}"),
+            )
+        ),
+    )
+
+
+TABLE: Mapping[str, Part] = {
+    "kp_detector": Part(
+        stage="image_generator",
+        prefix="detector.",
+        names=(
+            ("down.weight", "blur.kernel"),
+            *_hourglass("predictor.", "hourglass."),
+            ("kp.{leaf}", "heatmap.{leaf}"),
+            ("jacobian.{leaf}", "jacobian.{leaf}"),
+        ),
+        blurs={"down.weight": RGB},
+    ),
+    "generator": Part(
+        stage="image_generator",
+        prefix="generator.",
+        names=(
+            ("dense_motion_network.down.weight", "blur.kernel"),
+            *_hourglass("dense_motion_network.hourglass.", "dense_motion.hourglass."),
+            ("dense_motion_network.mask.{leaf}", "dense_motion.mask.{leaf}"),
+            ("dense_motion_network.occlusion.{leaf}", "dense_motion.occlusion.{leaf}"),
+            ("first.{rest}", "first.{rest}"),
+            ("down_blocks.{n}.{rest}", "down.{n}.{rest}"),
+            ("bottleneck.r{n}.{rest}", "bottleneck.{n}.{rest}"),
+            ("up_blocks.{n}.{rest}", "up.{n}.{rest}"),
+            ("final.{leaf}", "last.{leaf}"),
+        ),
+        blurs={"dense_motion_network.down.weight": RGB},
+    ),
+    "audio2kp": Part(
+        stage="motion_field",
+        prefix="",
+        names=(
+            ("down_id.weight", "blur_portrait.kernel"),
+            ("down_pose.weight", "blur_box.kernel"),
+            ("embedding.{n}.{leaf}", "listen.{n}.{leaf}"),
+            ("predictor.encoder.down_blocks.{n}.res.{rest}", "hourglass.down.{n}.residual.{rest}"),
+            ("predictor.encoder.down_blocks.{n}.norm_res.{leaf}", "hourglass.down.{n}.residual_norm.{leaf}"),
+            ("predictor.decoder.up_blocks.{n}.res.{rest}", "hourglass.up.{n}.residual.{rest}"),
+            ("predictor.decoder.up_blocks.{n}.norm2.{leaf}", "hourglass.up.{n}.residual_norm.{leaf}"),
+            ("predictor.decoder.res_blocks.{n}.0.{rest}", "hourglass.skip.{n}.residual.{rest}"),
+            ("predictor.decoder.res_blocks.{n}.1.{leaf}", "hourglass.skip.{n}.norm.{leaf}"),
+            *_hourglass("predictor.", "hourglass."),
+            ("kp.{leaf}", "heatmap.{leaf}"),
+            ("jacobian.{leaf}", "jacobian.{leaf}"),
+        ),
+        blurs={"down_id.weight": RGB, "down_pose.weight": WINDOW},  # the release blurs a window's boxes as its channels
+    ),
+    "audio2pose": Part(
+        stage="head_pose",
+        prefix="",
+        names=(
+            *_resnet("em_audio.resnet.", "listen."),
+            *_resnet("em_img.resnet.", "look."),
+            ("lstm.{leaf}", "recur.{leaf}"),
+            ("output.{leaf}", "out.{leaf}"),
+        ),
+        blurs={},
+    ),
+}
+
+
+def ours_of(part: str, name: str) -> str | None:
+    """Our name of a tensor of the release's part; None if it has none."""
+    found = _translate(name, TABLE[part].names)
+    return None if found is None else TABLE[part].prefix + found
+
+
+def release_of(part: str, name: str) -> str | None:
+    """The release's name of a tensor of ours, which begins with the part's prefix; None if it has none."""
+    return _translate(name.removeprefix(TABLE[part].prefix), [(ours, theirs) for theirs, ours in TABLE[part].names])
+
+
+def _translate(name: str, pairs: Any) -> str | None:
+    for pattern, template in pairs:
+        regex = re.sub(r"\\\{(\w+)\\\}", lambda field: f"(?P<{field[1]}>{FIELDS[field[1]]})", re.escape(pattern))
+        if match := re.fullmatch(regex, name):
+            return str(template.format(**match.groupdict()))
+    return None
+
+
+# ----------------------------------------------------------------------------------------------------------------- release → ours
+def read_release(path: Path, config: NetworksConfig | None = None) -> dict[str, nn.Module]:
+    """The stages' networks from a released checkpoint, in evaluation mode. `config` None: the release's own sizes.
+
+    Raises:
+        InputError: when the file is not there.
+        CheckpointError: when it cannot be read without running code from it, or holds anything but the release's tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise InputError(f"no checkpoint at {path}", hint="the release's file is called audio2head.pth.tar") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {str(error).splitlines()[0]}") from error
+    return from_release(content, config, source=str(path))
+
+
+def from_release(content: Any, config: NetworksConfig | None = None, *, source: str) -> dict[str, nn.Module]:
+    """The same from the dict of four state dicts."""
+    if not isinstance(content, dict) or set(content) != set(TABLE):
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{source} must hold {', '.join(TABLE)}, not {found}")
+    tensors: dict[str, dict[str, Tensor]] = {stage: {} for stage in STAGES}
+    complaints: list[str] = []
+    for part, state in content.items():
+        for name, tensor in state.items():
+            ours = ours_of(part, name)
+            if ours is None:
+                complaints.append(f"{part}.{name} is unknown")
+            elif name in TABLE[part].blurs and not torch.equal(tensor, tensor[:1].expand_as(tensor)):
+                complaints.append(f"{part}.{name} blurs its channels differently")
+            else:
+                tensors[TABLE[part].stage][ours] = tensor[:1].clone() if name in TABLE[part].blurs else tensor
+    refuse(complaints, source=source)
+    return {stage: _filled(stage, config or NetworksConfig(), tensors[stage], source) for stage in STAGES}
+
+
+def _filled(stage: str, config: NetworksConfig, tensors: dict[str, Tensor], source: str) -> nn.Module:
+    module = on_meta(partial(build, stage, config))
+    fill(module, tensors, source=f"{source} ({stage})")
+    return module.eval()
+
+
+# ----------------------------------------------------------------------------------------------------------------- ours → release
+def to_release(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    """The release's dict of four state dicts from the networks of the three stages.
+
+    Raises:
+        CheckpointError: for a network that the released code could not run as it is.
+    """
+    generator = modules["image_generator"]
+    if isinstance(generator, ImageGenerator) and generator.generator.blend_source:
+        raise CheckpointError(
+            "a generator that blends in the portrait cannot be written as a release", hint="train with blend_source=false"
+        )
+    return {part: dict(_renamed(part, modules[entry.stage])) for part, entry in TABLE.items()}
+
+
+def _renamed(part: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    entry = TABLE[part]
+    for ours, tensor in module.state_dict().items():
+        if ours.startswith(entry.prefix):
+            name = release_of(part, ours)
+            assert name is not None, f"{ours} is missing from the table of names"
+            channels = entry.blurs.get(name)
+            yield name, tensor.detach().cpu() if channels is None else tensor.detach().cpu().repeat(channels, 1, 1, 1)
+
+
+def write_release(modules: Mapping[str, nn.Module], path: Path) -> Path:
+    """Write the release's format, complete or not at all."""
+    aside = path.with_name(path.name + ".part")
+    torch.save(to_release(modules), aside)
+    aside.replace(path)
+    return path
