@@ -32,22 +32,19 @@ class Person:
     mirrored: bool
     texture: Float32[np.ndarray, "h w 3"]  # of the moving head, 0 to 255
     plate: UInt8[np.ndarray, "512 512 3"]  # the photograph without its head
-    background: str
 
 
-def make_person(head: Head, rng: np.random.Generator, background: str = "") -> Person:
-    """Draw a person; `background` is one of BACKGROUNDS or empty for any."""
+def make_person(head: Head, rng: np.random.Generator, background: str) -> Person:
+    """Draw a person before one of BACKGROUNDS."""
     skin = np.array(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.95, 1.05, 3)
     hair = np.array(HAIRS[rng.integers(len(HAIRS))]) * rng.uniform(0.92, 1.08, 3)
     hue = int(rng.integers(HUES))
-    chosen = background or BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
     return Person(
         head=head,
         stretch=rng.uniform(1 - STRETCH, 1 + STRETCH, 3),
         mirrored=bool(rng.integers(2)),
         texture=_texture(head, skin, hair),
-        plate=_plate(head, skin, hue, chosen, rng),
-        background=chosen,
+        plate=_plate(head, skin, hue, background, rng),
     )
 
 

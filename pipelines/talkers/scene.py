@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,7 @@ def make_talker(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
         return path
     rng = np.random.default_rng(seed)
     part = draw_speech(rng, config)
-    shots = [draw_actors(rng, config) for _ in range(1 + config.cut)]
+    shots = draw_shots(rng, config)
     media.write_video(path, _frames(shots, part, config), shifted(part.wave, config), fps=config.fps)
     with store.writer(f"{path.stem}.npz") as handle:
         np.savez_compressed(handle, **_signals(shots, part, config))
@@ -181,6 +181,12 @@ def shifted(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndar
 
 
 # ---------------------------------------------------------------------------------------------------------------- who is there
+def draw_shots(rng: np.random.Generator, config: SceneConfig) -> list[list[Actor]]:
+    """One shot, or two around a cut; before and after a cut the background differs, or it would hardly be one."""
+    kinds = [config.background] * (1 + config.cut) if config.background else rng.permutation(BACKGROUNDS).tolist()
+    return [draw_actors(rng, replace(config, background=kind)) for kind in kinds[: 1 + config.cut]]
+
+
 def draw_actors(rng: np.random.Generator, config: SceneConfig) -> list[Actor]:
     """The people of a shot: the one who speaks, and perhaps one who listens."""
     return [_draw_actor(rng, config, speaks=index == 0) for index in range(1 + config.second_face)]

@@ -1,13 +1,15 @@
 """Speech with phoneme times from the bundled espeak-ng, and how far a mouth opens for it.
 
-espeak-ng is one global state in a library: it is started once in a process, and one speech is made at a time.
+espeak-ng keeps its state in its library, and what it said before changes what it says next. So each speech loads a copy of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import threading
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +39,7 @@ _SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT = 2, 0x3, 0x8000  # events with phonem
 _PHONEME, _UTF8, _CHARACTERS = 7, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _TEXT_BYTES = 8
+_SEED = 1
 
 
 class _Event(ctypes.Structure):
@@ -53,7 +56,6 @@ class _Event(ctypes.Structure):
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,7 @@ def speak(text: str, *, voice: str = VOICES[0], pitch: int = 50, rate: int = 165
     Raises:
         FailedError: if the library refuses the voice or the text.
     """
-    with _ONE_AT_A_TIME:
-        library, rate_hz = _library()
+    with _fresh_library() as (library, rate_hz):
         if library.espeak_SetVoiceByName(voice.encode()):
             raise FailedError(f"espeak-ng has no voice {voice!r}")
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, 50)):
@@ -119,17 +120,23 @@ def _listen(library: ctypes.CDLL, text: str, rate_hz: int) -> tuple[Int16[np.nda
     return np.concatenate(pieces), phonemes
 
 
-@functools.cache
-def _library() -> tuple[ctypes.CDLL, int]:
-    """The library, started, and its sample rate."""
+@contextmanager
+def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """A copy of the library that has said nothing yet, started and seeded, and its sample rate."""
     import espeakng_loader
 
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    folder = str(espeakng_loader.get_data_path()).encode()
-    rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, folder, _PHONEME_EVENTS | _DONT_EXIT))
-    if rate <= 0:
-        raise FailedError("espeak-ng did not start", hint="install the extra `demo`")
-    return library, rate
+    with tempfile.TemporaryDirectory(prefix="a2h-") as folder:  # the same file would be the same library, its state included
+        library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
+    try:
+        data = str(espeakng_loader.get_data_path()).encode()
+        rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DONT_EXIT))
+        if rate <= 0:
+            raise FailedError("espeak-ng did not start", hint="install the extra `demo`")
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breath is noise
+        yield library, rate
+        library.espeak_Terminate()
+    finally:
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))  # noqa: SLF001  ctypes has no other way to let go
 
 
 def _to_16_khz(samples: Int16[np.ndarray, " n"], rate_hz: int) -> Int16[np.ndarray, " m"]:
