@@ -33,9 +33,9 @@ class Sample:
 
     key: str
     frames: UInt8[np.ndarray, "t 256 256 3"]  # RGB
-    wave: Int16[np.ndarray, t*640]  # 16 kHz mono
+    wave: Int16[np.ndarray, " n"]  # 16 kHz mono, n = 640 t
     speech: Float32[np.ndarray, "t 4 41"]  # a2h_models.speech.speech_features
-    mel: Float16[np.ndarray, "t*4 80"]  # a2h_models.speech.log_mel
+    mel: Float16[np.ndarray, "m 80"]  # a2h_models.speech.log_mel, m = 4 t
     pose: Float32[np.ndarray, "t 6"]  # rotation vector (rad), translation (mm-like) in the crop's camera; not normalised
     landmarks: Float16[np.ndarray, "t 468 3"]  # x, y in crop pixels; z in the same scale, relative to the head's centre
     meta: dict[str, Any] = field(default_factory=dict)  # identity, source, spans, crop box, scores, licence, consent, hashes, versions
