@@ -1,6 +1,6 @@
 """Synthetic talkers: videos of people who are no one, with the truth beside them, for the demo, the tests and the benchmarks.
 
-voice     what is said, and how the mouth opens for it (espeak-ng)
+voice     how it sounds, and how the mouth opens for it (espeak-ng)
 outlines  the photograph's parts, drawn by hand
 head      the photographed head as a solid
 person    recoloured, mirrored, stretched: who it is

@@ -23,9 +23,9 @@ from pipelines.talkers.head import photographed_head
 from pipelines.talkers.motion import Motion, draw_motion
 from pipelines.talkers.person import BACKGROUNDS, make_person
 from pipelines.talkers.render import Camera, Renderer
+from pipelines.talkers.sentences import SENTENCES
 from pipelines.talkers.voice import PHONEME_RATE, VOICES, Phoneme, Speech, mouth_curve, speak
 
-SENTENCES = Path(__file__).parent / "sentences.txt"
 CROP_SHARE = 0.8  # of the frame's side: the crop around the head
 DISTANCE = 285.0  # mm between the camera and a resting head, on average
 REST_HEIGHT = 25.0  # mm that the face's middle stands below the crop's
@@ -150,12 +150,11 @@ def _settings(truth: dict[str, object]) -> dict[str, object]:
 def draw_speech(rng: np.random.Generator, config: SceneConfig) -> Part:
     """Draw a voice and as many sentences as fill the video, and what an early sound needs beyond its end."""
     voice, pitch, rate = VOICES[rng.integers(len(VOICES))], int(rng.integers(30, 71)), int(rng.integers(145, 186))
-    sentences = SENTENCES.read_text(encoding="utf-8").splitlines()
-    order = iter(rng.permutation(len(sentences)).tolist() * (1 + int(config.seconds)))
+    order = iter(rng.permutation(len(SENTENCES)).tolist() * (1 + int(config.seconds)))
     wanted = config.seconds + abs(config.audio_offset_frames) / FPS
     clock, waves, phonemes, said = LEAD_IN_S, [_silence(LEAD_IN_S)], [Phoneme(0.0, "")], []
     while clock < wanted:
-        speech = speak(sentences[next(order)], voice=voice, pitch=pitch, rate=rate)
+        speech = speak(SENTENCES[next(order)], voice=voice, pitch=pitch, rate=rate)
         phonemes += [*_later(speech, clock), Phoneme(clock + len(speech.wave) / SAMPLE_RATE, "")]
         waves += [speech.wave, _silence(PAUSE_S)]
         clock += (len(speech.wave) + len(waves[-1])) / SAMPLE_RATE
