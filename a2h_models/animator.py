@@ -89,9 +89,9 @@ class Animator:
         if pose is None:
             pose = self.predict_pose(portrait, speech)
         pose = pose[:1] + (0.0 if still else pose_scale) * (pose - pose[:1]) if len(pose) else pose
-        encoded = self._encode(portrait)
+        encoded = self.encode(portrait)
         for driving in _batches(self._driving(encoded, speech, pose, relative=keypoints == "relative"), batch_size):
-            yield self._render(encoded, driving)
+            yield self.render(encoded, driving)
 
     @torch.inference_mode()
     def predict_pose(self, portrait: UInt8[np.ndarray, "h w 3"], speech: Float32[np.ndarray, "t 4 41"]) -> Float32[np.ndarray, "t+1 6"]:
@@ -126,7 +126,7 @@ class Animator:
             yield relative_keypoints(driving, first, encoded.keypoints) if relative else driving
 
     @torch.inference_mode()
-    def _encode(self, portrait: np.ndarray) -> EncodedPortrait:
+    def encode(self, portrait: np.ndarray) -> EncodedPortrait:
         image = self._image(portrait)
         return self.image_generator.generator.encode(image, self.image_generator.detector(image))
 
@@ -142,7 +142,7 @@ class Animator:
         return Keypoints(*(x[0] for x in out.keypoints))
 
     @torch.inference_mode()
-    def _render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
+    def render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
         prediction = self.image_generator.generator.render(portrait, driving).prediction
         frames: np.ndarray = (
             rearrange((prediction.float() * 255).to(torch.uint8), "n c h w -> n h w c").cpu().numpy()

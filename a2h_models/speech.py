@@ -31,6 +31,10 @@ ROWS_AT_ONCE = 8192  # spectra in memory at a time, so that an hour of speech ne
 
 INT16_PEAK = 32768.0
 
+# Harvest filters a signal as a whole and takes 1 GB a minute for it. Up to a minute it gets all at once, as in the release; more in pieces.
+PITCH_ROWS = 60 * HOP_RATE
+PITCH_CONTEXT = HOP_RATE  # rows seen on either side of a piece
+
 
 def speech_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest") -> Float32[np.ndarray, "t 4 41"]:
     """The 41 features, four rows a frame.
@@ -155,17 +159,27 @@ def _mel_filters() -> Float[np.ndarray, "80 401"]:
 # ------------------------------------------------------------------------------------------------------------------------ pitch
 def _pitch(level: Float64[np.ndarray, " n"], method: str) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
     """F0 in Hz with unvoiced spans filled, and whether each row was voiced."""
+    if method not in F0_METHODS:
+        raise ConfigError(f"f0={method!r} is not a way to find the pitch", hint=f"one of: {', '.join(F0_METHODS)}")
+    rows = len(level) // SAMPLES_PER_HOP + 1
+    track = np.concatenate([_pitch_piece(level, method, start, min(start + PITCH_ROWS, rows)) for start in range(0, rows, PITCH_ROWS)])
+    return fill_unvoiced(track), (track > 0).astype(np.float64)
+
+
+def _pitch_piece(level: Float64[np.ndarray, " n"], method: str, start: int, stop: int) -> Float64[np.ndarray, " rows"]:
+    """F0 of the rows start … stop, found with some context before and after them."""
     import pyworld
 
+    first = max(0, start - PITCH_CONTEXT)
+    piece = np.ascontiguousarray(level[first * SAMPLES_PER_HOP : (stop + PITCH_CONTEXT) * SAMPLES_PER_HOP])
     period_ms = 1000 / HOP_RATE
     if method == "harvest":
-        track, _ = pyworld.harvest(level, SAMPLE_RATE, frame_period=period_ms)
-    elif method == "dio":
-        coarse, times = pyworld.dio(level, SAMPLE_RATE, frame_period=period_ms)
-        track = pyworld.stonemask(level, coarse, times, SAMPLE_RATE)
+        track, _ = pyworld.harvest(piece, SAMPLE_RATE, frame_period=period_ms)
     else:
-        raise ConfigError(f"f0={method!r} is not a way to find the pitch", hint=f"one of: {', '.join(F0_METHODS)}")
-    return fill_unvoiced(track), (track > 0).astype(np.float64)
+        coarse, times = pyworld.dio(piece, SAMPLE_RATE, frame_period=period_ms)
+        track = pyworld.stonemask(piece, coarse, times, SAMPLE_RATE)
+    rows: np.ndarray = track[start - first : stop - first]
+    return rows
 
 
 def fill_unvoiced(track: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
