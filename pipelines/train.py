@@ -9,34 +9,37 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 
-from a2h_models.errors import ConfigError, FailedError
+from a2h_models.errors import ClusterError, ConfigError
 from a2h_models.networks import HeadPose, ImageGenerator, MotionField, PoseDiscriminator, build, load, save
+from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress, batches_done
 from a2h_models.stages.head_pose import HeadPoseTraining
 from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
 from a2h_models.stages.motion_field import MotionFieldTraining
 from a2h_models.stages.stage import Stage, adam
-from pipelines import registry
+from pipelines import cluster, registry
 from pipelines.config import ImageGeneratorStage, MotionFieldStage, TrainCommand, config_hash
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
 
 TEACHER = "models:/a2h-image-generator/latest"
 RESULT, RUN = "result.json", "run.json"
 LAST = "last.ckpt"
+RAY_CHECKPOINT = "checkpoint.ckpt"  # Ray Train's own name for it
+KEPT_ON_RAY = 2  # checkpoints
 CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
 
 IGNORED = (  # warnings
@@ -104,20 +107,36 @@ def finished(command: TrainCommand, folder: Path) -> TrainResult | None:
     values: dict[str, Any] = json.loads((folder / RESULT).read_text())
     if values.pop("identity") != identity(command) or (command.register and not values["model_uri"]):
         return None
+    return _result(values)
+
+
+def _result(values: dict[str, Any]) -> TrainResult:
+    """From plain values, as they come out of JSON."""
     paths: dict[str, Any] = {name: Path(values[name]) for name in ("folder", "checkpoint", "weights")}
     return TrainResult(**(values | paths))
 
 
 # -------------------------------------------------------------------------------- one process of a training
-def fit(command: TrainCommand, folder: Path, *, engine: dict[str, Any] | None = None) -> TrainResult:
-    """Train in this process, one of possibly many. `engine`: what Ray Train adds to the Trainer's arguments."""
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What starts and joins the processes of a training changes this much of it."""
+
+    settings: dict[str, Any] = field(default_factory=dict)  # of the Trainer
+    keeper: type[LastCheckpoint] = LastCheckpoint
+
+
+LIGHTNING = Engine()  # one process, its own DDP, torchrun or SLURM
+
+
+def fit(command: TrainCommand, folder: Path, engine: Engine = LIGHTNING) -> TrainResult:
+    """Train in this process, one of possibly many."""
     pl.seed_everything(command.trainer.seed, verbose=False)
     data = make_data(command)
     stage = make_stage(command)
     last = folder / "checkpoints" / LAST
     dry = command.trainer.fast_dev_run
     with _quiet():
-        trainer = make_trainer(command, folder, stage, data, engine=engine or {})
+        trainer = make_trainer(command, folder, stage, data, engine)
         run_id = _open_run(command, folder, data) if trainer.is_global_zero and not dry else ""
         if run_id:
             trainer.logger = _logger(command, run_id)
@@ -130,7 +149,7 @@ def fit(command: TrainCommand, folder: Path, *, engine: dict[str, Any] | None = 
         checkpoint=folder / "checkpoints" / LAST,
         weights=folder,
         model_uri="",
-        steps=trainer.fit_loop.epoch_loop.total_batch_idx + 1,
+        steps=batches_done(trainer),
         metrics=metrics,
     )
     return _finish(command, stage, data, result) if run_id else result
@@ -199,7 +218,7 @@ def _teacher(command: TrainCommand) -> Any:
 
 
 # -------------------------------------------------------------------------------- the Trainer
-def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, *, engine: dict[str, Any]) -> pl.Trainer:
+def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> pl.Trainer:
     """Lightning's Trainer, whose steps are optimiser steps: of each stage's own number a batch."""
     config = command.trainer
     every = config.accumulate_grad_batches
@@ -222,11 +241,11 @@ def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDa
         "enable_model_summary": False,
         "enable_progress_bar": config.progress_bar,
         "logger": False,  # the first process gets one, once it knows that it is the first
-        "callbacks": _callbacks(command, folder, stage, data),
+        "callbacks": _callbacks(command, folder, stage, data, engine),
         "default_root_dir": folder,
         **_processes(command, stage),
     }
-    return pl.Trainer(**(settings | engine))
+    return pl.Trainer(**(settings | engine.settings))
 
 
 def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
@@ -237,7 +256,7 @@ def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"  # two optimisers: each step uses a half
-    strategy = ddp if devices * nodes > 1 or command.cluster.name == "ray" else "auto"
+    strategy = ddp if devices * nodes > 1 else "auto"
     return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "sync_batchnorm": config.sync_batchnorm}
 
 
@@ -247,11 +266,11 @@ def _logger(command: TrainCommand, run_id: str) -> Any:
     return MLFlowLogger(tracking_uri=registry.tracking_uri(command.logger), run_id=run_id)
 
 
-def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule) -> list[Callback]:
+def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> list[Callback]:
     config, dirpath = command.trainer, folder / "checkpoints"
     callbacks: list[Callback] = []
     if not config.fast_dev_run:
-        callbacks.append(LastCheckpoint(dirpath / LAST, every=config.checkpoint_every_n_steps))
+        callbacks.append(engine.keeper(dirpath / LAST, every=config.checkpoint_every_n_steps))
     if len(data.val) and not config.fast_dev_run:
         best = ModelCheckpoint(
             dirpath=dirpath,
@@ -261,96 +280,12 @@ def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipData
             save_top_k=config.save_top_k,
             save_on_train_epoch_end=False,
         )
-        callbacks += [best, Pictures(folder / "pictures", command)]
+        callbacks += [best, Pictures(folder / "pictures", partial(_log_picture, command, folder))]
     if command.stage.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=command.stage.ema_decay))
     if config.progress_bar:
         callbacks.append(Progress(stage.name, config.max_steps))
     return callbacks
-
-
-class LastCheckpoint(Callback):
-    """Keeps `last.ckpt`: every so many batches, at the end, and when the machine is taken away (SIGTERM).
-
-    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two optimisers.
-    """
-
-    def __init__(self, path: Path, *, every: int) -> None:
-        self.path, self.every = path, every
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if (batch_idx + 1) % self.every == 0:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._save(trainer)
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        if isinstance(exception, SIGTERMException):
-            self._save(trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        """Save, unless the loss is not a number: then the last good checkpoint stays."""
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not isfinite(float(loss)):
-            raise FailedError(
-                f"the loss is {float(loss)} after {trainer.fit_loop.epoch_loop.total_batch_idx + 1} steps",
-                hint=f"lower stage.optimiser.lr or set stage.optimiser.clip_norm; {self.path} is from before",
-            )
-        trainer.save_checkpoint(self.path)
-
-
-class Pictures(Callback):
-    """What the network makes of the first validation batch, as a picture in the run's folder and in the tracking store."""
-
-    def __init__(self, folder: Path, command: TrainCommand) -> None:
-        self.folder, self.command = folder, command
-
-    def on_validation_batch_end(  # Lightning's signature
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        if batch_idx or not trainer.is_global_zero:
-            return
-        from PIL import Image
-
-        from a2h_models.stages.stage import to_bytes
-
-        assert isinstance(pl_module, Stage)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{trainer.fit_loop.epoch_loop.total_batch_idx + 1:08d}.png"
-        Image.fromarray(to_bytes(pl_module.picture(batch)[None])[0]).save(path)
-        for logger in trainer.loggers:
-            registry.log_artifacts(str(logger.version), path, logger=self.command.logger, folder="pictures")
-
-
-class Progress(TQDMProgressBar):
-    """One bar from the first batch to the last, named after the stage."""
-
-    def __init__(self, name: str, batches: int) -> None:
-        super().__init__()
-        self.name, self.batches = name, batches
-
-    @property
-    def total_train_batches(self) -> int:
-        return self.batches
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        super().on_train_epoch_start(trainer, *args)
-        self.train_progress_bar.set_description(self.name)
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-    def init_validation_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)
 
 
 # -------------------------------------------------------------------------------- around it
@@ -372,6 +307,10 @@ def _open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     _write(path, {"run_id": run_id, "config": asdict(command)})
     return run_id
+
+
+def _log_picture(command: TrainCommand, folder: Path, picture: Path) -> None:
+    registry.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder="pictures")
 
 
 def _finish(command: TrainCommand, stage: Stage, data: ClipDataModule, result: TrainResult) -> TrainResult:
@@ -408,4 +347,81 @@ def _quiet() -> Iterator[None]:
 
 # -------------------------------------------------------------------------------- Ray Train
 def _train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
-    raise NotImplementedError
+    """Train on a Ray cluster: `cluster.workers` processes, all restarted from the last checkpoint when one is lost.
+
+    Checkpoints travel through `cluster.storage_path`, so the nodes need no other folder in common; the run's own folder is on the first
+    worker's node.
+
+    Raises:
+        ClusterError: if it failed more often than `cluster.max_failures`.
+    """
+    make_data(command).clips_per_batch(command.cluster.workers)  # what the user got wrong is told here, not after restarts
+    with cluster.session(command.cluster, cache=Path(command.paths.cache)):
+        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchTrainer
+
+        config = command.cluster
+        resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {})
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config={"command": command, "folder": folder},
+            scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=config.gpus_per_worker > 0, resources_per_worker=resources),
+            run_config=RunConfig(
+                name=folder.name,
+                storage_path=config.storage_path or str(folder.parent / "ray"),
+                failure_config=FailureConfig(max_failures=config.max_failures),
+                checkpoint_config=CheckpointConfig(num_to_keep=KEPT_ON_RAY),
+            ),
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Ray's own libraries of each other
+                done = trainer.fit()
+        except TrainingFailedError as error:
+            raise ClusterError(
+                f"the training {folder.name} failed: {error}", hint="the same command goes on from its last checkpoint"
+            ) from error
+    return _result(json.loads(done.metrics["result"]))
+
+
+def _ray_worker(config: dict[str, Any]) -> None:
+    """What each worker does; Ray has set up the process group."""
+    import ray.train
+    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
+
+    command, folder = config["command"], config["folder"]
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as found:
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            shutil.copy2(Path(found) / RAY_CHECKPOINT, folder / "checkpoints" / LAST)
+    settings = {
+        "strategy": RayDDPStrategy(find_unused_parameters=command.stage.name == HeadPoseTraining.name),
+        "plugins": [RayLightningEnvironment()],
+        "accelerator": "gpu" if command.cluster.gpus_per_worker else "cpu",
+        "devices": "auto",
+        "num_nodes": 1,
+        "enable_progress_bar": False,
+    }
+    result = fit(command, folder, Engine(settings=settings, keeper=RayCheckpoint))
+    _report({"result": json.dumps(asdict(result), default=str)}, result.checkpoint)  # Ray keeps no metrics without a checkpoint
+
+
+class RayCheckpoint(LastCheckpoint):
+    """Hands each last checkpoint to Ray Train as well: `checkpoint_00000X/checkpoint.ckpt`."""
+
+    def save(self, trainer: pl.Trainer) -> None:
+        super().save(trainer)
+        _report({"step": batches_done(trainer)}, self.path)
+
+
+def _report(metrics: dict[str, Any], path: Path) -> None:
+    """What every worker must do as often as the others; the first one brings the checkpoint."""
+    import ray.train
+
+    if ray.train.get_context().get_world_rank():
+        ray.train.report(metrics)
+        return
+    with TemporaryDirectory() as aside:
+        shutil.copy2(path, Path(aside) / RAY_CHECKPOINT)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(aside))

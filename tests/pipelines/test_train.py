@@ -11,8 +11,10 @@ import torch
 
 from a2h_models.errors import CheckpointError, ConfigError, FailedError
 from a2h_models.networks import load
+from a2h_models.stages.callbacks import LastCheckpoint
 from pipelines import registry
 from pipelines.config import (
+    ClusterConfig,
     DatasetConfig,
     HeadPoseStage,
     ImageGeneratorStage,
@@ -21,7 +23,7 @@ from pipelines.config import (
     TrainCommand,
     TrainerConfig,
 )
-from pipelines.train import LastCheckpoint, run_folder, train
+from pipelines.train import run_folder, train
 
 STEPS = 5  # crosses an epoch of five clips, ends between two validations
 STOP = 3
@@ -246,3 +248,18 @@ def test_a_run_says_what_it_ran_with(command):
     written = json.loads((result.folder / "run.json").read_text())
     assert written["run_id"] == result.run_id
     assert written["config"]["stage"]["ssim"] == 100.0
+
+
+@pytest.mark.slow
+def test_ray_train_gives_the_same_weights_as_this_process(command, tmp_path):
+    torch.set_num_threads(1)  # as Ray gives a worker of one core: sums in another order round differently
+    here = train(command(HeadPoseStage(), steps=3))
+    torch.set_num_threads(2)
+    wanted = command(HeadPoseStage(), steps=3)
+    wanted.paths.runs = str(tmp_path / "elsewhere")
+    wanted.cluster = ClusterConfig(name="ray", workers=1, max_failures=0)
+    there = train(wanted)
+    assert there.steps == 3
+    assert list((tmp_path / "elsewhere" / "ray" / "run").rglob("checkpoint.ckpt"))
+    _assert_equal(_state(here.checkpoint)["state_dict"], _state(there.checkpoint)["state_dict"])
+    assert train(wanted) == there

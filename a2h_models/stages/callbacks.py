@@ -1,0 +1,102 @@
+"""What happens beside a training: the last checkpoint is kept, a picture is drawn, the progress is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from a2h_models.errors import FailedError
+from a2h_models.stages.stage import Stage, to_bytes
+
+
+def batches_done(trainer: pl.Trainer) -> int:
+    """Training batches whose steps are in the weights."""
+    return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+
+
+class LastCheckpoint(Callback):
+    """Keeps `last.ckpt`: every so many batches, at the end, and when the machine is taken away (SIGTERM).
+
+    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two optimisers.
+    """
+
+    def __init__(self, path: Path, *, every: int) -> None:
+        self.path, self.every = path, every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        if (batch_idx + 1) % self.every == 0:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.save(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        if isinstance(exception, SIGTERMException):
+            self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save, unless the loss is not a number: then the last good checkpoint stays."""
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not isfinite(float(loss)):
+            raise FailedError(
+                f"the loss is {float(loss)} after {batches_done(trainer)} steps",
+                hint=f"lower stage.optimiser.lr or set stage.optimiser.clip_norm; {self.path} is from before",
+            )
+        trainer.save_checkpoint(self.path)
+
+
+class Pictures(Callback):
+    """What the network makes of the first validation batch, as a picture in the run's folder; `publish` gets its path."""
+
+    def __init__(self, folder: Path, publish: Callable[[Path], None]) -> None:
+        self.folder, self.publish = folder, publish
+
+    def on_validation_batch_end(  # Lightning's signature
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        if batch_idx or not trainer.is_global_zero:
+            return
+        from PIL import Image
+
+        assert isinstance(pl_module, Stage)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{batches_done(trainer):08d}.png"
+        Image.fromarray(to_bytes(pl_module.picture(batch)[None])[0]).save(path)
+        self.publish(path)
+
+
+class Progress(TQDMProgressBar):
+    """One bar from the first batch to the last, named after the stage."""
+
+    def __init__(self, name: str, batches: int) -> None:
+        super().__init__()
+        self.name, self.batches = name, batches
+
+    @property
+    def total_train_batches(self) -> int:
+        return self.batches
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(self.name)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+    def init_validation_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)
