@@ -24,7 +24,7 @@ from pipelines.prepare.clips import Clip, find_clips, look
 from pipelines.prepare.filters import Reason, Scores, judge
 from pipelines.prepare.ledger import Row
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan
-from pipelines.prepare.probe import find_videos, probe_video, read_people
+from pipelines.prepare.probe import find_videos, placeless, probe_video, read_people
 from pipelines.prepare.report import MAX_DROPPED, contact_sheet, preview_name, write_report
 from pipelines.prepare.samples import Speaker, level_db, rounded, speakers, to_features, to_sample
 from pipelines.prepare.summary import DatasetSummary, fingerprint_of, summarise, versions, write_card, write_dataset_json
@@ -100,28 +100,36 @@ def rehearse(videos: Sequence[Video], unit: Unit, config: PrepareConfig, source:
 
 def outcomes(video: Video, unit: Unit, config: PrepareConfig, source: Storage, poison: Failure | None) -> Iterator[Outcome | Trouble]:
     """What becomes of each candidate clip of a video, in the order of keys. Trouble with the video is a value, not an exception."""
+    if poison:
+        yield Trouble(reason=Reason(poison.reason), message=poison.message)
+        return
+    path = Path(video.file)
     try:
-        if poison:
-            yield Trouble(reason=Reason(poison.reason), message=poison.message)
-            return
-        with source.local_copy(video.file) as path, media.open_video(path) as opened:
-            wave = media.read_speech(path)
-            if level_db(wave) < config.filters.min_speech_db:
-                yield Trouble(reason=Reason.SILENT, message=f"mean level {level_db(wave):.0f} dB")
-                return
-            clips = find_clips(look(opened, config.clips), video.sha256, config.clips)
-            known = speakers(opened, clips, wave, config.clips)
-            for clip in clips:
-                yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key))
+        with source.local_copy(video.file) as local:
+            path = local
+            yield from outcomes_of_file(path, video, unit, config)
     except MediaError as error:
-        yield Trouble(reason=Reason(error.reason), message=error.message)
+        yield Trouble(reason=Reason(error.reason), message=placeless(error.message, path, video.file))
     except InputError as error:
-        yield Trouble(reason=Reason.UNREADABLE, message=error.message)
+        yield Trouble(reason=Reason.UNREADABLE, message=placeless(error.message, path, video.file))
     except FailedError:
         raise
-    except Exception as error:
+    except Exception as error:  # one odd video of a million must not end the run: it is counted, and logged with its traceback
         logger.warning("%s", video.file, exc_info=error)
         yield Trouble(reason=Reason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
+
+
+def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig) -> Iterator[Outcome | Trouble]:
+    """The steps, in the order of the data. Raises what the decoder raises."""
+    with media.open_video(path) as opened:
+        wave = media.read_speech(path)
+        if level_db(wave) < config.filters.min_speech_db:
+            yield Trouble(reason=Reason.SILENT, message=f"mean level {level_db(wave):.0f} dB")
+            return
+        clips = find_clips(look(opened, config.clips), video.sha256, config.clips)
+        known = speakers(opened, clips, wave, config.clips)
+        for clip in clips:
+            yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key))
 
 
 def outcome_of(

@@ -113,7 +113,8 @@ def plan(videos: Iterable[Video], config: PrepareConfig) -> Plan:
     wanted = [video for video in unique if not video.reason]
     splits = assign_splits({video.identity for video in wanted}, config.plan)
     units = [unit for split in SPLITS for unit in _units([v for v in wanted if splits[v.identity] == split], split, wanted, config)]
-    digest = _hash([config_hash(config), SCHEMA_VERSION, splits, [unit.id for unit in units], [asdict(v) for v in unique]])
+    content = [asdict(replace(video, error_message="")) for video in unique]  # the words of a decoder are no content
+    digest = _hash([config_hash(config), SCHEMA_VERSION, splits, [unit.id for unit in units], content])
     return Plan(
         hash=digest,
         config=asdict(config),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ SUFFIXES = frozenset(
     },
 )
 NO = frozenset({"false", "no", "0"})  # what a table writes where there is no consent
+ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # in ffmpeg's words
 HASH_CHUNK = 2**20  # bytes read at a time
 SECONDS_PER_MINUTE = 60
 
@@ -108,20 +110,29 @@ def probe_video(file: str, source: Storage, people: Mapping[str, Person], config
     """One video as the plan needs it; what is wrong with it is a reason, never an exception."""
     person = person_in(file, people)
     video = Video(file=file, sha256="", size=0, identity=person.identity, licence=person.licence)
+    path = Path(file)
     try:
-        with source.local_copy(file) as path:
+        with source.local_copy(file) as local:
+            path = local
             sha256, size = content_hash(path)
             video = replace(video, sha256=sha256, size=size)
             if not person.consent:
                 return replace(video, reason=Reason.NO_CONSENT.value, error_message="the table of identities says consent: no")
             info = media.probe(path)
     except MediaError as error:
-        return replace(video, reason=Reason(error.reason).value, error_message=error.message)
+        return replace(video, reason=Reason(error.reason).value, error_message=placeless(error.message, path, file))
     except (InputError, OSError) as error:
-        return replace(video, reason=Reason.UNREADABLE.value, error_message=str(error))
+        return replace(video, reason=Reason.UNREADABLE.value, error_message=placeless(str(error), path, file))
     video = replace(video, frames=info.frames, fps=round(info.fps, 3), width=info.width, height=info.height)
     reason, message = first_objection(info, config)
     return replace(video, reason=reason, error_message=message)
+
+
+def placeless(message: str, path: Path, file: str) -> str:
+    """An error's message as a ledger may hold it: the same on every machine, without the file's place and memory addresses."""
+    for place in (str(path.absolute()), str(path)):
+        message = message.replace(place, file)
+    return ADDRESS.sub("", message)
 
 
 def first_objection(info: media.VideoInfo, config: PrepareConfig) -> tuple[str, str]:

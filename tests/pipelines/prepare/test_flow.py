@@ -40,6 +40,16 @@ REAL = (
 )
 
 
+TWO = ClusterConfig(workers=2, max_retries=0, timeout_s=300.0)
+
+
+@pytest.fixture(scope="module")
+def ray_session(tmp_path_factory):
+    """One Ray for the tests that need it."""
+    with cluster.session(TWO, cache=tmp_path_factory.mktemp("ray")):
+        yield
+
+
 def _bytes(dataset):
     """Everything that the content alone decides."""
     return {path.name: path.read_bytes() for path in dataset.iterdir() if path.suffix in {".tar", ".json"}}
@@ -74,9 +84,9 @@ def test_the_dataset_is_whole(prepared):
     assert not list(prepared.rglob(f"*{PART_SUFFIX}"))
 
 
-def test_ray_writes_the_same_bytes(talks, prepared, tmp_path, make_command):
+def test_ray_writes_the_same_bytes(talks, prepared, tmp_path, make_command, ray_session):
     out = tmp_path / "ray"
-    prepare(make_command(talks, out, cluster=ClusterConfig(workers=2, timeout_s=300.0)))
+    prepare(make_command(talks, out, cluster=TWO))
     assert _bytes(out) == _bytes(prepared)
 
 
@@ -141,10 +151,10 @@ def test_a_quarantined_video_is_failed_and_the_others_are_built(talks, prepared,
     assert [(row["status"], row["reason"]) for row in sidecar.ledger if row["file"] == poison.file] == [("failed", "decoder_crashed")]
 
 
-def test_a_video_that_kills_its_worker_is_found_and_left_out(talks, prepared, tmp_path, make_command, monkeypatch):
+def test_a_video_that_kills_its_worker_is_found_and_left_out(talks, prepared, tmp_path, make_command, monkeypatch, ray_session):
     import os
 
-    config = make_command(talks, tmp_path / "out", cluster=ClusterConfig(workers=2, max_retries=0, timeout_s=300.0))
+    config = make_command(talks, tmp_path / "out", cluster=TWO)
     config.prepare.plan.min_units = 1
     planned = flow.plan([video for found in _plan(prepared).units for video in found.videos], config.prepare)
     poison = planned.units[0].videos[1]
@@ -160,8 +170,7 @@ def test_a_video_that_kills_its_worker_is_found_and_left_out(talks, prepared, tm
 
     monkeypatch.setattr(flow, "rehearse", crash_like_a_decoder)  # the video's native crash, injected: no file of ours crashes decord
     monkeypatch.setattr(flow, "build_shard", crash_in)
-    with cluster.session(config.cluster, cache=tmp_path):
-        flow.build_units(planned, Storage(talks), Storage(config.out), config)
+    flow.build_units(planned, Storage(talks), Storage(config.out), config)
     (sidecar,) = read_sidecars(Storage(config.out))
     assert [row["file"] for row in sidecar.ledger if row["reason"] == "decoder_crashed"] == [poison.file]
     assert len(sidecar.keys) == 1

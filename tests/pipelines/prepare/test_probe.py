@@ -61,6 +61,16 @@ def test_what_is_no_video_is_unreadable(tmp_path, content):
     assert video.sha256
 
 
+def test_messages_are_the_same_wherever_the_file_is(tmp_path):
+    # fixed: ffmpeg's words held the file's place and memory addresses, and so every probe made another plan
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        (folder / "a.mp4").write_bytes(b"not a video")
+        found += [_probe(folder / "a.mp4"), _probe(folder / "a.mp4")]
+    assert len({(video.sha256, video.error_message) for video in found}) == 1
+
+
 def test_a_video_that_was_cut_off_is_a_row(tmp_path):
     whole = _make(tmp_path / "whole.mp4").read_bytes()
     path = tmp_path / "cut.mp4"
