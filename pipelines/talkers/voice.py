@@ -22,6 +22,7 @@ from a2h_models.timebase import SAMPLE_RATE
 VOICES = ("en-us+m3", "en-us+f2", "en-gb-x-rp+m7", "en-us+f3", "en-029+m1", "en-gb-scotland+f1", "en-us+m2", "en-gb-x-rp+f4", "en-us+m4")
 PHONEME_RATE = 200  # a second: the grid of mouth openings
 SMOOTHING_S = 0.03  # sigma: lips take about a tenth of a second from one shape to the next
+AHEAD_S = 0.03  # lips begin to move before the sound that they shape
 # How far the mouth opens, 0 to 1, by the letter of the phonetic alphabet that leads a phoneme; others: CONSONANT
 CONSONANT = 0.16
 OPENNESS = {
@@ -157,7 +158,7 @@ def mouth_curve(phonemes: tuple[Phoneme, ...], seconds: float) -> Float64[np.nda
     from scipy.ndimage import gaussian_filter1d
 
     curve = np.zeros(max(1, round(seconds * PHONEME_RATE)))
-    ends = [*(phoneme.start_s for phoneme in phonemes[1:]), seconds]
-    for phoneme, end in zip(phonemes, ends, strict=False):
-        curve[round(phoneme.start_s * PHONEME_RATE) : round(end * PHONEME_RATE)] = openness(phoneme.name)
+    edges = [max(0, round((start - AHEAD_S) * PHONEME_RATE)) for start in (*(phoneme.start_s for phoneme in phonemes), seconds + AHEAD_S)]
+    for phoneme, start, end in zip(phonemes, edges, edges[1:], strict=False):
+        curve[start:end] = openness(phoneme.name)
     return np.asarray(gaussian_filter1d(curve, SMOOTHING_S * PHONEME_RATE, mode="nearest"))
