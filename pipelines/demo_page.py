@@ -229,8 +229,10 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
     rows = {name: summary["rows"][name] for name in ROW_TITLES if name in summary["rows"]}
     names = [name for name in DEFINITIONS if any(name in row for row in rows.values())]
     return {
-        "measured_on": f"{summary['clips']} clips of the split {summary['split']}; the decision below says whether "
-        "anybody in them was trained on. Means over clips, with 95 % bootstrap intervals. ↑ higher is better, ↓ lower is better, ≈ closest to the ground truth is best.",
+        "measured_on": (
+            f"{summary['clips']} clips of the split {summary['split']}; the decision below says whether anybody in them was trained on. "
+            "Means over clips, with 95 % bootstrap intervals. ↑ higher is better, ↓ lower is better, ≈ closest to the ground truth is best."
+        ),
         "systems": [{"title": ROW_TITLES[name], "ours": name.endswith("_pose")} for name in rows],
         "metrics": [
             {"title": _metric_title(name), "help": DEFINITIONS[name].meaning, "cells": [_cell(row.get(name)) for row in rows.values()]}
