@@ -71,7 +71,7 @@ class ClipsConfig:
     max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
     min_sightings: int = 3  # of a face that is more than a mistake of the detector
     min_rival: float = 0.4  # height of a second face / height of this one; smaller ones are background
-    max_spread: float = 2.0  # union of a clip's face boxes / the first of them; beyond, a new clip begins, so that faces stay large
+    max_spread: float = 1.7  # union of a clip's face boxes / the first of them; beyond, a new clip begins, so that faces stay large
 
 
 @dataclass
