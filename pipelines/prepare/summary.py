@@ -48,9 +48,9 @@ class DatasetSummary:
         dropped = counted(self.reasons) or "none"
         if not self.fingerprint:
             return f"plan {self.plan}: {sum(self.videos.values())} videos in {self.shards} units; dropped: {dropped}"
-        hours = ", ".join(f"{split} {hours:.2f} h" for split, hours in self.hours.items())
+        minutes = ", ".join(f"{split} {60 * hours:.1f} min" for split, hours in self.hours.items())
         videos = f"{sum(self.videos.values())} videos: {counted(self.videos)}; dropped: {dropped}"
-        return f"{self.path}: {self.accepted} samples in {self.shards} shards ({hours}); {videos}"
+        return f"{self.path}: {self.accepted} samples in {self.shards} shards ({minutes}); {videos}"
 
 
 def counted(counts: Mapping[str, int]) -> str:
