@@ -122,3 +122,22 @@ def test_sharpness_and_jitter_tell_blur_and_shaking():
 def test_scores_are_rounded_and_gaps_stay_gaps():
     assert rounded(Scores(face_px=1.23456789)) == Scores(face_px=1.2346)
     assert standardised(np.zeros(3)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [-3, 5])
+def test_the_offset_of_a_talkers_sound_is_found(tmp_path, offset):
+    from pipelines import media
+    from pipelines.config import PrepareConfig
+    from pipelines.prepare.clips import find_clips, look
+    from pipelines.prepare.samples import to_features
+    from pipelines.talkers import make_talkers
+
+    config = PrepareConfig()
+    config.features.f0 = "dio"
+    (path,) = make_talkers(tmp_path, count=1, seed=5, seconds=6.0, audio_offset_frames=offset)
+    with media.open_video(path) as video:
+        (clip,) = find_clips(look(video, config.clips), "ab" * 32, config.clips)
+        scores = to_features(video, clip, media.read_speech(path), None, config.features).scores
+    assert scores.face_share == 1.0
+    assert abs(scores.sync_offset - offset) <= 1
