@@ -35,9 +35,9 @@ BUNDLE_VERSION = 1
 def stitch(frames: int) -> Iterator[tuple[int, Span]]:
     """Where windows start, and which of their frames are kept, as the release does it: 0–47 of the first, 16–47 of the others."""
     for start in range(0, frames, STEP):
-        kept = Span(MARGIN if start else 0, min(WINDOW - MARGIN, frames - start))
-        if len(kept):
-            yield start, kept
+        first, stop = MARGIN if start else 0, min(WINDOW - MARGIN, frames - start)
+        if first < stop:
+            yield start, Span(first, stop)
 
 
 class Animator:

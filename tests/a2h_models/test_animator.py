@@ -1,0 +1,166 @@
+"""The animator: windows tile the frames, the stream is as long as the speech, options do what they say, bundles are checked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2h_models.animator import STEP, Animator, stitch
+from a2h_models.errors import CheckpointError, ConfigError, InputError
+from a2h_models.networks import STAGES, NetworksConfig, build
+from a2h_models.networks.dense_motion import DenseMotionConfig
+from a2h_models.networks.generator import GeneratorConfig
+from a2h_models.networks.head_pose import HeadPoseConfig
+from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
+from a2h_models.networks.motion_field import MotionFieldConfig
+from a2h_models.sample import WINDOW
+
+
+@pytest.fixture(scope="module")
+def animator() -> Animator:
+    torch.manual_seed(0)
+    config = NetworksConfig(
+        image_size=64,
+        keypoints=4,
+        keypoint_detector=KeypointDetectorConfig(width=4, max_width=16, depth=3, downscale=2, head_kernel=3),
+        generator=GeneratorConfig(
+            width=4, max_width=8, residual_blocks=1, dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, head_kernel=3)
+        ),
+        motion_field=MotionFieldConfig(width=4, max_width=8, depth=2, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3),
+        head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=16),
+    )
+    return Animator(*(build(stage, config) for stage in STAGES), config)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+
+
+def speech(frames: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((frames, 4, 41)).astype(np.float32)
+
+
+def film(animator: Animator, portrait: np.ndarray, frames: int, **options: object) -> np.ndarray:
+    return np.concatenate(list(animator.animate(portrait, speech(frames), **options)))
+
+
+@given(st.integers(0, 1000))
+def test_windows_tile_the_frames(frames: int) -> None:
+    kept = [start + offset for start, span in stitch(frames) for offset in span]
+    assert kept == list(range(frames))
+
+
+def test_windows_are_the_releases() -> None:
+    assert [(start, span.start, span.stop) for start, span in stitch(110)] == [(0, 0, 48), (32, 16, 48), (64, 16, 46)]
+
+
+@pytest.mark.parametrize("frames", [1, 40, 64, 101])
+def test_as_many_frames_as_speech(animator: Animator, portrait: np.ndarray, frames: int) -> None:
+    batches = list(animator.animate(portrait, speech(frames), batch_size=8))
+    assert [len(batch) for batch in batches] == [8] * (frames // 8) + [frames % 8] * (frames % 8 > 0)
+    assert batches[0].shape[1:] == (64, 64, 3)
+    assert batches[0].dtype == np.uint8
+
+
+def test_no_speech_no_frames(animator: Animator, portrait: np.ndarray) -> None:
+    assert list(animator.animate(portrait, speech(0))) == []
+
+
+def test_batch_size_does_not_matter(animator: Animator, portrait: np.ndarray) -> None:
+    one, many = (film(animator, portrait, 20, batch_size=size).astype(int) for size in (1, 8))
+    assert np.abs(one - many).max() <= 1
+
+
+def test_past_the_end_is_silence_and_the_last_pose(animator: Animator, portrait: np.ndarray) -> None:
+    """A window's missing frames are zeros with the very last pose: item T of the T + 1, not item T − 1."""
+    short = speech(50)
+    pose = animator.predict_pose(portrait, short)
+    padded = np.concatenate([short, np.zeros((WINDOW - 50, 4, 41), np.float32)])
+    poses = np.concatenate([pose[:50], np.repeat(pose[-1:], WINDOW - 50, axis=0)])
+    (got, *_), (wanted, *_) = (list(animator.predict_keypoints(portrait, *pair)) for pair in ((short, pose), (padded, poses)))
+    assert torch.equal(got.value, wanted.value)
+
+
+def test_predicted_poses(animator: Animator, portrait: np.ndarray) -> None:
+    pose = animator.predict_pose(portrait, speech(150))
+    assert pose.shape == (151, 6)
+    with torch.inference_mode():
+        image = torch.from_numpy(portrait).float().permute(2, 0, 1)[None] / 255
+        small = torch.nn.functional.interpolate(image, size=(64, 64), mode="area")
+        at_once = animator.head_pose(torch.from_numpy(speech(150))[None], small)
+    from a2h_models.head_pose import denormalise
+
+    assert np.allclose(pose, denormalise(at_once[0]).numpy(), atol=1e-3)
+
+
+def test_true_poses_drive(animator: Animator, portrait: np.ndarray) -> None:
+    predicted = animator.predict_pose(portrait, speech(12))
+    assert np.array_equal(film(animator, portrait, 12, pose=predicted), film(animator, portrait, 12))
+    turned = np.tile(np.array([0.3, 0.5, 0.4, 100, 100, 300], np.float32), (12, 1))
+    assert not np.array_equal(film(animator, portrait, 12, pose=turned), film(animator, portrait, 12))
+
+
+def test_still_is_pose_scale_zero(animator: Animator, portrait: np.ndarray) -> None:
+    assert np.array_equal(film(animator, portrait, 9, still=True), film(animator, portrait, 9, pose_scale=0.0))
+
+
+def test_relative_keypoints_begin_at_the_portrait(animator: Animator, portrait: np.ndarray) -> None:
+    first = film(animator, portrait, 9, keypoints="relative")[0].astype(int)
+    encoded = animator.encode(portrait)
+    assert np.abs(first - animator.render(encoded, encoded.keypoints)[0]).max() <= 1
+
+
+def test_it_is_a_stream(animator: Animator, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frames come after the first window, however long the speech is."""
+    windows: list[int] = []
+    original = animator.motion_field.forward
+    monkeypatch.setattr(animator.motion_field, "forward", lambda *inputs: windows.append(1) or original(*inputs))
+    stream = animator.animate(portrait, speech(10 * STEP))
+    next(stream)
+    assert len(windows) == 1
+    assert not torch.is_inference_mode_enabled()  # the mode must not leak between two frames
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"portrait": np.zeros((256, 256, 3))}, "portrait"),
+        ({"speech": np.zeros((4, 41), np.float32)}, "speech"),
+        ({"pose": np.zeros((3, 6))}, "poses"),
+    ],
+)
+def test_wrong_arrays_are_refused(animator: Animator, portrait: np.ndarray, change: dict[str, np.ndarray], message: str) -> None:
+    inputs = {"portrait": portrait, "speech": speech(8)} | change
+    with pytest.raises(InputError, match=message):
+        next(animator.animate(**inputs))
+
+
+def test_an_unknown_way_to_take_keypoints_is_refused(animator: Animator, portrait: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="keypoints='lazy'"):
+        next(animator.animate(portrait, speech(8), keypoints="lazy"))
+
+
+def test_bundle(animator: Animator, portrait: np.ndarray, tmp_path: Path) -> None:
+    animator.save(tmp_path)
+    again = Animator.load(tmp_path)
+    assert again.config == animator.config
+    assert np.array_equal(film(again, portrait, 5), film(animator, portrait, 5))
+    path = tmp_path / "head_pose.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match=r"head_pose\.safetensors is not the file"):
+        Animator.load(tmp_path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"holds no head_pose\.safetensors"):
+        Animator.load(tmp_path)
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no bundle\.json"):
+        Animator.load(tmp_path)
+    (tmp_path / "bundle.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="not a bundle of this version"):
+        Animator.load(tmp_path)

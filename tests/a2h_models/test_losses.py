@@ -1,0 +1,124 @@
+"""Losses whose value is known: equal inputs, shifted ones, permuted batches."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from a2h_models import losses
+from a2h_models.equivariance import random_transform
+from a2h_models.errors import CheckpointError, ConfigError, InputError
+from a2h_models.keypoints import Keypoints
+from a2h_models.networks.blocks import gaussian_kernel
+from a2h_models.networks.perceptual import Vgg19, load_vgg19, vgg19_from
+
+SCALES = (1.0, 0.5, 0.25, 0.125)
+
+
+def test_total_is_the_weighted_sum() -> None:
+    terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0), "off": torch.tensor(float("nan"))}
+    assert losses.total(terms, {"a": 10.0, "b": 0.5, "off": 0.0, "spare": 1.0}).item() == 21.5
+
+
+def test_total_refuses_a_term_without_a_weight() -> None:
+    with pytest.raises(ConfigError, match="without a weight: b"):
+        losses.total({"a": torch.tensor(1.0), "b": torch.tensor(1.0)}, {"a": 1.0})
+    with pytest.raises(ConfigError, match="weight 0: a"):
+        losses.total({"a": torch.tensor(1.0)}, {"a": 0.0})
+
+
+def test_pyramid_is_the_releases_blur_and_interpolation() -> None:
+    """Striding gives the numbers of `F.interpolate(scale_factor=1/n)`, which makes this training diverge."""
+    image = torch.rand(2, 3, 64, 64)
+    for scale, made in zip(SCALES[1:], losses.image_pyramid(image, SCALES)[1:], strict=True):
+        kernel = gaussian_kernel(round(1 / scale))
+        blurred = F.conv2d(image, kernel.expand(3, -1, -1, -1), padding=kernel.shape[-1] // 2, groups=3)
+        assert torch.allclose(made, F.interpolate(blurred, scale_factor=scale), atol=1e-6)
+
+
+def test_pyramid_refuses_an_odd_scale() -> None:
+    with pytest.raises(ConfigError, match=r"0\.3"):
+        losses.image_pyramid(torch.rand(1, 3, 8, 8), (0.3,))
+
+
+def test_pyramid_l1_of_a_constant_difference() -> None:
+    image = torch.rand(2, 3, 32, 32) / 2
+    assert losses.pyramid_l1(image, image, SCALES).item() == 0
+    assert losses.pyramid_l1(image + 0.25, image, (1.0,)).item() == pytest.approx(0.25)
+
+
+def test_lsgan() -> None:
+    one, zero = torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)
+    assert losses.lsgan_discriminator(one, zero).item() == 0
+    assert losses.lsgan_discriminator(zero, one).item() == 2
+    assert losses.lsgan_generator(one).item() == 0
+    assert losses.lsgan_generator(zero).item() == 1
+
+
+def test_feature_matching_moves_only_what_was_made() -> None:
+    true, made = [torch.rand(1, 2, requires_grad=True)], [torch.rand(1, 2, requires_grad=True)]
+    losses.feature_matching(true, made).backward()
+    assert true[0].grad is None
+    assert made[0].grad is not None
+
+
+def test_ssim_over_time() -> None:
+    time = torch.linspace(0, 12, 64)
+    pose = torch.stack([torch.sin(time * (1 + row / 5)) for row in range(6)], dim=-1)[None] * 0.5
+    still = pose.mean(1, keepdim=True).expand_as(pose)
+    batch = torch.cat([pose, pose.flip(1)])
+    assert losses.ssim_over_time(pose, pose).item() == pytest.approx(0, abs=1e-6)
+    assert losses.ssim_over_time(still, pose) > losses.ssim_over_time(pose + 0.05, pose) > 0
+    assert losses.ssim_over_time(batch, batch.flip(0)).item() == pytest.approx(losses.ssim_over_time(batch.flip(0), batch).item())
+
+
+def test_equivariance_of_perfect_keypoints_is_zero() -> None:
+    transform = random_transform(torch.zeros(2, 3, 8, 8), affine_sigma=0.05, tps_sigma=0.005, tps_points=5)
+    found = torch.rand(2, 10, 2) - 0.5
+    perfect = Keypoints(value=transform.warp(found), jacobian=transform.jacobian(found))
+    transformed = Keypoints(value=found, jacobian=torch.eye(2).expand(2, 10, 2, 2))
+    assert losses.equivariance_value(perfect, transformed, transform).item() == pytest.approx(0, abs=1e-6)
+    assert losses.equivariance_jacobian(perfect, transformed, transform).item() == pytest.approx(0, abs=1e-5)
+    shifted = perfect._replace(value=perfect.value + 0.1)
+    assert losses.equivariance_value(shifted, transformed, transform).item() == pytest.approx(0.1, abs=1e-5)
+
+
+class TestPerceptual:
+    def test_layers_are_torchvisions(self) -> None:
+        vgg = Vgg19()
+        assert vgg.taps == [1, 6, 11, 20, 29]  # relu1_1 … relu5_1 of torchvision's features
+        convs = [index for index, layer in enumerate(vgg.features) if isinstance(layer, torch.nn.Conv2d)]
+        assert convs == [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28]
+        maps = vgg(torch.rand(1, 3, 32, 32))
+        assert [tuple(x.shape[1:]) for x in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
+
+    def test_only_the_made_image_gets_a_gradient(self) -> None:
+        vgg = Vgg19().train()
+        assert not vgg.training
+        made, true = torch.rand(1, 3, 32, 32, requires_grad=True), torch.rand(1, 3, 32, 32, requires_grad=True)
+        assert losses.perceptual(vgg, true, true, (1.0,)).item() == 0
+        losses.perceptual(vgg, made, true, (1.0, 0.5)).backward()
+        assert made.grad is not None
+        assert true.grad is None
+        assert all(parameter.grad is None for parameter in vgg.parameters())
+
+    def test_missing_weights_say_what_to_do(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="VGG-19") as caught:
+            load_vgg19(tmp_path / "vgg19-dcbb9e9d.pth")
+        assert "stage.vgg19" in caught.value.hint
+
+    def test_another_file_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "vgg19-dcbb9e9d.pth"
+        path.write_bytes(b"not the weights")
+        with pytest.raises(CheckpointError, match="sha-256"):
+            load_vgg19(path)
+
+    def test_a_state_dict_of_torchvisions_shape(self) -> None:
+        state = dict(Vgg19().state_dict()) | {"classifier.0.weight": torch.zeros(1), "features.34.bias": torch.zeros(1)}
+        vgg = vgg19_from(state, source="test")
+        assert torch.equal(vgg.features[0].weight, state["features.0.weight"])
+        assert not any(parameter.requires_grad for parameter in vgg.parameters())
+        del state["features.28.weight"]
+        with pytest.raises(CheckpointError, match=r"features\.28\.weight is missing"):
+            vgg19_from(state, source="test")
