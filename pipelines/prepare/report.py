@@ -38,6 +38,12 @@ MAX_STRIPS = 80  # accepted samples shown, evenly drawn
 MAX_DROPPED = 8  # clips shown for each reason
 MAX_VIDEOS = 500  # rows of the table of videos without a sample
 HISTOGRAM_BINS = 30
+# scores that decide whether another one's limit is applied
+CONDITIONS = {
+    "sync_confidence": "min_sync_confidence",
+    "speaker_confidence": "min_speaker_confidence",
+    "speaker_lead": "min_speaker_lead",
+}
 PLOTS_A_ROW = 4
 
 
@@ -227,7 +233,10 @@ def score_plots(clips: pd.DataFrame, config: FiltersConfig) -> str:
 
 def bounds(score: str, config: FiltersConfig, values: Sequence[np.ndarray]) -> list[float]:
     """The thresholds of a score, those that lie anywhere near its values: others would squeeze the histogram."""
-    found = {float(getattr(config, limit.setting)) for limit in LIMITS if limit.score == score}
+    settings = [limit.setting for limit in LIMITS if limit.score == score]
+    if score in CONDITIONS:
+        settings.append(CONDITIONS[score])
+    found = {float(getattr(config, setting)) for setting in settings}
     if score == "sync_offset":
         found |= {-bound for bound in found}
     everything = np.concatenate(list(values)) if values else np.zeros(0)
