@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -91,7 +90,7 @@ def load(folder: Path, stage: str) -> tuple[ImageGenerator | MotionField | HeadP
     header, tensors = weights.read(path)
     if header["stage"] != stage:
         raise CheckpointError(f"{path} holds the weights of {header['stage']}, not of {stage}")
-    config = weights.from_values(NetworksConfig, json.loads(header["networks"]), source=str(path))
+    config = weights.from_values(NetworksConfig, header["networks"], source=str(path))
     module = weights.on_meta(partial(build, stage, config))
     weights.fill(module, tensors, source=str(path))
     return module.eval(), config

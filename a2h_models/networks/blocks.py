@@ -29,7 +29,9 @@ def gaussian_kernel(factor: int) -> Float[Tensor, "1 1 n n"]:
     return (square / square.sum()).float()[None, None]
 
 
-def blur_down(image: Float[Tensor, "b c h w"], kernel: Float[Tensor, "1 1 n n"], factor: int) -> Float[Tensor, "b c h/f w/f"]:
+def blur_down(
+    image: Float[Tensor, "b c h w"], kernel: Float[Tensor, "1 1 n n"], factor: int
+) -> Float[Tensor, "b c h//{factor} w//{factor}"]:
     """Blur and take every `factor`-th pixel.
 
     One strided convolution: the same numbers as the release's blur, then nearest interpolation, for 1/factor² of the work. It also
@@ -52,7 +54,7 @@ class BlurDown(nn.Module):
         self.factor = factor
         self.register_buffer("kernel", gaussian_kernel(factor))
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h/f w/f"]:
+    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h//{self.factor} w//{self.factor}"]:
         return blur_down(image, self.kernel, self.factor)
 
 
@@ -71,7 +73,7 @@ class SameBlock(nn.Module):
 class DownBlock(SameBlock):
     """Halves the resolution."""
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h/2 w/2"]:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h//2 w//2"]:
         return F.avg_pool2d(super().forward(x), 2)
 
 

@@ -30,7 +30,7 @@ class DenseMotionConfig:
 class Motion(NamedTuple):
     deformation: Float[Tensor, "b h w 2"]  # where in the portrait each cell looks, [-1, 1]
     occlusion: Float[Tensor, "b 1 h w"]  # 1: seen in the portrait; 0: to be invented
-    mask: Float[Tensor, "b k+1 h w"]  # which motion moves each cell; index 0 is the still background
+    mask: Float[Tensor, "b m h w"]  # m = k + 1: which motion moves each cell; index 0 is the still background
 
 
 class DenseMotion(nn.Module):
@@ -52,13 +52,13 @@ class DenseMotion(nn.Module):
         deformation = torch.einsum("bmhw,bmhwc->bhwc", mask, motions)
         return Motion(deformation=deformation, occlusion=torch.sigmoid(self.occlusion(features)), mask=mask)
 
-    def heatmaps(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b k+1 1 h w"]:
+    def heatmaps(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m 1 h w"]:
         """Where each keypoint comes from (−1) and goes to (+1); zeros for the background."""
         gone = gaussian_heatmaps(driving.value, height, width, variance=self.variance)
         left = gaussian_heatmaps(source.value, height, width, variance=self.variance)
         return F.pad(gone - left, (0, 0, 0, 0, 1, 0)).unsqueeze(2)
 
-    def sparse_motions(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b k+1 h w 2"]:
+    def sparse_motions(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m h w 2"]:
         """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq. 4); first the identity."""
         grid = coordinate_grid(height, width, source.value)
         turn = source.jacobian @ invert(driving.jacobian)

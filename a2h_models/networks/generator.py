@@ -38,7 +38,7 @@ class EncodedPortrait(NamedTuple):
 
     image: Float[Tensor, "b 3 H W"]
     small: Float[Tensor, "b 3 h w"]  # at the flow's resolution
-    features: Float[Tensor, "b c h' w'"]
+    features: Float[Tensor, "b c h2 w2"]
     keypoints: Keypoints
 
 
@@ -46,7 +46,7 @@ class GeneratorOutput(NamedTuple):
     prediction: Float[Tensor, "b 3 H W"]  # RGB in [0, 1]
     deformation: Float[Tensor, "b h w 2"]
     occlusion: Float[Tensor, "b 1 h w"]
-    mask: Float[Tensor, "b k+1 h w"]
+    mask: Float[Tensor, "b m h w"]
 
 
 class Generator(nn.Module):
@@ -109,7 +109,7 @@ def _repeat(portrait: EncodedPortrait, count: int) -> EncodedPortrait:
     )
 
 
-def warp(features: Float[Tensor, "b c h w"], deformation: Float[Tensor, "b h' w' 2"]) -> Float[Tensor, "b c h w"]:
+def warp(features: Float[Tensor, "b c h w"], deformation: Float[Tensor, "b h2 w2 2"]) -> Float[Tensor, "b c h w"]:
     return F.grid_sample(features, resize_flow(deformation, *features.shape[-2:]), align_corners=ALIGN_CORNERS)
 
 

@@ -38,7 +38,7 @@ class ResNetBlock(nn.Module):
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h' w'"]:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         inner = F.relu(self.norm1(self.conv1(x)), inplace=True)
         return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(x), inplace=True)
 

@@ -50,7 +50,7 @@ class ResidualDown(nn.Module):
         self.residual, self.residual_norm = ResidualBlock(inputs, dims=3), nn.BatchNorm3d(inputs)
         self.conv, self.norm = nn.Conv3d(inputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs)
 
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t/2 h/2 w/2"]:
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t//2 h//2 w//2"]:
         x = F.relu(self.residual_norm(self.residual(x)), inplace=True)
         return F.avg_pool3d(F.relu(self.norm(self.conv(x)), inplace=True), 2)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,15 +15,13 @@ from torch import Tensor, nn
 
 from a2h_models.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 FORMAT = "a2h-weights"
 FORMAT_VERSION = 1  # of the header and of the tensors' names
+HEADER = "a2h"  # the one key of safetensors' own metadata: several would be written in a random order, and the bytes must not change
 NAMED_AT_MOST = 8  # tensors that an error lists one by one
 
 Module = TypeVar("Module", bound=nn.Module)
-Config = TypeVar("Config", bound="DataclassInstance")
+Config = TypeVar("Config")
 
 
 def file_name(stage: str) -> str:
@@ -33,20 +31,15 @@ def file_name(stage: str) -> str:
 def write(module: nn.Module, path: Path, *, stage: str, config: Any) -> Path:
     """Write a network's tensors, and what is needed to build it again."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    header = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
-        "stage": stage,
-        "networks": json.dumps(asdict(config), sort_keys=True),
-    }
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, "stage": stage, "networks": asdict(config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    save_file(tensors, aside, metadata=header)
+    save_file(tensors, aside, metadata={HEADER: json.dumps(header, sort_keys=True)})
     aside.replace(path)
     return path
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors.
 
     Raises:
@@ -54,16 +47,25 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
         raise CheckpointError(f"no weights at {path}", hint="train the stage, or give the folder of a trained one") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    if header.get("format") != FORMAT or header.get("format_version") != str(FORMAT_VERSION):
+    header = _parsed(metadata.get(HEADER, "{}"))
+    if (header.get("format"), header.get("format_version")) != (FORMAT, FORMAT_VERSION):
         found = f"{header.get('format', 'nothing')} {header.get('format_version', '')}".strip()
         raise CheckpointError(f"{path} is not a weights file of this version: its header says {found}, not {FORMAT} {FORMAT_VERSION}")
     return header, tensors
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except ValueError:
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -99,8 +101,7 @@ def from_values(kind: type[Config], values: Mapping[str, Any], *, source: str) -
         CheckpointError: for a key that the dataclass does not have; a missing one keeps its default.
     """
     hints = get_type_hints(kind)
-    names = {item.name for item in fields(kind)}
-    if unknown := sorted(values.keys() - names):
+    if unknown := sorted(values.keys() - hints.keys()):
         raise CheckpointError(f"{source} was written with settings unknown here: {', '.join(unknown)}", hint="update this package")
     return kind(**{name: _typed(hints[name], value, source) for name, value in values.items()})
 

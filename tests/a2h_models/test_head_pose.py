@@ -25,7 +25,7 @@ def test_the_range_is_minus_one_to_one() -> None:
 
 
 def test_camera() -> None:
-    points = np.array([[0, 0, 0], [28, 0, 0], [0, -28, 0]])
+    points = np.array([[0.0, 0, 0], [28, 0, 0], [0, -28, 0]])
     assert np.allclose(project(points, FACING), [[CENTRE, CENTRE], [CENTRE + FOCAL / 10, CENTRE], [CENTRE, CENTRE - FOCAL / 10]])
     assert np.allclose(project(points, FACING, size=128) * 2, project(points, FACING))
 
