@@ -149,7 +149,7 @@ class Animator:
         )  # floors, as the release
         return frames
 
-    def _image(self, portrait: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
+    def _image(self, portrait: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "1 3 h w"]:
         """RGB in [0, 1] at the networks' size."""
         image = rearrange(self._tensor(portrait.astype(np.float32)), "h w c -> 1 c h w") / 255
         size = self.config.image_size

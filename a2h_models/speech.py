@@ -67,7 +67,7 @@ def feature_rows(level: Float64[np.ndarray, " n"], *, f0: str = "harvest") -> Fl
     return np.concatenate([cepstra, logs, pitch[:rows, None], voiced[:rows, None]], axis=1)
 
 
-def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "4*frames 80"]:
+def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "{4*frames} 80"]:
     """A plain log-mel (natural log of magnitudes, floor 1e-5), row i centred on the start of hop i; full scale is 1.
 
     Raises:
