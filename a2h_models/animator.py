@@ -64,7 +64,7 @@ class Animator:
         portrait: UInt8[np.ndarray, "256 256 3"],
         speech: Float32[np.ndarray, "t 4 41"],
         *,
-        pose: Float[np.ndarray, "t 6"] | None = None,
+        pose: Float[np.ndarray, "n 6"] | None = None,  # n ≥ t
         keypoints: str = "absolute",
         still: bool = False,
         pose_scale: float = 1.0,
