@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import tarfile
@@ -16,7 +15,7 @@ from jaxtyping import Float, UInt8
 from a2h_models.errors import DatasetError
 from a2h_models.head_pose import draw_boxes
 from a2h_models.sample import SIZE
-from pipelines import media
+from pipelines import media, pages
 from pipelines.config import FiltersConfig
 from pipelines.dataset.shards import Sidecar, decode_npy, read_members, read_sidecars
 from pipelines.prepare import ledger
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORT_FILE = "report.html"
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 COLUMNS = 6  # frames of a contact sheet
 PICTURE = 128  # pixels a side of each
 GREEN, WHITE = (60, 220, 90), (255, 255, 255)
@@ -120,7 +118,6 @@ def write_report(path: str | Path | Storage) -> None:
     Raises:
         DatasetError: if the dataset is not whole.
     """
-    from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
     dataset = path if isinstance(path, Storage) else Storage(path)
@@ -128,10 +125,10 @@ def write_report(path: str | Path | Storage) -> None:
     sidecars = read_sidecars(dataset)
     plan = Plan.from_bytes(dataset.read(PLAN_FILE), name=f"{dataset.url}/{PLAN_FILE}")
     facts = json.loads(dataset.read(DATASET_FILE))
-    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html")
     clips, videos = rows[rows.kind == ledger.CLIP], rows[rows.kind == ledger.VIDEO]
     useless = videos[videos.status != Status.ACCEPTED]
-    html = page.render(
+    html = pages.render(
+        "report.html",
         name=Path(dataset.url).name,
         fingerprint=facts["fingerprint"],
         plan=plan.hash,
@@ -252,7 +249,7 @@ def accepted_strips(dataset: Storage, sidecars: Sequence[Sidecar], clips: pd.Dat
     by_shard = {sidecar.shard: sidecar for sidecar in sidecars}
     chosen = good.iloc[spread(len(good), MAX_STRIPS)]
     return [
-        {"image": as_url(sample_strip(dataset, by_shard[f"{row['shard']}.tar"], row["key"])), "caption": caption(row)}
+        {"image": pages.picture(sample_strip(dataset, by_shard[f"{row['shard']}.tar"], row["key"])), "caption": caption(row)}
         for row in ledger.records(chosen)
     ]
 
@@ -265,7 +262,7 @@ def dropped_strips(dataset: Storage, clips: pd.DataFrame) -> list[dict[str, Any]
         strips: list[dict[str, str]] = []
         for row in ledger.records(rows):
             if len(strips) < MAX_DROPPED and (picture := read_preview(dataset, row["shard"], row["key"])):
-                strips.append({"image": as_url(picture), "caption": caption(row)})
+                strips.append({"image": pages.picture(picture), "caption": caption(row)})
         groups.append({"reason": reason, "count": len(rows), "strips": strips})
     return groups
 
@@ -293,7 +290,3 @@ def caption(row: Mapping[str, Any]) -> str:
     shown = ("face_px", "face_share", "sync_offset", "sync_confidence", "yaw_deg", "speech_db", "voiced_share")
     numbers = " · ".join(f"{name} {row[name]:.3g}" for name in shown if row[name] is not None and not np.isnan(row[name]))
     return f"{row['file']} [{row['start']}–{row['stop']}) {row['identity']} · {row['split']} · {numbers}"
-
-
-def as_url(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
