@@ -25,6 +25,7 @@ FROM python:${PYTHON}-slim
 RUN useradd --create-home --uid 1000 a2h && mkdir /work && chown a2h /work
 COPY --from=build /opt/a2h /opt/a2h
 ENV PATH=/opt/a2h/bin:$PATH \
+    OMP_WAIT_POLICY=PASSIVE \
     MLFLOW_DISABLE_TELEMETRY=true \
     RAY_AUTH_MODE=disabled \
     RAY_USAGE_STATS_ENABLED=0 \
