@@ -342,6 +342,9 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in IGNORED:
             warnings.filterwarnings("ignore", message=message)
+        warnings.filterwarnings(
+            "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy)\b"
+        )  # of each other, in Lightning's logger
         yield
 
 
