@@ -98,16 +98,30 @@ def finished(command: TrainCommand, folder: Path) -> TrainResult | None:
     """The result of a run that has ended under the same settings.
 
     Raises:
-        ConfigError: if `resume=false` and the folder holds a run.
+        ConfigError: if the folder holds a run that cannot be gone on with: `resume=false`, or of other networks.
     """
     if not command.resume and (folder / RUN).exists():
         raise ConfigError(f"{folder} holds a run already", hint="choose another run_name, or say resume=true to go on with it")
+    _check_same_networks(command, folder)
     if not (folder / RESULT).exists() or command.trainer.fast_dev_run:
         return None
     values: dict[str, Any] = json.loads((folder / RESULT).read_text())
     if values.pop("identity") != identity(command) or (command.register and not values["model_uri"]):
         return None
     return _result(values)
+
+
+def _check_same_networks(command: TrainCommand, folder: Path) -> None:
+    """Weights of other networks cannot be resumed; the settings of a training may change on the way."""
+    if not (folder / RUN).exists():
+        return
+    theirs = json.loads((folder / RUN).read_text())["config"]
+    ours = json.loads(json.dumps({"networks": asdict(command.networks), "stage": command.stage.name}))
+    if theirs["networks"] != ours["networks"] or theirs["stage"]["name"] != ours["stage"]:
+        raise ConfigError(
+            f"{folder} holds a run of {theirs['stage']['name']} with other networks",
+            hint="choose another run_name, or the scale that it was begun with",
+        )
 
 
 def _result(values: dict[str, Any]) -> TrainResult:

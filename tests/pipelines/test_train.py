@@ -170,6 +170,14 @@ def test_a_run_name_that_is_taken_is_refused_without_resume(command):
         train(again)
 
 
+def test_a_run_of_other_networks_cannot_be_gone_on_with(command):
+    train(command(HeadPoseStage(), steps=1))
+    other = command(HeadPoseStage(), steps=2)
+    other.networks.head_pose.state = 16
+    with pytest.raises(ConfigError, match="holds a run of head_pose with other networks"):
+        train(other)
+
+
 def test_another_batch_size_cannot_resume_a_run(command):
     train(command(HeadPoseStage(), steps=1))
     other = command(HeadPoseStage(), steps=2)
