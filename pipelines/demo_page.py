@@ -89,7 +89,7 @@ def _facts(ledger: Any, story: Story) -> Iterator[dict[str, str]]:
     yield {"name": "minutes of talking faces", "value": f"{hours:.1f}"}
     yield {"name": "people", "value": str(accepted["identity"].nunique())}
     yield {"name": "shards", "value": str(accepted["shard"].nunique())}
-    yield {"name": "model", "value": story.model.removeprefix("models:/")}
+    yield {"name": "version of audio2head", "value": story.model.rsplit("/", 1)[-1]}
 
 
 def _ledger_rows(ledger: Any) -> Iterator[dict[str, Any]]:
