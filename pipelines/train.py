@@ -407,6 +407,7 @@ def _ray_worker(config: dict[str, Any]) -> None:
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
     command, folder = config["command"], config["folder"]
+    torch.set_num_threads(max(1, round(command.cluster.cpus_per_worker)))  # whatever the environment says: no more than its share
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as found:
