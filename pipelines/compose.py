@@ -25,6 +25,7 @@ COMMANDS: dict[str, type] = {
     "register": config.RegisterCommand,
     "promote": config.PromoteCommand,
     "generate": config.GenerateCommand,
+    "app": config.AppCommand,
     "demo": config.DemoCommand,
 }
 
@@ -43,11 +44,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> Any:
         return OmegaConf.to_object(composed)
     except MissingMandatoryValue as error:
         key = str(getattr(error, "full_key", "") or "")
-        raise ConfigError(f"a2h {command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys") from None
+        raise ConfigError(f"{command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys") from None
     except InterpolationResolutionError as error:
-        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
+        raise ConfigError(f"{command}: {_first_line(error)}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"a2h {command}: {_first_line(error)}") from None
+        raise ConfigError(f"{command}: {_first_line(error)}") from None
 
 
 def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -119,16 +120,16 @@ def _explained(error: Exception, command: str, overrides: Sequence[str]) -> Conf
     if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
         group, choice = found.groups()
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return ConfigError(f"a2h {command}: {group}={choice} is not a choice", hint=f"{group} can be {', '.join(choices)}")
+        return ConfigError(f"{command}: {group}={choice} is not a choice", hint=f"{group} can be {', '.join(choices)}")
     if found := re.search(r"You must specify '(\w+)'", text):
         group = found[1]
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return ConfigError(f"a2h {command} needs a choice for {group}", hint=f"say {group}={' | '.join(choices)}")
+        return ConfigError(f"{command} needs a choice for {group}", hint=f"say {group}={' | '.join(choices)}")
     for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
         if key in text and (unknown := _unknown(key, command)):
             return unknown
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(("full_key", "object_type"))]
-    return ConfigError(f"a2h {command}: {' '.join(lines[:2]).rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
+    return ConfigError(f"{command}: {' '.join(lines[:2]).rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
 
 
 def _unknown(key: str, command: str) -> ConfigError | None:
@@ -143,7 +144,7 @@ def _unknown(key: str, command: str) -> ConfigError | None:
         return None
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"`a2h {command} --help` lists the keys"
-    return ConfigError(f"a2h {command}: there is no key {key}", hint=hint)
+    return ConfigError(f"{command}: there is no key {key}", hint=hint)
 
 
 def _dotted(values: Any, prefix: str = "") -> set[str]:

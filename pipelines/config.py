@@ -119,7 +119,7 @@ class PrepareCommand:
 
     videos: str = MISSING  # folder, file or glob
     out: str = MISSING  # the dataset's folder, on any store
-    limit: int = 0  # only the first videos of the plan; 0 takes all
+    limit: int = 0  # only the first videos by name; 0 takes all
     dry_run: bool = False  # print the plan and stop
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -315,6 +315,19 @@ class GenerateCommand:
     result_dir: str = "results"
     model: str = "models:/audio2head@champion"
     generate: GenerateConfig = field(default_factory=GenerateConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class AppCommand:
+    """a2h app"""
+
+    model: str = "models:/audio2head@champion"
+    host: str = "127.0.0.1"  # 0.0.0.0 lets every machine of the network in, without a password
+    port: int = 7860
+    max_speech_s: float = 60.0  # stands above generate.max_speech_s: a page has many visitors
+    generate: GenerateConfig = field(default_factory=GenerateConfig)  # what the page's controls start with
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
