@@ -198,6 +198,18 @@ def _generate(command: config.GenerateCommand) -> int:
     return 0
 
 
+def _app(command: config.AppCommand) -> int:
+    import signal
+
+    from pipelines.app import serving
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container deletes its visitors' files, like Ctrl-C
+    with serving(command) as page:
+        print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+    return 0
+
+
 def _demo(command: config.DemoCommand) -> int:
     from pipelines.demo import demo
 
@@ -259,6 +271,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", _evaluate)),
     "promote": Command("a version that passes every gate → champion", _configured("promote", _promote)),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", _generate)),
+    "app": Command("the same in the browser", _configured("app", _app)),
     "talkers": Command("write synthetic talking heads with known truth", _talkers),
     "demo": Command("all of this once, in minutes, with a page to look at", _configured("demo", _demo)),
 }

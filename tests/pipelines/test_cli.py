@@ -18,7 +18,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in shown
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "generate", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "generate", "app", "demo"])
 def test_each_command_shows_its_keys_and_groups(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert "Keys and their defaults" in capsys.readouterr().out

@@ -12,6 +12,7 @@ REQUIRED = {  # what each command cannot do without
     "train": ["stage=image_generator", "dataset.path=shards"],
     "evaluate": ["model=m", "dataset=d", "out=o"],
     "register": [],
+    "app": [],
     "promote": ["model=audio2head/1"],
     "generate": ["source_image=a.png", "driven_audio=a.wav"],
     "demo": [],
