@@ -10,7 +10,9 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +65,7 @@ def session(config: ClusterConfig, *, cache: Path | None = None) -> Iterator[Non
         yield
         return
     folder = _temp_dir(cache)
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and leaves it there
     try:
         ray.init(**_init_options(config, folder))
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
@@ -72,6 +75,8 @@ def session(config: ClusterConfig, *, cache: Path | None = None) -> Iterator[Non
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def run(

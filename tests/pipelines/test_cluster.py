@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,15 @@ def test_a_cache_folder_with_a_long_name_is_left_for_a_short_one(tmp_path):
     fallback = cluster._temp_dir(tmp_path / ("long" * 20))
     fallback.rmdir()
     assert len(str(fallback)) <= cluster.MAX_TEMP_DIR
+
+
+@pytest.mark.slow
+def test_sigterm_is_ours_again_after_a_session(tmp_path):
+    """Ray's own handler exits with 15; a training after it in the same process must save and exit with 0."""
+    before = signal.getsignal(signal.SIGTERM)
+    with cluster.session(TWO, cache=tmp_path):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.slow
