@@ -93,9 +93,10 @@ def arguments(description: str | None, *, rounds: int, talkers: int, seconds: fl
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """A temporary folder, and no warnings: they are the tests' business."""
+    """A temporary folder, and no warnings: they are the tests' business. First says what else the machine is doing."""
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
         yield Path(folder)
 
 

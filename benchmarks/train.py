@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 from argparse import Namespace
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipelines.dataset.windows import ClipDataModule, PairDataModule
 from pipelines.prepare.flow import prepare
 from pipelines.train import LIGHTNING, make_data, make_stage, make_trainer
 
-WARM_STEPS = 2  # of a few, not counted: memory is found, kernels are chosen
+WARM_STEPS = 3  # not counted: memory is found, kernels are chosen
 
 
 def a_dataset(words: Namespace, folder: Path) -> str:
@@ -34,7 +34,7 @@ def a_dataset(words: Namespace, folder: Path) -> str:
     videos = measurement.videos_or_talkers("", folder, count=words.talkers, seconds=words.seconds)
     out = folder / "dataset"
     overrides = [f"videos={videos}", f"out={out}", f"paths.cache={folder / 'cache'}", "cluster.workers=0", "prepare.features.f0=dio"]
-    prepare(compose("prepare", overrides))
+    prepare(compose("prepare", [*overrides, "prepare.plan.val_share=0", "prepare.plan.test_share=0"]))
     return str(out)
 
 
@@ -81,59 +81,45 @@ def _pair_data(dataset: str, folder: Path, pairs_per_clip: int) -> PairDataModul
 
 
 # ---------------------------------------------------------------------------------------------------------------- the step
-class Clock(Callback):
-    """When each batch had been trained on."""
+class Bare(Callback):
+    """After each of Lightning's steps, one of a bare loop with its own networks and batches: what slows the machine, slows both."""
 
-    def __init__(self) -> None:
-        self.ticks: list[float] = []
+    def __init__(self, stage: ImageGeneratorTraining, data: ClipDataModule) -> None:
+        self.stage, self.data = stage, data
+        self.batches = enumerate(data.train_dataloader())
+        self.optimiser = stage.configure_optimizers()["optimizer"]
+        self.since = time.perf_counter()
+        self.lightning: list[float] = []  # s, from the end of a bare step to the end of Lightning's next
+        self.bare: list[float] = []
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.ticks.append(time.perf_counter())
+        self.lightning.append(time.perf_counter() - self.since)
+        self.bare.append(measurement.timed(self.step).wall)
+        self.since = time.perf_counter()
 
-
-def lightning_steps(command: TrainCommand, folder: Path, stage: ImageGeneratorTraining, data: ClipDataModule) -> list[float]:
-    clock = Clock()
-    trainer: Any = make_trainer(command, folder, stage, data, LIGHTNING)
-    trainer.callbacks.append(clock)
-    trainer.fit(stage, datamodule=data)
-    return _steps(clock.ticks)
-
-
-def bare_steps(stage: ImageGeneratorTraining, data: ClipDataModule, steps: int) -> list[float]:
-    """The same networks, batches and losses, with nothing around them."""
-    optimiser = stage.configure_optimizers()["optimizer"]
-    ticks = []
-    for number, batch in enumerate(islice(data.train_dataloader(), steps)):
-        terms = stage.terms(data.on_after_batch_transfer(batch, 0), stage.step_generator(number))
-        optimiser.zero_grad()
-        loss: Any = losses.total(terms, stage.weights)
+    def step(self) -> None:
+        number, batch = next(self.batches)
+        terms = self.stage.terms(self.data.on_after_batch_transfer(batch, 0), self.stage.step_generator(number))
+        self.optimiser.zero_grad()
+        loss: Any = losses.total(terms, self.stage.weights)
         loss.backward()
-        optimiser.step()
-        ticks.append(time.perf_counter())
-    return _steps(ticks)
+        self.optimiser.step()
 
 
-def _steps(ticks: list[float]) -> list[float]:
-    return [after - before for before, after in pairwise(ticks)][WARM_STEPS - 1 :]
-
-
-def step(dataset: str, folder: Path, *, steps: int, rounds: int) -> None:
-    command = command_for(dataset, folder, f"trainer.max_steps={steps}")
+def step(dataset: str, folder: Path, *, steps: int) -> None:
+    command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}")
     pl.seed_everything(command.trainer.seed, verbose=False)
-    seconds: dict[str, list[float]] = {"bare loop": [], "Lightning": []}
-    for number in range(rounds):
-        data, stage = make_data(command), make_stage(command)
-        assert isinstance(stage, ImageGeneratorTraining)
-        sides = {
-            "bare loop": lambda stage=stage, data=data: bare_steps(stage, data, steps),
-            "Lightning": lambda stage=stage, data=data: lightning_steps(command, folder, stage, data),
-        }
-        for name in sides if number % 2 == 0 else reversed(sides):
-            seconds[name].append(statistics.median(sides[name]()))
+    ours, theirs = make_stage(command), make_stage(command)
+    assert isinstance(theirs, ImageGeneratorTraining)
+    data, bare = make_data(command), Bare(theirs, make_data(command))
+    trainer: Any = make_trainer(command, folder, ours, data, LIGHTNING)
+    trainer.callbacks.append(bare)  # after Lightning's and the project's own
+    trainer.fit(ours, datamodule=data)
+    seconds = {"bare loop": bare.bare[WARM_STEPS:], "Lightning": bare.lightning[WARM_STEPS:]}
     rows = [
         [name, f"{1000 * statistics.median(each):.0f}", measurement.ratio(each, seconds["bare loop"])] for name, each in seconds.items()
     ]
-    title = f"A step of image_generator at scale=smoke, batch {command.dataset.batch_size}, {steps} steps a round"
+    title = f"A step of image_generator at scale=smoke, batch {command.dataset.batch_size}, {steps} steps of each in turns"
     measurement.show(title, ["", "ms", "time / bare loop's"], rows)
 
 
@@ -142,12 +128,12 @@ def main(words: Namespace) -> None:
     with measurement.workplace() as folder:
         dataset = a_dataset(words, folder)
         loader(dataset, folder, pairs=words.pairs, rounds=words.rounds)
-        step(dataset, folder, steps=words.steps, rounds=words.rounds)
+        step(dataset, folder, steps=words.steps)
 
 
 if __name__ == "__main__":
     parser = measurement.arguments(__doc__, rounds=3, talkers=3, seconds=8.0)
     parser.add_argument("--dataset", default="", help="a prepared dataset; empty prepares talkers")
     parser.add_argument("--pairs", type=int, default=32, help="pairs loaded by each side in a round; a multiple of 8")
-    parser.add_argument("--steps", type=int, default=6, help="training steps of each side in a round")
+    parser.add_argument("--steps", type=int, default=20, help="training steps of each side")
     main(parser.parse_args())
