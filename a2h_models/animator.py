@@ -25,6 +25,9 @@ from a2h_models.timebase import HOPS_PER_FRAME, Span
 
 STEP = WINDOW // 2  # frames between the starts of two windows
 MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours know better
+# Frames of silence in the first pose before a relative animation: at the border of a window keypoints are worst, and here all frames
+# depend on the first. The release has none; absolute keypoints stay as it gives them.
+LEAD_IN = MARGIN
 KEYPOINTS = ("absolute", "relative")
 
 BUNDLE = "bundle.json"
@@ -120,10 +123,13 @@ class Animator:
             yield Keypoints(*(x[kept.start : kept.stop] for x in window))
 
     def _driving(self, encoded: EncodedPortrait, speech: np.ndarray, pose: np.ndarray, *, relative: bool) -> Iterator[Keypoints]:
+        if not relative:
+            yield from self._keypoints(encoded.image, speech, pose)
+            return
         first: Keypoints | None = None
-        for driving in self._keypoints(encoded.image, speech, pose):
+        for driving in _without(LEAD_IN, self._keypoints(encoded.image, *_with_lead_in(speech, pose))):
             first = first or driving.each(lambda x: x[:1])
-            yield relative_keypoints(driving, first, encoded.keypoints) if relative else driving
+            yield relative_keypoints(driving, first, encoded.keypoints)
 
     @torch.inference_mode()
     def encode(self, portrait: np.ndarray) -> EncodedPortrait:
@@ -206,6 +212,21 @@ def _check_bundle(folder: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with_lead_in(speech: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Speech and poses with LEAD_IN frames of silence in the first pose before them."""
+    silence = np.zeros((LEAD_IN if len(speech) else 0, HOPS_PER_FRAME, SPEECH_DIM), speech.dtype)
+    return np.concatenate([silence, speech]), np.concatenate([np.repeat(pose[:1], len(silence), axis=0), pose])
+
+
+def _without(frames: int, stream: Iterator[Keypoints]) -> Iterator[Keypoints]:
+    """A stream of keypoints without its first frames."""
+    for keypoints in stream:
+        dropped = min(frames, len(keypoints.value))
+        frames -= dropped
+        if dropped < len(keypoints.value):
+            yield Keypoints(*(x[dropped:] for x in keypoints))
 
 
 def _check(portrait: np.ndarray, speech: np.ndarray, pose: np.ndarray | None, keypoints: str) -> None:
