@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2h_models.animator import STEP, Animator, stitch
+from a2h_models.animator import LEAD_IN, STEP, Animator, _with_lead_in, stitch
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from a2h_models.networks import STAGES, NetworksConfig, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
@@ -164,3 +164,17 @@ def test_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text("{}")
     with pytest.raises(CheckpointError, match="not a bundle of this version"):
         Animator.load(tmp_path)
+
+
+def test_a_relative_animation_does_not_begin_at_a_windows_border(animator: Animator, portrait: np.ndarray) -> None:
+    """At the border keypoints are worst, and all frames of a relative animation depend on the first: silence in the first pose comes before."""
+    frames, pose = 40, np.random.default_rng(2).standard_normal((41, 6)).astype(np.float32)
+    heard, held = _with_lead_in(speech(frames), pose)
+    assert not heard[:LEAD_IN].any()
+    np.testing.assert_array_equal(heard[LEAD_IN:], speech(frames))
+    np.testing.assert_array_equal(held, np.concatenate([np.repeat(pose[:1], LEAD_IN, axis=0), pose]))
+    encoded = animator.encode(portrait)
+    longer = torch.cat([some.value for some in animator.predict_keypoints(portrait, heard, held)])
+    driving = torch.cat([some.value for some in animator._driving(encoded, speech(frames), pose, relative=True)])
+    moved = longer[LEAD_IN:] - longer[LEAD_IN : LEAD_IN + 1] + encoded.keypoints.value
+    torch.testing.assert_close(driving, moved)
