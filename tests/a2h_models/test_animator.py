@@ -167,7 +167,7 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_relative_animation_does_not_begin_at_a_windows_border(animator: Animator, portrait: np.ndarray) -> None:
-    """At the border keypoints are worst, and all frames of a relative animation depend on the first: silence in the first pose comes before."""
+    """Keypoints are worst at the border, and all frames depend on the first: so silence in the first pose comes before."""
     frames, pose = 40, np.random.default_rng(2).standard_normal((41, 6)).astype(np.float32)
     heard, held = _with_lead_in(speech(frames), pose)
     assert not heard[:LEAD_IN].any()
