@@ -2,7 +2,7 @@
 #
 #   docker build -t audio2head .                                            CUDA: the build of torch that PyPI carries
 #   docker build -t audio2head:cpu --build-arg TORCH_INDEX=<index> .        CPU: the index that PyTorch's own page names for CPU builds
-#   docker run --rm -v "$PWD/work:/work" audio2head demo out=/work/demo
+#   docker run --rm -v "$PWD/data:/data" audio2head demo out=/data/demo
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build
@@ -22,17 +22,17 @@ COPY conf conf
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:${PYTHON}-slim
-RUN useradd --create-home --uid 1000 a2h && mkdir /work && chown a2h /work
+RUN useradd --create-home --uid 1000 a2h && mkdir /data && chown a2h /data
 COPY --from=build /opt/a2h /opt/a2h
 ENV PATH=/opt/a2h/bin:$PATH \
     OMP_WAIT_POLICY=PASSIVE \
     MLFLOW_DISABLE_TELEMETRY=true \
     RAY_AUTH_MODE=disabled \
     RAY_USAGE_STATS_ENABLED=0 \
-    XDG_CACHE_HOME=/work/.cache \
-    MPLCONFIGDIR=/work/.cache/matplotlib \
-    NUMBA_CACHE_DIR=/work/.cache/numba
+    XDG_CACHE_HOME=/data/.cache \
+    MPLCONFIGDIR=/data/.cache/matplotlib \
+    NUMBA_CACHE_DIR=/data/.cache/numba
 USER a2h
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["a2h"]
 CMD ["--help"]

@@ -21,9 +21,10 @@ LEFT_OUT = {
 }
 
 
-def resolved(python: Path) -> dict[str, str]:
-    """Name → version of all that pip would install. Nothing is installed."""
-    report = Path(tempfile.mkdtemp()) / "report.json"
+def resolved(aside: Path) -> dict[str, str]:
+    """Name → version of all that pip would install into an empty environment. Nothing is installed."""
+    subprocess.run([sys.executable, "-m", "venv", aside], check=True)
+    python, report = aside / "bin" / "python", aside / "report.json"
     wanted = [f"{ROOT}[dev]", BUILD]
     command = [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", report, *wanted]
     subprocess.run(command, check=True)
@@ -34,9 +35,8 @@ def resolved(python: Path) -> dict[str, str]:
 
 def main() -> None:
     """Write the lock."""
-    environment = Path(tempfile.mkdtemp()) / "venv"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    packages = resolved(environment / "bin" / "python")
+    with tempfile.TemporaryDirectory() as aside:
+        packages = resolved(Path(aside))
     kept = {name: version for name, version in packages.items() if name.lower() not in LEFT_OUT}
     lines = [f"{name}=={version}" for name, version in sorted(kept.items(), key=lambda item: item[0].lower())]
     LOCK.write_text("# Written by `make lock`; installed with --no-deps by `make setup`.\n" + "\n".join(lines) + "\n")
