@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from a2h_models.errors import ConfigError, InputError
 from pipelines.compose import compose
 from pipelines.config import DemoCommand, config_hash
+from pipelines.demo_page import Places, Story, held_out, write_page
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,41 +30,6 @@ STAGES = (
 )  # the order in which they are trained: motion_field has image_generator as its teacher
 STEPS = 6
 MODEL = "audio2head"
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a demo keeps what it makes."""
-
-    root: Path
-
-    @property
-    def talkers(self) -> Path:
-        return self.root / "talkers"
-
-    @property
-    def dataset(self) -> Path:
-        return self.root / "dataset"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.root / "evaluation"
-
-    @property
-    def page(self) -> Path:
-        return self.root / "index.html"
-
-    def overrides(self, *groups: str) -> list[str]:
-        """What makes a command write below the demo's folder."""
-        known = {
-            "paths": [f"paths.runs={self.runs}", f"paths.cache={self.root / '.cache'}"],
-            "logger": [f"logger.tracking_uri=sqlite:///{self.runs / 'mlflow.db'}", f"logger.artifacts={self.runs / 'artifacts'}"],
-        }
-        return [override for group in groups for override in known[group]]
 
 
 class Diary:
@@ -109,8 +75,6 @@ def demo(command: DemoCommand) -> Path:
         ConfigError: if the folder holds another demo.
     """
     from rich.console import Console
-
-    from pipelines.demo_page import Story, write_page
 
     console = Console()
     places = Places(Path(command.out).resolve())
@@ -240,7 +204,6 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
         from PIL import Image
 
         from a2h_models.timebase import SAMPLE_RATE
-        from pipelines.demo_page import held_out
 
         sample = held_out(places.dataset)
         if not portrait:

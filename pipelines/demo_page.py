@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from a2h_models.sample import Sample
-    from pipelines.demo import Places
 
 SHEETS = 6  # people whose crops are shown
 FRAMES_SHOWN = 8  # of the video
@@ -30,6 +29,41 @@ ROW_TITLES = {
     "predicted_pose": "Model, predicted pose",
 }
 COLOURS = ("#2457a7", "#c05621", "#1a7f4b")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a demo keeps what it makes."""
+
+    root: Path
+
+    @property
+    def talkers(self) -> Path:
+        return self.root / "talkers"
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "dataset"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "index.html"
+
+    def overrides(self, *groups: str) -> list[str]:
+        """What makes a command write below the demo's folder."""
+        known = {
+            "paths": [f"paths.runs={self.runs}", f"paths.cache={self.root / '.cache'}"],
+            "logger": [f"logger.tracking_uri=sqlite:///{self.runs / 'mlflow.db'}", f"logger.artifacts={self.runs / 'artifacts'}"],
+        }
+        return [override for group in groups for override in known[group]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import cluster, registry
 from pipelines.config import EvaluateCommand, EvaluateConfig, config_hash
 from pipelines.dataset import shards
-from pipelines.evaluation_report import FILES, PICTURE_FILE, SUMMARY_FILE, contact_sheet, draw_table, extremes, write
+from pipelines.evaluation_report import FILES, PICTURE_FILE, SUMMARY_FILE, ClipResult, contact_sheet, draw_table, extremes, write
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -58,17 +58,6 @@ class Clip:
     @property
     def identity(self) -> str:
         return self.sidecar.identities[self.key]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipResult:
-    """The numbers of one clip, and a picture of it."""
-
-    key: str
-    identity: str
-    frames: int
-    rows: dict[str, dict[str, float]]  # ground_truth | copy_portrait | a protocol → metric → value
-    strip: UInt8[np.ndarray, "h w 3"]  # truth above, one line a protocol below
 
 
 @dataclass(frozen=True, kw_only=True)

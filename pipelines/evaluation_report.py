@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,11 +16,19 @@ from a2h_models.metrics import DEFINITIONS
 from pipelines.config import EvaluateConfig
 from pipelines.storage import Storage
 
-if TYPE_CHECKING:
-    from pipelines.evaluate import ClipResult
-
 SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE = FILES = ("metrics.json", "metrics.parquet", "table.txt", "clips.png")
 TABLE_WIDTH = 160  # letters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipResult:
+    """The numbers of one clip, and a picture of it."""
+
+    key: str
+    identity: str
+    frames: int
+    rows: dict[str, dict[str, float]]  # ground_truth | copy_portrait | a protocol → metric → value
+    strip: UInt8[np.ndarray, "h w 3"]  # truth above, one line a protocol below
 
 
 def draw_table(summary: Mapping[str, Any]) -> str:
