@@ -128,6 +128,7 @@ def _split(words: list[str]) -> tuple[bool, list[str]]:
 
 
 FLAGS = {
+    "preprocess": "generate.preprocess",
     "still": "generate.still",
     "batch_size": "generate.batch_size",
     "keypoints": "generate.keypoints",

@@ -298,6 +298,7 @@ class PromoteCommand:
 class GenerateConfig:
     """generate/: how a head is made to talk."""
 
+    preprocess: str = "crop"  # crop: to the face, as clips were cut | resize: the whole picture, which is such a crop already
     keypoints: str = "relative"  # absolute (as the release) | relative
     still: bool = False  # keep the portrait's pose
     pose_scale: float = 1.0  # of the predicted head motion around the first pose

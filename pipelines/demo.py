@@ -207,7 +207,7 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
 
         sample = held_out(places.dataset)
         if not portrait:
-            portrait = str(places.root / "portrait.png")
+            portrait = str(places.portrait)
             Image.fromarray(sample.frames[0]).save(portrait)
         if not speech:
             speech = str(places.root / "speech.wav")
@@ -219,6 +219,8 @@ def _generate(portrait: str, speech: str, places: Places) -> str:
     from pipelines.generate import generate
 
     overrides = [f"source_image={portrait}", f"driven_audio={speech}", f"result_dir={places.root}", f"model=models:/{MODEL}@champion"]
+    if Path(portrait) == places.portrait:
+        overrides.append("generate.preprocess=resize")  # it is a clip's own crop
     return str(generate(compose("generate", [*overrides, *places.overrides("paths", "logger")])))
 
 

@@ -54,6 +54,10 @@ class Places:
         return self.root / "evaluation"
 
     @property
+    def portrait(self) -> Path:
+        return self.root / "portrait.png"
+
+    @property
     def page(self) -> Path:
         return self.root / "index.html"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int16, UInt8
 
-from a2h_models.errors import InputError
+from a2h_models.errors import ConfigError, InputError
 from a2h_models.sample import SIZE
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media, registry
@@ -36,7 +36,8 @@ def generate(command: GenerateCommand) -> Path:
         RegistryError: if there is no such model, or its files were changed.
     """
     portrait_path, speech_path = Path(command.source_image), Path(command.driven_audio)
-    portrait = crop(media.load_portrait(portrait_path), name=command.source_image)
+    picture = media.load_portrait(portrait_path)
+    portrait = whole(picture, name=command.source_image) if _is_crop(command.generate) else crop(picture, name=command.source_image)
     wave = load_speech(speech_path, command.generate)
     animator, model = load_animator(command)
     target = Path(command.result_dir) / f"{portrait_path.stem}__{speech_path.stem}.mp4"
@@ -104,6 +105,26 @@ def crop(picture: UInt8[np.ndarray, "h w 3"], *, name: str) -> UInt8[np.ndarray,
     from pipelines.prepare.faces import crop_portrait
 
     return crop_portrait(picture, name=name)
+
+
+def whole(picture: UInt8[np.ndarray, "h w 3"], *, name: str) -> UInt8[np.ndarray, "256 256 3"]:
+    """A picture that is a crop already, at the networks' size.
+
+    Raises:
+        InputError: if it is not square.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    if height != width:
+        raise InputError(f"{name} is {width}×{height} pixels, and generate.preprocess=resize takes a square", hint="leave preprocess=crop")
+    return np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+
+
+def _is_crop(config: GenerateConfig) -> bool:
+    if config.preprocess not in {"crop", "resize"}:
+        raise ConfigError(f"generate.preprocess={config.preprocess} does not exist", hint="crop or resize")
+    return config.preprocess == "resize"
 
 
 def load_speech(path: Path, config: GenerateConfig) -> Int16[np.ndarray, " n"]:

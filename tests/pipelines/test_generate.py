@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from a2h_models.errors import A2HError, InputError
+from a2h_models.errors import A2HError, ConfigError, InputError
 from pipelines import media
 from pipelines.config import GenerateCommand, GenerateConfig, LoggerConfig
-from pipelines.generate import NOTICE, crop, frames_of, generate, notice
+from pipelines.generate import NOTICE, _is_crop, crop, frames_of, generate, notice, whole
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +111,16 @@ def test_a_file_that_is_no_sound(portrait: Path, bundle: Path, tmp_path: Path) -
     (tmp_path / "x.wav").write_bytes(b"no sound at all")
     with pytest.raises(A2HError, match=r"x\.wav"):
         generate(command(portrait, tmp_path / "x.wav", tmp_path, bundle))
+
+
+def test_a_crop_is_taken_whole_and_only_a_square_is_one() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    assert whole(picture, name="a.png").shape == (256, 256, 3)
+    assert np.array_equal(whole(picture[:256, :256], name="a.png"), picture[:256, :256])
+    with pytest.raises(InputError, match="512×256"):
+        whole(picture[:256], name="a.png")
+
+
+def test_an_unknown_way_to_cut_is_named() -> None:
+    with pytest.raises(ConfigError, match="preprocess=full"):
+        _is_crop(GenerateConfig(preprocess="full"))
