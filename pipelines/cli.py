@@ -5,16 +5,14 @@ Nothing heavy is imported before a command needs it, so that `a2h --help` answer
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import A2HError, ConfigError, UserError
-from pipelines import compose, config
+from pipelines import commands, compose
 
 # Threads of torch that wait sleep instead of spinning: beside other work on the same cores, spinning made a training step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -65,7 +63,8 @@ def _complain(message: str, hint: str, code: int = A2HError.exit_code) -> int:
 
 
 def _overview() -> str:
-    rows = "\n".join(f"  {name:<10} {command.help}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}} {command.help}" for name, command in COMMANDS.items())
     return (
         "a2h: raw talking videos in, a measured, registered model and talking-head videos out\n\n"
         f"a2h COMMAND [key=value …]\n\n{rows}\n\n"
@@ -156,125 +155,19 @@ def _defaults(name: str) -> str:
     return (compose.CONF_DIR / f"{name}.yaml").read_text()
 
 
-def _prepare(command: config.PrepareCommand) -> int:
-    from pipelines.prepare.flow import prepare
-
-    print(prepare(command))
-    return 0
-
-
-def _train(command: config.TrainCommand) -> int:
-    from pipelines.train import train
-
-    print(train(command))
-    return 0
-
-
-def _evaluate(command: config.EvaluateCommand) -> int:
-    from pipelines.evaluate import evaluate
-
-    print(evaluate(command))
-    return 0
-
-
-def _register(command: config.RegisterCommand) -> int:
-    from pipelines.registry import register_bundle
-
-    print(register_bundle(command))
-    return 0
-
-
-def _promote(command: config.PromoteCommand) -> int:
-    from pipelines.registry import promote
-
-    decision = promote(command)
-    print(decision)
-    return 0 if decision.accepted else A2HError.exit_code
-
-
-def _generate(command: config.GenerateCommand) -> int:
-    from pipelines.generate import generate
-
-    print(generate(command))
-    return 0
-
-
-def _app(command: config.AppCommand) -> int:
-    import signal
-
-    from pipelines.app import serving
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container deletes its visitors' files, like Ctrl-C
-    with serving(command) as page:
-        print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
-        page.block_thread()
-    return 0
-
-
-def _demo(command: config.DemoCommand) -> int:
-    from pipelines.demo import demo
-
-    demo(command)
-    return 0
-
-
-# -------------------------------------------------------------------------------- commands with plain arguments
-def _talkers(words: list[str]) -> int:
-    parser = _parser("talkers", "write synthetic talking heads with known truth")
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=int, default=6, help="how many people (default: 6)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same talkers (default: 0)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of each (default: 6)")
-    parser.add_argument("--size", type=int, default=320, help="pixels a side (default: 320)")
-    parser.add_argument("--fps", type=float, default=25.0, help="frames a second (default: 25)")
-    parser.add_argument("--audio-offset", type=int, default=0, metavar="FRAMES", help="how many frames (of 1/25 s) the sound comes late")
-    parser.add_argument("--second-face", action="store_true", help="a second, silent face beside the talker")
-    parser.add_argument("--cut", action="store_true", help="a cut to another shot half-way")
-    values = parser.parse_args(words)
-    from pipelines.talkers import make_talkers
-
-    videos = make_talkers(
-        values.out,
-        count=values.count,
-        seed=values.seed,
-        seconds=values.seconds,
-        size=values.size,
-        fps=values.fps,
-        audio_offset_frames=values.audio_offset,
-        second_face=values.second_face,
-        cut=values.cut,
-    )
-    print(f"{len(videos)} talkers in {values.out}")
-    return 0
-
-
-def _verify(words: list[str]) -> int:
-    parser = _parser("verify", "check a dataset: plan, tars, sidecars, ledger and hashes against each other")
-    parser.add_argument("dataset", help="its folder, on any store")
-    parser.add_argument("--clean", action="store_true", help="remove what an interrupted run left unpublished")
-    values = parser.parse_args(words)
-    from pipelines.prepare.verify import verify
-
-    report = verify(values.dataset, clean=values.clean)
-    print(report)
-    return 0 if report.sound else A2HError.exit_code
-
-
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"a2h {name}", description=description, allow_abbrev=False)
-
-
 COMMANDS: dict[str, Command] = {
-    "prepare": Command("raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", _prepare)),
-    "verify": Command("check a dataset against itself", _verify),
-    "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", _train)),
-    "register": Command("three trained stages → a version of the model audio2head", _configured("register", _register)),
-    "evaluate": Command("a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", _evaluate)),
-    "promote": Command("a version that passes every gate → champion", _configured("promote", _promote)),
-    "generate": Command("portrait + speech → talking-head video", _configured("generate", _generate)),
-    "app": Command("the same in the browser", _configured("app", _app)),
-    "talkers": Command("write synthetic talking heads with known truth", _talkers),
-    "demo": Command("all of this once, in minutes, with a page to look at", _configured("demo", _demo)),
+    "prepare": Command("raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", commands.prepare)),
+    "verify": Command("check a dataset against itself", commands.verify),
+    "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", commands.train)),
+    "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
+    "evaluate": Command(
+        "a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", commands.evaluate)
+    ),
+    "promote": Command("a version that passes every gate → champion", _configured("promote", commands.promote)),
+    "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
+    "app": Command("the same in the browser", _configured("app", commands.app)),
+    "talkers": Command("write synthetic talking heads with known truth", commands.talkers),
+    "demo": Command("all of this once, in minutes, with a page to look at", _configured("demo", commands.demo)),
 }
 
 
