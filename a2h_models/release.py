@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
+import uuid
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +30,22 @@ from a2h_models.sample import WINDOW
 
 RGB = 3
 FIELDS = {"n": r"\d+", "m": r"\d+", "leaf": r"\w+", "rest": r".+"}  # what stands in braces in the table
+TRAINING_ONLY = ("discriminator", "pose_discriminator")  # of the networks' config: nothing of them is in a release
+
+ZIP = b"PK\x03\x04"  # how a file of torch 1.6 or newer begins
+# What torch.load answers with when given a damaged checkpoint, found by cutting and overwriting two of them in 3000 ways.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class Part(NamedTuple):
@@ -142,43 +165,83 @@ def _translate(name: str, pairs: Any) -> str | None:
 def read_release(path: Path, config: NetworksConfig | None = None) -> dict[str, nn.Module]:
     """The stages' networks from a released checkpoint, in evaluation mode. `config` None: the release's own sizes.
 
+    Tensors stay in the file until they are used, where the file is of torch 1.6 or newer.
+
     Raises:
-        InputError: when the file is not there.
+        InputError: when the file cannot be opened.
         CheckpointError: when it cannot be read without running code from it, or holds anything but the release's tensors.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise InputError(f"no checkpoint at {path}", hint="the release's file is called audio2head.pth.tar") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {str(error).splitlines()[0]}") from error
+        content = _load(path)
+    except OSError as error:
+        raise InputError(
+            f"no checkpoint at {path}" if isinstance(error, FileNotFoundError) else f"{path} cannot be opened: {error.strerror}",
+            hint="the release's file is called audio2head.pth.tar",
+        ) from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {_reason(path, str(error))}") from error
     return from_release(content, config, source=str(path))
+
+
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch wonders about the pickle's protocol before it fails, or does not
+        zipped = zipfile.is_zipfile(path)  # older files are one stream of pickles, which cannot be mapped into memory
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+
+
+def _reason(path: Path, text: str) -> str:
+    """What is wrong with a file, without torch's advice to trust it."""
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"it asks for {found[1]}, which is code and not weights, and would be run"
+    with path.open("rb") as file:
+        start = file.read(len(ZIP))
+    if not start:
+        return "it is empty"
+    return "it is cut off or damaged" if start == ZIP else "it is damaged, or something else"
 
 
 def from_release(content: Any, config: NetworksConfig | None = None, *, source: str) -> dict[str, nn.Module]:
     """The same from the dict of four state dicts."""
     if not isinstance(content, dict) or set(content) != set(TABLE):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{source} must hold {', '.join(TABLE)}, not {found}")
+        found = (", ".join(map(str, content)) or "nothing") if isinstance(content, dict) else f"one {type(content).__name__}"
+        missing = [part for part in TABLE if not isinstance(content, dict) or part not in content]
+        raise CheckpointError(
+            f"{source} must hold {', '.join(TABLE)}, not {found}", hint=f"missing: {', '.join(missing)}" if missing else ""
+        )
+    modules = _unfilled(config or NetworksConfig())
+    wanted = _named(modules)
+    refuse(list(chain.from_iterable(_complaints(part, content[part], wanted[part]) for part in TABLE)), source=source)
     tensors: dict[str, dict[str, Tensor]] = {stage: {} for stage in STAGES}
-    complaints: list[str] = []
     for part, state in content.items():
         for name, tensor in state.items():
-            ours = ours_of(part, name)
-            if ours is None:
-                complaints.append(f"{part}.{name} is unknown")
-            elif name in TABLE[part].blurs and not torch.equal(tensor, tensor[:1].expand_as(tensor)):
-                complaints.append(f"{part}.{name} blurs its channels differently")
-            else:
-                tensors[TABLE[part].stage][ours] = tensor[:1].clone() if name in TABLE[part].blurs else tensor
-    refuse(complaints, source=source)
-    return {stage: _filled(stage, config or NetworksConfig(), tensors[stage], source) for stage in STAGES}
+            tensors[TABLE[part].stage][str(ours_of(part, name))] = tensor[:1].clone() if name in TABLE[part].blurs else tensor
+    for stage, module in modules.items():
+        fill(module, tensors[stage], source=f"{source} ({stage})")
+    return {stage: module.eval() for stage, module in modules.items()}
 
 
-def _filled(stage: str, config: NetworksConfig, tensors: dict[str, Tensor], source: str) -> nn.Module:
-    module = on_meta(partial(build, stage, config))
-    fill(module, tensors, source=f"{source} ({stage})")
-    return module.eval()
+def _unfilled(config: NetworksConfig) -> dict[str, nn.Module]:
+    return {stage: on_meta(partial(build, stage, config)) for stage in STAGES}
+
+
+def _complaints(part: str, state: Any, wanted: Mapping[str, Tensor]) -> Iterator[str]:
+    """What is wrong with one part, in the release's names, which are those of the file."""
+    if not isinstance(state, Mapping):
+        yield f"{part} is a {type(state).__name__} instead of tensors by name"
+        return
+    yield from (f"{part}.{name} is missing" for name in wanted.keys() - state.keys())
+    for name, tensor in state.items():
+        if name not in wanted:
+            yield f"{part}.{name} is unknown"
+        elif not isinstance(tensor, Tensor):
+            yield f"{part}.{name} is a {type(tensor).__name__}, not a tensor"
+        elif tensor.shape != wanted[name].shape:
+            yield f"{part}.{name} has shape {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}"
+        elif tensor.dtype != wanted[name].dtype:
+            yield f"{part}.{name} holds {tensor.dtype}, not {wanted[name].dtype}"
+        elif name in TABLE[part].blurs and not torch.equal(tensor, tensor[:1].expand_as(tensor)):
+            yield f"{part}.{name} blurs its channels differently"
 
 
 # ----------------------------------------------------------------------------------------------------------------- ours → release
@@ -193,6 +256,10 @@ def to_release(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]
         raise CheckpointError(
             "a generator that blends in the portrait cannot be written as a release", hint="train with blend_source=false"
         )
+    return {part: {name: tensor.cpu() for name, tensor in state.items()} for part, state in _named(modules).items()}
+
+
+def _named(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
     return {part: dict(_renamed(part, modules[entry.stage])) for part, entry in TABLE.items()}
 
 
@@ -203,12 +270,39 @@ def _renamed(part: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             name = release_of(part, ours)
             assert name is not None, f"{ours} is missing from the table of names"
             channels = entry.blurs.get(name)
-            yield name, tensor.detach().cpu() if channels is None else tensor.detach().cpu().repeat(channels, 1, 1, 1)
+            yield name, tensor.detach() if channels is None else tensor.detach().repeat(channels, 1, 1, 1)
+
+
+def check_scale(modules: Mapping[str, nn.Module], config: NetworksConfig, *, source: str) -> None:
+    """Make sure that the released code, whose sizes are fixed, can run these networks.
+
+    Raises:
+        CheckpointError: naming the first tensor, or else the first setting, that differs from the release's.
+    """
+    hint = "only networks of scale=paper fit the release's code"
+    ours = to_release(modules)
+    for part, state in _named(_unfilled(NetworksConfig())).items():
+        for name, tensor in state.items():
+            if name not in ours[part]:
+                raise CheckpointError(f"{source} has no {part}.{name}, which the release has", hint=hint)
+            if tensor.shape != ours[part][name].shape:
+                found = tuple(ours[part][name].shape)
+                raise CheckpointError(f"{part}.{name} of {source} has shape {found}, the release's {tuple(tensor.shape)}", hint=hint)
+        if more := [name for name in ours[part] if name not in state]:
+            raise CheckpointError(f"{source} has {part}.{more[0]}, which the release has not", hint=hint)
+    theirs = asdict(NetworksConfig())
+    for key, value in asdict(config).items():
+        if key not in TRAINING_ONLY and value != theirs[key]:
+            raise CheckpointError(f"{source} was made with networks.{key}={value}, the release's is {theirs[key]}", hint=hint)
 
 
 def write_release(modules: Mapping[str, nn.Module], path: Path) -> Path:
     """Write the release's format, complete or not at all."""
-    aside = path.with_name(path.name + ".part")
-    torch.save(to_release(modules), aside)
-    aside.replace(path)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # of this call's own
+    try:
+        torch.save(to_release(modules), aside)
+        aside.replace(path)
+    finally:
+        with suppress(FileNotFoundError):  # it was renamed, or never made
+            aside.unlink()
     return path

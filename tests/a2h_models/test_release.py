@@ -61,10 +61,10 @@ def test_names_are_the_releases(shared: Path, content: dict[str, dict[str, Tenso
 
 def test_wrong_tensors_are_named(content: dict[str, dict[str, Tensor]]) -> None:
     del content["audio2pose"]["output.bias"]
-    with pytest.raises(CheckpointError, match=r"out\.bias is missing"):
+    with pytest.raises(CheckpointError, match=r"audio2pose\.output\.bias is missing"):
         from_release(content, narrow(), source="test")
     content["audio2pose"]["output.bias"] = torch.zeros(7)
-    with pytest.raises(CheckpointError, match=r"out\.bias has shape \(7,\), not \(6,\)"):
+    with pytest.raises(CheckpointError, match=r"audio2pose\.output\.bias has shape \(7,\), not \(6,\)"):
         from_release(content, narrow(), source="test")
     content["audio2pose"]["extra.weight"] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r"audio2pose\.extra\.weight is unknown"):
