@@ -1,11 +1,12 @@
-"""A function over many pieces of work, on Ray: bounded, retried, timed, with progress and poison isolation.
+"""A function over many pieces of work, on Ray: bounded, retried, timed, with progress, and each piece alone with its accidents.
 
 The only Ray outside training. The functions know nothing of it: with `workers=0` they run in a plain loop in this process
-and give the same results.
+and give the same results; there nothing protects the run from a piece that crashes, hangs or eats memory.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -14,36 +15,31 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from a2h_models.errors import ClusterError
 from pipelines.config import ClusterConfig
+from pipelines.isolation import CRASHED, TIMED_OUT, Failure, Sandbox
+from pipelines.progress import Progress, Watch, shown
+
+__all__ = ["CRASHED", "LOST", "TIMED_OUT", "Failure", "run", "session"]
 
 logger = logging.getLogger(__name__)
 
 Piece = TypeVar("Piece")
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CRASHED, TIMED_OUT = "decoder_crashed", "timed_out"  # names of pipelines.prepare.filters.Reason
+LOST = "worker_lost"  # the node died, or Ray killed the worker: the piece is innocent
+QUEUE = 2  # pieces handed to a Ray of our own for each worker, so that none waits for the driver
 POLL_S = 1.0  # how often a running piece's deadline is looked at
-MIN_TIMEOUT_S = 120.0  # of the smallest part of a piece while a culprit is searched: a worker's start and imports are in it
+STOP_S = 10.0  # patience with pieces that are cancelled
 OBJECT_STORE_BYTES = 128 * 2**20  # only plans and reports travel through Ray, never media
 MAX_TEMP_DIR = 36  # letters: Ray adds some 70 for its sockets, and the system allows 107 in all
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What came instead of a result: the worker died or did not end, also when tried again."""
-
-    reason: str
-    message: str
 
 
 @contextmanager
@@ -67,16 +63,19 @@ def session(config: ClusterConfig, *, cache: Path | None = None) -> Iterator[Non
     folder = _temp_dir(cache)
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and leaves it there
     try:
-        ray.init(**_init_options(config, folder))
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        raise ClusterError(f"Ray did not start: {error}", hint="cluster.workers=0 works without Ray") from error
-    try:
+        _start(ray, config, folder)
+        if on_sigterm is not signal.SIG_DFL:
+            _answer_sigterm_with(on_sigterm)
         yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)
+        _answer_sigterm_with(on_sigterm)
+
+
+def _answer_sigterm_with(answer: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, answer)
 
 
 def run(
@@ -87,74 +86,82 @@ def run(
     describe: str,
     key: Callable[[Piece], str],
     tally: Callable[[Result], Mapping[str, int]] | None = None,
+    hours: Callable[[Piece], float] | None = None,
+    isolated: bool = False,
+    retries: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[Piece, Result | Failure]]:
     """Run a function over pieces of work and give each piece with its result, in the order in which they end.
 
-    At most `config.workers` pieces are under way, so the driver's memory does not grow with their number. A piece whose worker
-    dies is tried again `config.max_retries` times, also on another node; one that takes longer than `config.timeout_s` is
-    stopped. Either ends as a `Failure`. An exception that the function raises is raised here, and the rest is cancelled.
+    A bounded number of pieces is under way, so the driver's memory does not grow with their number. A piece whose worker or node
+    is lost is tried again `config.max_retries` times, also on another node; what stays lost is a `Failure`. An exception that
+    the function raises is raised here, and the rest is cancelled.
 
     Args:
         function: plain and picklable; it gets one piece.
         pieces: small values; they travel through Ray.
         config: cluster/; `workers=0` is a plain loop in this process.
-        describe: what is done, for the progress bar.
+        describe: what is done, for the progress.
         key: a piece's name, for messages.
-        tally: what of a result is counted beside the progress bar, by name.
+        tally: what of a result is counted beside the progress, by name.
+        hours: of video in a piece.
+        isolated: each worker runs the function in a process of its own (pipelines/isolation.py), which may crash, exceed
+            `config.memory_mb_per_worker`, or say nothing for `config.timeout_s`: a Failure that names what was worked on. Otherwise the
+            worker itself dies, and `timeout_s` is the limit of a whole piece.
+        retries: of an isolated piece that crashed; None: `config.max_retries`.
+        watch: is told of the progress.
     """
     listed = list(pieces)
-    with _progress(describe, len(listed)) as advance:
-        outcomes = _loop(function, listed) if config.workers == 0 else _on_ray(function, listed, config, key)
-        for piece, outcome in outcomes:
-            if isinstance(outcome, Failure):
-                logger.warning("%s: %s %s", describe, key(piece), outcome.message)
-                advance({outcome.reason: 1})
-            else:
-                advance(tally(outcome) if tally else {})
-            yield piece, outcome
+    progress = Progress(describe=describe, total=len(listed))
+    if config.workers == 0:
+        outcomes: Iterator[Any] = ((piece, function(piece)) for piece in listed)
+    else:
+        outcomes = _on_ray(_Work(function, config, key, isolated, config.max_retries if retries is None else retries), listed)
+    with shown(progress, watch) as changed:
+        for ended in outcomes:
+            if ended is not None:
+                _count(progress, ended, key, tally, hours)
+                yield ended
+            changed()
 
 
-def isolate(
-    trial: Callable[[tuple[Item, ...]], object],
-    items: Sequence[Item],
-    config: ClusterConfig,
-    failure: Failure,
-    *,
-    describe: str,
-) -> dict[Item, Failure]:
-    """Find the items that kill or stall the worker of a piece which is known to fail as a whole, by halving.
-
-    Args:
-        trial: does with some of the items what the failed piece did, but publishes nothing.
-        items: of the failed piece.
-        config: its timeout is shared out over the parts by their number of items.
-        failure: of the whole piece; it stands for its only item, where there is just one.
-        describe: for the progress bar.
-
-    Returns:
-        The culprits; empty if every single item is innocent.
-    """
-    if len(items) == 1:
-        return {items[0]: failure}
-    culprits: dict[Item, Failure] = {}
-    suspects = [tuple(items)]
-    while suspects:
-        parts = [part for group in suspects for part in (group[: len(group) // 2], group[len(group) // 2 :])]
-        share = max(map(len, parts)) / len(items)
-        patience = replace(config, timeout_s=min(config.timeout_s, max(config.timeout_s * share, MIN_TIMEOUT_S)))
-        suspects = []
-        for part, outcome in run(trial, parts, patience, describe=describe, key=lambda part: f"{len(part)} suspects"):
-            if isinstance(outcome, Failure) and len(part) == 1:
-                culprits[part[0]] = outcome
-            elif isinstance(outcome, Failure):
-                suspects.append(part)
-    return culprits
+def _count(progress: Progress, ended: tuple[Any, Any], key: Any, tally: Any, hours: Any) -> None:
+    piece, outcome = ended
+    progress.done += 1
+    progress.hours += hours(piece) if hours else 0.0
+    if isinstance(outcome, Failure):
+        logger.warning("%s: %s %s", progress.describe, key(piece), outcome.message)
+        progress.counts[outcome.reason] += 1
+    elif tally:
+        progress.counts.update(tally(outcome))
 
 
-# ---------------------------------------------------------------------------------------------------------------- the two engines
-def _loop(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Result | Failure]]:
-    for piece in pieces:
-        yield piece, function(piece)
+# ---------------------------------------------------------------------------------------------------------------- on Ray
+@dataclass(frozen=True)
+class _Work:
+    function: Callable[[Any], Any]
+    config: ClusterConfig
+    key: Callable[[Any], str]
+    isolated: bool
+    retries: int
+
+    @property
+    def in_flight(self) -> int:
+        """Pieces handed to Ray at a time. Only isolated ones may queue: the time of the others runs from here."""
+        workers = self.config.workers
+        return self.config.max_in_flight or (QUEUE * workers if self.isolated and not self.config.address else workers)
+
+    def task(self, ray: Any) -> Any:
+        """The function as Ray wants it."""
+        config = self.config
+        plain = _isolated(ray.cloudpickle.dumps(self.function), config, self.retries) if self.isolated else _single_threaded(self.function)
+        return ray.remote(
+            num_cpus=config.cpus_per_worker,
+            num_gpus=config.gpus_per_worker,
+            resources=dict(config.resources) or None,
+            scheduling_strategy=config.scheduling,
+            max_retries=config.max_retries,
+        )(plain)
 
 
 @dataclass(frozen=True)
@@ -163,47 +170,54 @@ class _Flight:
     deadline: float  # of time.monotonic
 
 
-def _on_ray(
-    function: Callable[[Piece], Result],
-    pieces: Iterable[Piece],
-    config: ClusterConfig,
-    key: Callable[[Piece], str],
-) -> Iterator[tuple[Piece, Result | Failure]]:
+def _on_ray(work: _Work, pieces: Iterable[Any]) -> Iterator[tuple[Any, Any] | None]:
+    """Pieces with their results; None now and then, while nothing ends."""
     ray = _ray()
-    with session(config):
-        resources = {"num_cpus": config.cpus_per_worker, "num_gpus": config.gpus_per_worker}
-        task = ray.remote(**resources, max_retries=config.max_retries)(_single_threaded(function))
-        waiting, flying = iter(pieces), dict[Any, _Flight]()
+    limit_s = float("inf") if work.isolated else work.config.timeout_s
+    with session(work.config):
+        task, waiting, flying = work.task(ray), iter(pieces), dict[Any, _Flight]()
         try:
             while True:
-                for piece in islice(waiting, config.workers - len(flying)):
-                    flying[task.remote(piece)] = _Flight(piece, time.monotonic() + config.timeout_s)
+                for piece in islice(waiting, work.in_flight - len(flying)):
+                    flying[task.remote(piece)] = _Flight(piece, time.monotonic() + limit_s)
                 if not flying:
                     return
-                ended, running = ray.wait(list(flying), num_returns=1, timeout=POLL_S)
+                ended, running = ray.wait(list(flying), num_returns=len(flying), timeout=0)
+                if not ended:
+                    ended, running = ray.wait(running, num_returns=1, timeout=POLL_S)
                 for reference in ended:
-                    yield flying.pop(reference).piece, _outcome(reference)
+                    yield flying.pop(reference).piece, _outcome(reference, isolated=work.isolated)
                 for reference in [late for late in running if time.monotonic() > flying[late].deadline]:
                     ray.cancel(reference, force=True)
                     piece = flying.pop(reference).piece
-                    yield piece, Failure(TIMED_OUT, f"{key(piece)} took longer than {config.timeout_s:.0f} s")
+                    yield piece, Failure(TIMED_OUT, f"{work.key(piece)} took longer than {limit_s:.0f} s")
+                yield None
         finally:
-            for reference in flying:
-                ray.cancel(reference, force=True)
+            _cancel(ray, list(flying))
 
 
-def _outcome(reference: Any) -> Any:
+def _cancel(ray: Any, references: list[Any]) -> None:
+    """Stop what is under way, and wait until it is gone."""
+    for reference in references:
+        ray.cancel(reference, force=True)
+    if references:
+        ray.wait(references, num_returns=len(references), timeout=STOP_S)
+
+
+def _outcome(reference: Any, *, isolated: bool) -> Any:
     """The value behind a reference; a Failure where the worker died; the function's own exception is raised as it was."""
     ray = _ray()
+    lost = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
         raise (cause if isinstance(cause, Exception) else ClusterError(str(error))) from None
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.RaySystemError) as error:
-        return Failure(CRASHED, f"the worker died ({type(error).__name__})")
-    except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError) as error:
-        raise ClusterError(f"a node of the cluster was lost: {error}", hint="run the same command again: it resumes") from error
+    except (*lost, ray.exceptions.WorkerCrashedError, ray.exceptions.RaySystemError) as error:
+        reason = LOST if isolated or isinstance(error, lost) else CRASHED
+        return Failure(reason, f"the worker died ({type(error).__name__})")
+    except ray.exceptions.RayError as error:  # the runtime environment, the object store, …: no piece is to blame
+        raise ClusterError(f"Ray gave up: {error}", hint="look at cluster.runtime_env and cluster.resources") from error
 
 
 def _single_threaded(function: Callable[[Piece], Result]) -> Callable[[Piece], Result]:
@@ -216,6 +230,36 @@ def _single_threaded(function: Callable[[Piece], Result]) -> Callable[[Piece], R
         return function(piece)
 
     return work
+
+
+def _isolated(packed: bytes, config: ClusterConfig, retries: int) -> Callable[[Any], Any]:
+    """The packed function as work for a Ray worker, which has it done by its sandbox."""
+
+    def work(piece: Any) -> Any:
+        for _ in range(1 + retries):
+            answer = _sandbox(config.memory_mb_per_worker).call(_unpacked, (packed, piece), timeout_s=config.timeout_s)
+            if not isinstance(answer, Failure) or answer.reason == TIMED_OUT:
+                break
+        return answer
+
+    return work
+
+
+@functools.cache
+def _sandbox(memory_mb: int) -> Sandbox:
+    """The one of this process."""
+    return Sandbox(memory_mb=memory_mb)
+
+
+def _unpacked(call: tuple[bytes, Any]) -> Any:
+    packed, piece = call
+    return _function(packed)(piece)
+
+
+@functools.lru_cache(maxsize=1)
+def _function(packed: bytes) -> Callable[[Any], Any]:
+    """What the driver packed, in the sandbox: Ray's own way of sending functions."""
+    return _single_threaded(_ray().cloudpickle.loads(packed))
 
 
 # ---------------------------------------------------------------------------------------------------------------- Ray's start
@@ -239,36 +283,26 @@ def _temp_dir(cache: Path | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="a2h-ray-"))
 
 
+def _start(ray: Any, config: ClusterConfig, folder: Path) -> None:
+    try:
+        ray.init(**_init_options(config, folder))
+    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+        where = f"the cluster at {config.address} cannot be joined" if config.address else "Ray did not start"
+        raise ClusterError(f"{where}: {error}", hint="cluster.workers=0 works without Ray") from error
+
+
 def _init_options(config: ClusterConfig, folder: Path) -> dict[str, Any]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address:
-        return {"address": config.address, **quiet}
+        return {"address": config.address, "runtime_env": dict(config.runtime_env) or None, **quiet}
     return {
         "address": "local",
         "num_cpus": max(1, round(config.workers * config.cpus_per_worker)),
         "num_gpus": round(config.workers * config.gpus_per_worker),
+        "resources": {name: config.workers * amount for name, amount in config.resources.items()} or None,
+        "runtime_env": dict(config.runtime_env) or None,
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder),
         **quiet,
     }
-
-
-# ---------------------------------------------------------------------------------------------------------------- progress
-@contextmanager
-def _progress(describe: str, total: int) -> Iterator[Callable[[Mapping[str, int]], None]]:
-    """A bar with time left and running counts, on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    counts: Counter[str] = Counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[counts]}"), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(describe, total=total, counts="")
-
-        def advance(more: Mapping[str, int]) -> None:
-            counts.update(more)
-            bar.update(task, advance=1, counts=" ".join(f"{name} {number}" for name, number in sorted(counts.items())))
-
-        yield advance

@@ -23,9 +23,17 @@ class ClusterConfig:
     workers: int = 2  # pieces of work (or training processes) at a time
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+    resources: dict[str, float] = field(default_factory=dict)  # Ray's own, a worker: {video_node: 1}
+    scheduling: str = "SPREAD"  # over the nodes; DEFAULT fills one after the other
+    runtime_env: dict[str, Any] = field(default_factory=dict)  # Ray's: working_dir, pip, env_vars, …
+    max_in_flight: int = 0  # pieces handed to Ray at a time; 0: twice the workers, on an existing cluster just as many
     max_retries: int = 2  # of one piece of work whose worker died
-    timeout_s: float = 1800.0  # of one piece of work
+    timeout_s: float = 1800.0  # of one piece of work; of preparation: without a word of progress
+    video_timeout_s: float = 300.0  # of one video in preparation: so much …
+    video_timeout_factor: float = 20.0  # … and this for each second of it
+    memory_mb_per_worker: int = 4096  # resident, in preparation; the video that takes more is out_of_memory; 0: no limit
     max_failures: int = 3  # restarts of a training from its last checkpoint
+    price_per_worker_hour: float = 0.0  # in your currency, for the estimate of --dry-run; 0: not known
     storage_path: str = ""  # Ray Train's checkpoints; empty: paths.runs
 
 
@@ -57,7 +65,8 @@ class PlanConfig:
     min_identities_for_splits: int = 3  # with fewer, everything is train
     seed: int = 0  # of the hash that assigns identities to splits
     max_minutes: float = 120.0  # a longer video is rejected as too_long
-    identity_csv: str = ""  # file,identity: who is in which video; empty: the file's own name
+    identity_csv: str = ""  # table file,identity: who is in which video; empty: the layout's word, or the file's own name
+    opt_out: str = ""  # list of identities and SHA-256 hashes that must not be used: .txt, .csv, .jsonl, .parquet
 
 
 @dataclass
@@ -117,10 +126,11 @@ class PrepareConfig:
 class PrepareCommand:
     """a2h prepare"""
 
-    videos: str = MISSING  # folder, file or glob
+    videos: str = MISSING  # folder, file, glob, or manifest (.csv, .jsonl, .parquet)
     out: str = MISSING  # the dataset's folder, on any store
-    limit: int = 0  # only the first videos by name; 0 takes all
-    dry_run: bool = False  # print the plan and stop
+    layout: str = ""  # voxceleb | hdtf | mead | crema-d | ravdess | lrs2 | lrs3 | grid: where the identity stands in the path
+    limit: int = 0  # only the first videos by name, with all their spans; 0 takes all
+    dry_run: bool = False  # print the plan, and what it will cost by a measured sample; write nothing to `out`
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -273,13 +283,21 @@ class RegisterCommand:
 
 @dataclass
 class PromoteConfig:
-    """promote/: the gates. A metric may not be worse than its bound, nor than the champion's by more than the margin."""
+    """promote/: the gates. A gate that is not required is shown as waived and cannot refuse."""
 
     lower_bounds: dict[str, float] = field(default_factory=dict)  # metric → at least
     upper_bounds: dict[str, float] = field(default_factory=dict)  # metric → at most
-    margins: dict[str, float] = field(default_factory=dict)  # metric → how much worse than the champion is still noise
+    margins: dict[str, float] = field(default_factory=dict)  # metric → loss against the champion that is borne even if it is not chance
+    min_clips: int = 1  # of the evaluation set; below, chance could hide any loss
+    max_real_time_factor: float = 0.0  # seconds of computing for a second of video; 0 asks for nothing
+    licences: tuple[str, ...] = ("*",)  # patterns, in any case; what every source of the training data must match, if licences are required
     require_clean_code: bool = True
-    require_disjoint_speakers: bool = True
+    require_disjoint_speakers: bool = True  # neither identities nor source videos of the evaluation in the training data
+    require_verified_data: bool = True  # the datasets still are what training and evaluation recorded
+    require_same_features: bool = True  # in all training data, in the evaluation, and in this program
+    require_licence: bool = True  # stated for every source of the training data, and matching one of `licences`
+    require_consent: bool = True  # stated for every source; one that says no is refused in any case
+    claim_s: float = 120.0  # how long a promotion that was killed keeps others out
 
 
 @dataclass
@@ -290,6 +308,50 @@ class PromoteCommand:
     alias: str = "champion"
     dry_run: bool = False
     promote: PromoteConfig = field(default_factory=PromoteConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class RollbackCommand:
+    """a2h rollback"""
+
+    model: str = "audio2head"  # NAME
+    alias: str = "champion"
+    reason: str = ""  # kept with the version that loses the alias
+    dry_run: bool = False
+    claim_s: float = 120.0  # as promote.claim_s
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class ModelsCommand:
+    """a2h models"""
+
+    model: str = ""  # empty: every model; NAME: its versions; NAME/VERSION or NAME@ALIAS: where it comes from
+    max_sources: int = 20  # of each dataset, that are printed; 0: all
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class CardCommand:
+    """a2h card"""
+
+    model: str = MISSING  # NAME/VERSION or NAME@ALIAS
+    out: str = ""  # a file; empty prints
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class CopyCommand:
+    """a2h copy"""
+
+    model: str = MISSING  # NAME/VERSION or NAME@ALIAS
+    to: str = MISSING  # tracking URI of the other registry
+    to_artifacts: str = ""  # where it keeps files, if it is a database without a server; empty: logger.artifacts
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 import uuid
@@ -12,10 +13,18 @@ from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 
-from a2h_models.errors import FailedError, InputError
+from a2h_models.errors import A2HError, FailedError, InputError
 
 PART_SUFFIX = ".part"  # what an unpublished file ends with; `a2h verify --clean` removes such rests
+REFUSED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # this file, not the store
+# Listings are asked for afresh: other machines write too. S3: botocore waits longer from try to try, up to 20 s.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"use_listings_cache": False, "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 8}}},
+    "gs": {"use_listings_cache": False},
+    "abfs": {"use_listings_cache": False},
+}
 
 
 class Storage:
@@ -23,7 +32,7 @@ class Storage:
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/")
-        self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        self.fs, self.root = fsspec.core.url_to_fs(self.url, **OPTIONS.get(get_protocol(self.url), {}))
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def __repr__(self) -> str:
@@ -37,36 +46,58 @@ class Storage:
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        with self._asking():
+            return bool(self.fs.exists(self.path(name)))
 
     def names(self, pattern: str = "*") -> list[str]:
         """Names that match a glob, sorted; order never comes from the store."""
-        prefix = len(self.root) + 1
-        return sorted(str(found)[prefix:] for found in self.fs.glob(self.path(pattern)))
+        return sorted(self._glob(pattern))
 
     def files(self, pattern: str = "**") -> list[str]:
         """Like `names`, but plain files only, also behind links: no folders, no pipes, no devices."""
-        found = self.fs.glob(self.path(pattern), detail=True)
-        prefix = len(self.root) + 1
-        plain = [str(path) for path, info in found.items() if info["type"] == "file" or (self.local and Path(path).is_file())]
-        return sorted(path[prefix:] for path in plain)
+        found = self._glob(pattern)
+        return sorted(name for name, info in found.items() if info["type"] == "file" or (self.local and Path(self.path(name)).is_file()))
+
+    def _glob(self, pattern: str) -> dict[str, dict[str, Any]]:
+        with self._asking():
+            found = self.fs.glob(f"{glob.escape(self.root)}/{pattern}", detail=True)
+        return {str(path)[len(self.root) + 1 :]: info for path, info in found.items()}
 
     def is_file(self, name: str) -> bool:
-        return bool(self.fs.isfile(self.path(name) if name else self.root))
+        with self._asking():
+            return bool(self.fs.isfile(self.path(name) if name else self.root))
 
     def read(self, name: str) -> bytes:
-        try:
+        with self._asking(name):
             return bytes(self.fs.cat_file(self.path(name)))
-        except FileNotFoundError:
-            raise InputError(f"{self.url}/{name} does not exist") from None
 
     def open(self, name: str) -> IO[bytes]:
         """Open for reading, with seek."""
-        try:
+        with self._asking(name):
             handle: IO[bytes] = self.fs.open(self.path(name), "rb")
-        except FileNotFoundError:
-            raise InputError(f"{self.url}/{name} does not exist") from None
         return handle
+
+    @contextmanager
+    def _asking(self, name: str = "") -> Iterator[None]:
+        """What a store says no with is ours after this.
+
+        Raises:
+            InputError: if it has no such file, or does not give it.
+            FailedError: if it cannot be reached, also after several tries.
+        """
+        place = f"{self.url}/{name}" if name else self.url
+        try:
+            yield
+        except FileNotFoundError:
+            raise InputError(f"{place} does not exist") from None
+        except REFUSED as error:
+            raise InputError(f"{place} cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # each kind of store has errors of its own
+            raise FailedError(f"{place} cannot be read: {error}", hint=self._hint) from error
+
+    @property
+    def _hint(self) -> str:
+        return "is the disk sound?" if self.local else "is the store up, and are its address and credentials right?"
 
     def publish(self, name: str, data: bytes) -> None:
         """Make `name` hold `data`, or leave what was there: write aside, flush, rename (one PUT on an object store)."""
@@ -76,11 +107,31 @@ class Storage:
     @contextmanager
     def writer(self, name: str) -> Iterator[IO[bytes]]:
         """Like `publish`, for what is written piece by piece; nothing appears under `name` unless the block ends well."""
-        target = self.path(name)
-        if not self.local:
-            with self.fs.transaction, self.fs.open(target, "wb") as handle:
+        with self._to_disk(name) if self.local else self._to_store(name) as handle:
+            yield handle
+
+    @contextmanager
+    def _to_store(self, name: str) -> Iterator[IO[bytes]]:
+        """Nothing exists on an object store before its last request: that is the rename."""
+        try:
+            handle = self.fs.open(self.path(name), "wb", autocommit=False)
+            try:
                 yield handle
-            return
+                handle.close()
+                handle.commit()
+            except BaseException:
+                with suppress(Exception):  # the store may be what failed
+                    handle.close()
+                    handle.discard()
+                raise
+        except A2HError:
+            raise
+        except Exception as error:  # each kind of store has errors of its own
+            raise FailedError(f"cannot write {self.url}/{name}: {error}", hint=self._hint) from error
+
+    @contextmanager
+    def _to_disk(self, name: str) -> Iterator[IO[bytes]]:
+        target = self.path(name)
         aside = f"{target}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}"
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120  fsspec gives strings
@@ -107,14 +158,18 @@ class Storage:
             return
         with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
             copy = Path(folder) / Path(name).name
-            try:
+            with self._asking(name):
                 self.fs.get_file(self.path(name), str(copy))
-            except FileNotFoundError:
-                raise InputError(f"{self.url}/{name} does not exist") from None
             yield copy
 
     def remove(self, name: str) -> None:
-        self.fs.rm_file(self.path(name))
+        with self._asking(name):
+            self.fs.rm_file(self.path(name))
+
+    def remove_parts(self) -> None:
+        """Remove what was being written when its writer was killed. Nobody may be writing here."""
+        for name in self.names(f"**/*{PART_SUFFIX}"):
+            self.remove(name)
 
     def local_path(self, name: str) -> Path:
         """The file as a local path. Only for local stores; remote shards go through a cache.

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    CHANGED = "changed"  # since the plan was made
     INTERNAL_ERROR = "internal_error"  # ours: the message says which
     # the video
     NO_CONSENT = "no_consent"
@@ -45,7 +47,12 @@ class Reason(StrEnum):
     UNSTEADY = "unsteady"
 
 
-FAILURES = frozenset({Reason.UNREADABLE, Reason.TRUNCATED, Reason.DECODER_CRASHED, Reason.TIMED_OUT, Reason.INTERNAL_ERROR})
+FAILURES = frozenset(
+    {
+        *(Reason.UNREADABLE, Reason.TRUNCATED, Reason.DECODER_CRASHED, Reason.TIMED_OUT),
+        *(Reason.OUT_OF_MEMORY, Reason.CHANGED, Reason.INTERNAL_ERROR),
+    }
+)
 
 
 def status_of(reason: Reason | None) -> Status:

@@ -11,6 +11,7 @@ import pytest
 from a2h_models.errors import InputError
 from pipelines import cluster
 from pipelines.config import ClusterConfig
+from pipelines.isolation import working_on
 
 PLAIN = ClusterConfig(workers=0)
 TWO = ClusterConfig(workers=2, max_retries=0, timeout_s=60.0)
@@ -113,18 +114,87 @@ def test_a_hanging_piece_is_stopped(ray_session):
     assert (results[0], results[2]) == (0, 2)
 
 
+# ---------------------------------------------------------------------------------------------------------------- isolated
+def _isolated(function, pieces, config=TWO, **options):
+    return dict(cluster.run(function, pieces, config, describe="test", key=str, isolated=True, **options))
+
+
 @pytest.mark.slow
-def test_isolation_names_every_culprit_and_nobody_else(ray_session):
-    poison = {"c", "f"}
+def test_an_isolated_accident_names_its_culprit_and_hurts_nobody_else(ray_session):
+    def work(kind):
+        with working_on(f"innocent of {kind}", limit_s=30):
+            pass
+        with working_on(f"culprit of {kind}", limit_s=1 if kind == "hang" else 30):
+            if kind == "crash":
+                signal.raise_signal(signal.SIGSEGV)
+            while kind == "hang":
+                pass
+            hoard = []
+            while kind == "hoard":
+                hoard.append(bytearray(os.urandom(2**20)))
+        return kind
 
-    def trial(items):
-        if poison & set(items):
-            os._exit(11)
+    config = replace(TWO, memory_mb_per_worker=400)
+    results = _isolated(work, ["crash", "hang", "hoard", "work"], config)
+    assert results.pop("work") == "work"
+    assert {kind: (failure.reason, failure.culprit) for kind, failure in results.items()} == {
+        "crash": ("decoder_crashed", "culprit of crash"),
+        "hang": ("timed_out", "culprit of hang"),
+        "hoard": ("out_of_memory", "culprit of hoard"),
+    }
+    assert "SIGSEGV" in results["crash"].message
 
-    found = cluster.isolate(trial, "abcdefg", TWO, cluster.Failure("decoder_crashed", "died"), describe="test")
-    assert set(found) == poison
+
+@pytest.mark.slow
+def test_an_isolated_piece_that_crashes_is_tried_again_as_often_as_asked(ray_session, tmp_path):
+    def crash_twice(number):
+        (tmp_path / f"{number}-{len(list(tmp_path.glob(f'{number}-*')))}").touch()
+        if len(list(tmp_path.glob(f"{number}-*"))) <= 2:
+            os._exit(139)
+        return number
+
+    assert _isolated(crash_twice, [7], retries=2) == {7: 7}
+    assert _isolated(crash_twice, [8], retries=1)[8].reason == "decoder_crashed"
+    assert len(list(tmp_path.glob("8-*"))) == 2
 
 
-def test_isolation_of_a_single_item_needs_no_trial():
-    failure = cluster.Failure("timed_out", "too long")
-    assert cluster.isolate(lambda _: None, ["a"], PLAIN, failure, describe="test") == {"a": failure}
+@pytest.mark.slow
+def test_our_errors_come_back_whole_from_isolation(ray_session):
+    def refuse(_):
+        raise InputError("a.mp4 is not a video", hint="remove it")
+
+    with pytest.raises(InputError, match=r"a\.mp4") as caught:
+        _isolated(refuse, [1])
+    assert caught.value.hint == "remove it"
+
+
+@pytest.mark.slow
+def test_an_isolated_function_sees_the_worker_as_one_thread(ray_session):
+    def threads(_):
+        import cv2
+
+        return cv2.getNumThreads(), os.getpid()
+
+    results = _isolated(threads, range(8))
+    assert {count for count, _ in results.values()} == {1}
+    assert len({pid for _, pid in results.values()}) <= 2  # kept from piece to piece
+
+
+@pytest.mark.slow
+def test_the_progress_is_told(ray_session):
+    told = []
+    dict(
+        cluster.run(
+            lambda number: number,
+            range(6),
+            TWO,
+            describe="test",
+            key=str,
+            isolated=True,
+            tally=lambda number: {"even" if number % 2 == 0 else "odd": 1},
+            hours=lambda _: 0.5,
+            watch=lambda progress: told.append((progress.done, progress.hours, dict(progress.counts))),
+        )
+    )
+    assert told[-1] == (6, 3.0, {"even": 3, "odd": 3})
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
