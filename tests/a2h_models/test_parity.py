@@ -1,12 +1,11 @@
-"""Golden: the numbers that the published networks compute, with a stand-in of the released weights (issue 3's table).
+"""Golden: the numbers that the published networks compute, with a stand-in of the released weights.
 
-The checkpoint is made once, by the script beside the numbers, and kept in `.cache/parity`.
+`python -m pytest tests/a2h_models/test_parity.py` ends with the table of PARITY.md, as measured here and now.
 """
 
-import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,131 +14,124 @@ import torch
 from a2h_models.animator import Animator
 from a2h_models.head_pose import denormalise, draw_boxes, normalise
 from a2h_models.keypoints import Keypoints
-from a2h_models.networks import STAGES, NetworksConfig
-from a2h_models.release import read_release, to_release
+from a2h_models.networks import STAGES
+from a2h_models.networks.generator import GeneratorOutput
+from a2h_models.release import to_release
 from a2h_models.speech import speech_features
-
-ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.slow
 
-# The stand-in's random heatmaps have nearly tied peaks, at a temperature of 0.1: there, rounding alone moves a keypoint. Measured against
-# the reference, same code: oneDNN with AVX-512 3.0e-4 (10 of 1280 values beyond 1e-4), with AVX2 1.7e-3 (21), without oneDNN 3.9e-4,
-# float64 4.5e-4 (11). So the bound of 1e-4 (Jacobians: 1e-3) is held by all but a few values, and those stay within a looser one.
-SHARE = 0.97
-LOOSE_VALUE, LOOSE_JACOBIAN = 5e-3, 0.1
+F0 = 39  # column
+BOUNDS = {
+    "speech features, all columns but F0": 1e-4,
+    "speech features, F0 (Hz)": 1e-3,
+    "normalised pose sequence": 1e-4,
+    "box images, pixels that differ": 0,
+    "source keypoints": 1e-4,
+    "source Jacobians": 1e-3,
+    "driving keypoints": 1e-4,
+    "driving Jacobians": 1e-3,
+    "first frame's occlusion": 1e-3,
+    "first frame's deformation": 1e-3,
+    "frames, 8-bit, largest difference": 2,
+    "frames, 8-bit, mean difference": 0.02,
+    "release → ours → release, tensors that differ": 0,
+}
+# The stand-in's random heatmaps have nearly tied peaks, at a temperature of 0.1: there rounding alone moves a keypoint. With convolutions
+# that add up in the reference's order (oneDNN's for AVX-512) the bounds above hold with much to spare. Other orders gave, from the same
+# inputs: AVX2 1.6e-3 (14 of 1,280 values beyond 1e-4), SSE4.1 4.5e-4 (8), float64 4.5e-4 (6).
+SAME_ORDER = torch.backends.cpu.get_cpu_capability() == "AVX512"
+SHARE, LOOSE = 0.97, {"driving keypoints": 5e-3, "driving Jacobians": 0.1}
+
+Hold = Callable[[str, float], None]
 
 
-class Reference(NamedTuple):
-    numbers: dict[str, np.ndarray]
-    portrait: np.ndarray
-    wave: np.ndarray
-    pose: np.ndarray  # (65, 6), not normalised
-
-
-@pytest.fixture(scope="module")
-def parity(shared: Path) -> Path:
-    return shared / "parity"
-
-
-@pytest.fixture(scope="module")
-def reference(parity: Path) -> Reference:
-    import soundfile
-    from PIL import Image
-
-    with np.load(parity / "expected.npz", allow_pickle=False) as file:
-        numbers = dict(file)
-    wave, _ = soundfile.read(parity / "speech.wav", dtype="int16")
-    with Image.open(parity / "reference.png") as image:
-        portrait = np.array(image.convert("RGB"))
-    pose = np.concatenate([numbers["pose_rotation"], numbers["pose_translation"]], axis=1)
-    return Reference(numbers=numbers, portrait=portrait, wave=wave, pose=pose)
+@pytest.fixture(name="hold")
+def _hold(hold: Callable[[str, float, float], None]) -> Hold:
+    return lambda what, measured: hold(what, measured, BOUNDS[what])
 
 
 @pytest.fixture(scope="module")
-def checkpoint(parity: Path) -> Path:
-    import subprocess
-
-    path = ROOT / ".cache" / "parity" / "audio2head_seed0.pth.tar"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        subprocess.run([sys.executable, str(parity / "make_checkpoint.py"), "--seed", "0", "--out", str(aside)], check=True)
-        aside.replace(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def animator(checkpoint: Path) -> Animator:
-    modules = read_release(checkpoint)
-    return Animator(*(modules[stage] for stage in STAGES), NetworksConfig())
-
-
-@pytest.fixture(scope="module")
-def speech(reference: Reference) -> np.ndarray:
+def speech(reference: Any) -> np.ndarray:
     return speech_features(reference.wave)
 
 
 @pytest.fixture(scope="module")
-def driving(animator: Animator, reference: Reference, speech: np.ndarray) -> Keypoints:
-    pieces = animator.predict_keypoints(reference.portrait, speech, reference.pose)
+def driving(stand_in: Animator, reference: Any, speech: np.ndarray) -> Keypoints:
+    pieces = stand_in.predict_keypoints(reference.portrait, speech, reference.pose)
     return Keypoints(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
 
 
-def test_speech_features(speech: np.ndarray, reference: Reference) -> None:
-    wanted = reference.numbers["audio_features"][: 4 * len(speech)].reshape(speech.shape)
-    error = np.abs(speech - wanted).max(axis=(0, 1))
-    assert len(speech) == len(reference.numbers["audio_features"]) // 4 == 64
-    assert error[39] < 1e-3  # F0, in Hz
-    assert np.delete(error, 39).max() < 1e-4
+@pytest.fixture(scope="module")
+def first_frame(stand_in: Animator, reference: Any, driving: Keypoints) -> GeneratorOutput:
+    with torch.inference_mode():
+        return stand_in.image_generator.generator.render(stand_in.encode(reference.portrait), driving.each(lambda x: x[:1]))
 
 
-def test_release_to_ours_and_back_gives_the_same_bits(checkpoint: Path, animator: Animator) -> None:
-    release = torch.load(checkpoint, weights_only=True, mmap=True)
-    back = to_release(dict(zip(STAGES, (animator.image_generator, animator.motion_field, animator.head_pose), strict=True)))
-    assert back.keys() == release.keys()
-    for part, state in release.items():
-        assert back[part].keys() == state.keys()
-        different = [
-            name for name in state if back[part][name].dtype != state[name].dtype or not torch.equal(back[part][name], state[name])
-        ]
-        assert not different
+def largest(ours: np.ndarray | torch.Tensor, wanted: np.ndarray) -> float:
+    assert ours.shape == wanted.shape
+    return float(np.abs(np.asarray(ours, np.float64) - wanted).max())
 
 
-def test_pose(animator: Animator, reference: Reference, speech: np.ndarray) -> None:
-    pose = animator.predict_pose(reference.portrait, speech)
-    assert np.abs(normalise(pose) - reference.numbers["pose_normalised"]).max() < 1e-4
+def test_speech_features(speech: np.ndarray, reference: Any, hold: Hold) -> None:
+    wanted = reference.numbers["audio_features"]
+    assert len(speech) == len(wanted) // 4 == 64
+    wanted = wanted[: 4 * len(speech)].reshape(speech.shape)
+    hold("speech features, all columns but F0", largest(np.delete(speech, F0, axis=-1), np.delete(wanted, F0, axis=-1)))
+    hold("speech features, F0 (Hz)", largest(speech[..., F0], wanted[..., F0]))
+
+
+def test_pose(stand_in: Animator, reference: Any, speech: np.ndarray, hold: Hold) -> None:
+    pose = stand_in.predict_pose(reference.portrait, speech)
+    hold("normalised pose sequence", largest(normalise(pose), reference.numbers["pose_normalised"]))
     assert np.array_equal(denormalise(reference.numbers["pose_normalised"]), reference.pose)
 
 
-def test_box_images(reference: Reference) -> None:
+def test_box_images(reference: Any, hold: Hold) -> None:
     boxes = draw_boxes(reference.pose[reference.numbers["frame_index"]])
-    assert np.array_equal(boxes, reference.numbers["pose_box_uint8"])
+    hold("box images, pixels that differ", np.count_nonzero(boxes != reference.numbers["pose_box_uint8"]))
 
 
-def test_source_keypoints(animator: Animator, reference: Reference) -> None:
-    source = animator.encode(reference.portrait).keypoints
-    assert np.abs(source.value[0].numpy() - reference.numbers["source_kp_value"]).max() < 1e-4
-    assert np.abs(source.jacobian[0].numpy() - reference.numbers["source_kp_jacobian"]).max() < 1e-3
+def test_source_keypoints(stand_in: Animator, reference: Any, hold: Hold) -> None:
+    source = stand_in.encode(reference.portrait).keypoints
+    hold("source keypoints", largest(source.value[0], reference.numbers["source_kp_value"]))
+    hold("source Jacobians", largest(source.jacobian[0], reference.numbers["source_kp_jacobian"]))
 
 
-def test_driving_keypoints(driving: Keypoints, reference: Reference) -> None:
-    value = np.abs(driving.value.numpy() - reference.numbers["driving_kp_value"])
-    jacobian = np.abs(driving.jacobian.numpy() - reference.numbers["driving_kp_jacobian"])
-    assert (value < 1e-4).mean() > SHARE
-    assert value.max() < LOOSE_VALUE
-    assert (jacobian < 1e-3).mean() > SHARE
-    assert jacobian.max() < LOOSE_JACOBIAN
+@pytest.mark.skipif(not SAME_ORDER, reason="without AVX-512, oneDNN adds up in another order than in the reference")
+def test_driving_keypoints(driving: Keypoints, reference: Any, hold: Hold) -> None:
+    hold("driving keypoints", largest(driving.value, reference.numbers["driving_kp_value"]))
+    hold("driving Jacobians", largest(driving.jacobian, reference.numbers["driving_kp_jacobian"]))
 
 
-def test_frames(animator: Animator, driving: Keypoints, reference: Reference) -> None:
+def test_driving_keypoints_on_any_cpu(driving: Keypoints, reference: Any) -> None:
+    for name, ours, key in (("keypoints", driving.value, "value"), ("Jacobians", driving.jacobian, "jacobian")):
+        difference = np.abs(ours.numpy() - reference.numbers[f"driving_kp_{key}"])
+        assert (difference < BOUNDS[f"driving {name}"]).mean() > SHARE
+        assert difference.max() < LOOSE[f"driving {name}"]
+
+
+def test_first_frame(first_frame: GeneratorOutput, reference: Any, hold: Hold) -> None:
+    hold("first frame's occlusion", largest(first_frame.occlusion[0, 0], reference.numbers["first_frame_occlusion"]))
+    hold("first frame's deformation", largest(first_frame.deformation[0], reference.numbers["first_frame_deformation"]))
+
+
+def test_frames(stand_in: Animator, driving: Keypoints, reference: Any, hold: Hold) -> None:
     index = reference.numbers["frame_index"]
-    encoded = animator.encode(reference.portrait)
-    with torch.inference_mode():
-        first = animator.image_generator.generator.render(encoded, driving.each(lambda x: x[:1]))
-    assert np.abs(first.occlusion[0, 0].numpy() - reference.numbers["first_frame_occlusion"]).max() < 1e-3
-    assert np.abs(first.deformation[0].numpy() - reference.numbers["first_frame_deformation"]).max() < 1e-3
-    frames = animator.render(encoded, driving.each(lambda x: x[index]))
+    frames = stand_in.render(stand_in.encode(reference.portrait), driving.each(lambda x: x[index]))
     difference = np.abs(frames.astype(int) - reference.numbers["frames_uint8"])
-    assert difference.max() <= 2
-    assert difference.mean() < 0.02
+    hold("frames, 8-bit, largest difference", difference.max())
+    hold("frames, 8-bit, mean difference", difference.mean())
+
+
+def test_release_to_ours_and_back_gives_the_same_bits(checkpoint: Path, stand_in: Animator, hold: Hold) -> None:
+    release = torch.load(checkpoint, weights_only=True, mmap=True)
+    back = to_release(dict(zip(STAGES, (stand_in.image_generator, stand_in.motion_field, stand_in.head_pose), strict=True)))
+    names = {(part, name) for part, state in release.items() for name in state}
+    assert names == {(part, name) for part, state in back.items() for name in state}
+    different = [1 for part, name in names if not _same(back[part][name], release[part][name])]
+    hold("release → ours → release, tensors that differ", len(different))
+
+
+def _same(ours: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return ours.dtype == wanted.dtype and torch.equal(ours, wanted)
