@@ -139,7 +139,7 @@ def _ledger_rows(ledger: Any) -> Iterator[dict[str, Any]]:
 def _sheets(dataset: Path) -> Iterator[dict[str, str]]:
     """A strip of crops for each of the first few people, pose box and landmarks drawn."""
     from pipelines.dataset.shards import read_sidecars
-    from pipelines.prepare.report import sample_strip
+    from pipelines.prepare.pictures import sample_strip
     from pipelines.storage import Storage
 
     store = Storage(dataset)

@@ -26,6 +26,7 @@ from pipelines.storage import Storage
 MEMBERS = ("flac", "json", "landmarks.npy", "mel.npy", "mp4", "pose.npy", "speech.npy")  # in the order of the tar
 KEY_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-/")
 BLOCK = 512  # bytes; the unit of a tar
+COMPANION_MARK = ".kp-"  # in the name of a companion shard: keypoints beside a shard's samples (pipelines/dataset/companions.py)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +250,18 @@ def _header(name: str, size: int) -> bytes:
 
 def read_sidecars(dataset: Storage) -> list[Sidecar]:
     """All sidecars of a dataset, by shard name."""
-    return [Sidecar.from_bytes(dataset.read(name), name=name) for name in dataset.names("a2h-*.json")]
+    return list(iterate_sidecars(dataset))
+
+
+def iterate_sidecars(dataset: Storage) -> Iterator[Sidecar]:
+    """Like `read_sidecars`, one at a time: memory does not grow with the dataset."""
+    for name in sidecar_names(dataset):
+        yield Sidecar.from_bytes(dataset.read(name), name=name)
+
+
+def sidecar_names(dataset: Storage) -> list[str]:
+    """Names of the sidecars of samples; those of companion shards are left out."""
+    return [name for name in dataset.names("a2h-*.json") if COMPANION_MARK not in name]
 
 
 def read_members(dataset: Storage, sidecar: Sidecar, key: str, extensions: Iterable[str] = MEMBERS) -> Encoded:

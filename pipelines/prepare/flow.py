@@ -5,29 +5,38 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from a2h_models.errors import ClusterError, FailedError, InputError, MediaError
+from a2h_models.errors import FailedError, InputError, MediaError
 from a2h_models.sample import SCHEMA_VERSION
 from pipelines import cluster, media
-from pipelines.cluster import Failure
 from pipelines.config import PrepareCommand, PrepareConfig, config_hash
 from pipelines.dataset.shards import Encoded, ShardWriter, Sidecar, encode, read_sidecars
-from pipelines.prepare import ledger
+from pipelines.isolation import Failure, working_on
+from pipelines.prepare import ledger, timings
 from pipelines.prepare.clips import Clip, find_clips, look
 from pipelines.prepare.filters import Reason, Scores, judge
+from pipelines.prepare.finish import finish
+from pipelines.prepare.inputs import Inputs, find_inputs, placed
 from pipelines.prepare.ledger import Row
-from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan
-from pipelines.prepare.probe import find_videos, placeless, probe_video, read_people
-from pipelines.prepare.report import MAX_DROPPED, contact_sheet, preview_name, write_report
-from pipelines.prepare.samples import Speaker, level_db, rounded, speakers, to_features, to_sample
-from pipelines.prepare.summary import DatasetSummary, fingerprint_of, summarise, versions, write_card, write_dataset_json
+from pipelines.prepare.manifest import Entry, read_opt_outs
+from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
+from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan, without_tables
+from pipelines.prepare.probe import broken, content_hash, placeless, probe_file
+from pipelines.prepare.samples import Speaker, cut_wave, level_db, rounded, speakers, to_features, to_sample
+from pipelines.prepare.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
+from pipelines.prepare.timings import Stopwatch
+from pipelines.prepare.trial import TimeLimit, Trial
+from pipelines.progress import Watch
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -61,7 +70,12 @@ class Trouble:
 
 # -------------------------------------------------------------------------------- one unit → one shard
 def build_shard(
-    unit: Unit, config: PrepareConfig, source: Storage, out: Storage, quarantined: Mapping[str, Failure] | None = None
+    unit: Unit,
+    config: PrepareConfig,
+    source: Storage,
+    out: Storage,
+    quarantined: Mapping[str, Failure] | None = None,
+    limit: TimeLimit | None = None,
 ) -> ShardReport:
     """Do all the steps for a unit's videos and publish its shard.
 
@@ -71,47 +85,65 @@ def build_shard(
         source: where the videos are.
         out: the dataset.
         quarantined: videos, by content hash, that kill or stall their worker; they get a row and no look.
+        limit: of the time for one video, where somebody watches over this process.
     """
+    limit = limit or TimeLimit()
     rows: list[Row] = []
     kept: Counter[str] = Counter()  # previews, by reason
+    clocks: dict[str, Stopwatch] = defaultdict(Stopwatch)  # by content hash
     with ShardWriter(out, unit.shard) as shard, ShardWriter(out, preview_name(unit.shard)) as previews:
         for video in unit.videos:
             clips, trouble = [], None
-            for outcome in outcomes(video, unit, config, source, (quarantined or {}).get(video.sha256)):
-                if isinstance(outcome, Trouble):
-                    trouble = outcome
-                    continue
-                clips.append(outcome.row)
-                if outcome.encoded:
-                    shard.add(outcome.encoded, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
-                if outcome.preview and kept[outcome.row.reason] < MAX_DROPPED:
-                    kept[outcome.row.reason] += 1
-                    previews.add(outcome.preview, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
+            with working_on(video.sha256, limit_s=limit.of(video)):
+                for outcome in outcomes(video, unit, config, source, (quarantined or {}).get(video.sha256), clocks[video.sha256]):
+                    if isinstance(outcome, Trouble):
+                        trouble = outcome
+                        continue
+                    clips.append(outcome.row)
+                    if outcome.encoded:
+                        shard.add(outcome.encoded, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
+                    if outcome.preview and kept[outcome.row.reason] < MAX_DROPPED:
+                        kept[outcome.row.reason] += 1
+                        previews.add(outcome.preview, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
             rows += [close(video, unit, clips, trouble), *clips]
+    timings.write(out, unit.shard, {sha256: clock.seconds for sha256, clock in clocks.items()})
     return report_of(shard.finish(split=unit.split, unit=unit.id, plan=unit.plan, ledger=[row.flat() for row in rows]))
 
 
-def rehearse(videos: Sequence[Video], unit: Unit, config: PrepareConfig, source: Storage) -> None:
-    """Do what `build_shard` does with some of the videos, and publish nothing: whoever kills the worker is found out."""
-    for video in videos:
+def rehearse(suspect: tuple[Unit, Video], config: PrepareConfig, source: Storage, limit: TimeLimit) -> None:
+    """Do what `build_shard` does with one video, and publish nothing: does it take the process down, alone and again?"""
+    unit, video = suspect
+    with working_on(video.sha256, limit_s=limit.of(video)):
         for _ in outcomes(video, unit, config, source, None):
             pass
 
 
-def outcomes(video: Video, unit: Unit, config: PrepareConfig, source: Storage, poison: Failure | None) -> Iterator[Outcome | Trouble]:
+def outcomes(
+    video: Video, unit: Unit, config: PrepareConfig, source: Storage, poison: Failure | None, clock: Stopwatch | None = None
+) -> Iterator[Outcome | Trouble]:
     """What becomes of each candidate clip of a video, in the order of keys. Trouble with the video is a value, not an exception."""
+    clock = clock or Stopwatch()
+    if video.reason:  # forgotten since the plan was made
+        yield Trouble(reason=Reason(video.reason), message=video.error_message)
+        return
     if poison:
         yield Trouble(reason=Reason(poison.reason), message=poison.message)
         return
     path = Path(video.file)
     try:
-        with source.local_copy(video.file) as local:
+        store, name = placed(video.file, source)
+        with store.local_copy(name) as local:
             path = local
-            yield from outcomes_of_file(path, video, unit, config)
+            if content_hash(path) != (video.sha256, video.size):
+                yield Trouble(reason=Reason.CHANGED, message="other content than when the plan was made")
+                return
+            yield from outcomes_of_file(path, video, unit, config, clock)
     except MediaError as error:
         yield Trouble(reason=Reason(error.reason), message=placeless(error.message, path, video.file))
-    except InputError as error:
-        yield Trouble(reason=Reason.UNREADABLE, message=placeless(error.message, path, video.file))
+    except (InputError, OSError) as error:
+        yield Trouble(reason=Reason.UNREADABLE, message=placeless(str(error), path, video.file))
+    except MemoryError:
+        yield Trouble(reason=Reason.OUT_OF_MEMORY, message="it needs more memory than a worker may have")
     except FailedError:
         raise
     except Exception as error:  # one odd video of a million must not end the run: it is counted, and logged with its traceback
@@ -119,21 +151,31 @@ def outcomes(video: Video, unit: Unit, config: PrepareConfig, source: Storage, p
         yield Trouble(reason=Reason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
-def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig) -> Iterator[Outcome | Trouble]:
+def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig, clock: Stopwatch) -> Iterator[Outcome | Trouble]:
     """The steps, in the order of the data. Raises what the decoder raises."""
-    with media.open_video(path) as opened:
-        wave = media.read_speech(path)
-        if level_db(wave) < config.filters.min_speech_db:
-            yield Trouble(reason=Reason.SILENT, message=f"mean level {level_db(wave):.0f} dB")
+    with ExitStack() as stack:
+        with clock("open"):
+            opened = stack.enter_context(media.open_video(path))
+            wave, span = media.read_speech(path), video.within(opened.frames)
+        if (level := level_db(cut_wave(wave, span))) < config.filters.min_speech_db:
+            yield Trouble(reason=Reason.SILENT, message=f"mean level {level:.0f} dB")
             return
-        clips = find_clips(look(opened, config.clips), video.sha256, config.clips)
-        known = speakers(opened, clips, wave, config.clips)
+        with clock("cut"):
+            clips = find_clips(look(opened, config.clips, span), video.sha256, config.clips)
+            known = speakers(opened, clips, wave, config.clips)
         for clip in clips:
-            yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key))
+            yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key), clock)
 
 
 def outcome_of(
-    clip: Clip, video: Video, unit: Unit, config: PrepareConfig, opened: media.Video, wave: Any, speaker: Speaker | None
+    clip: Clip,
+    video: Video,
+    unit: Unit,
+    config: PrepareConfig,
+    opened: media.Video,
+    wave: Any,
+    speaker: Speaker | None,
+    clock: Stopwatch,
 ) -> Outcome:
     """Measure a candidate, judge it, and encode it if it is accepted."""
     row = partial(
@@ -143,25 +185,32 @@ def outcome_of(
         message = f"{len(clip.span)} frames, at least {config.clips.min_frames}"
         scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
         return Outcome(row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message))
-    features = to_features(opened, clip, wave, speaker, config.features)
+    with clock("features"):
+        features = to_features(opened, clip, wave, speaker, config.features)
     reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
     if reason:
         picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")
         return Outcome(row=row(scores=features.scores, reason=reason), preview=Encoded(key=clip.key, members={"jpg": picture}))
     sample = to_sample(clip, features, provenance(clip, video, unit, config, features.scores))
-    return Outcome(row=row(scores=features.scores, reason=None), encoded=encode(sample))
+    with clock("encode"):
+        encoded = encode(sample)
+    return Outcome(row=row(scores=features.scores, reason=None), encoded=encoded)
 
 
 def provenance(clip: Clip, video: Video, unit: Unit, config: PrepareConfig, scores: Scores) -> dict[str, Any]:
     """The `json` member of a sample: who, from where, how good, and made by what."""
     return {
         "identity": ledger.printable(video.identity),
+        "video": video.video_id,
+        "utterance": video.utterance,
         "source": {"file": ledger.printable(video.file), "sha256": video.sha256, "fps": video.fps, "size": [video.width, video.height]},
         "span": [clip.span.start, clip.span.stop],
         "crop": asdict(clip.square),
         "scores": asdict(scores),
         "licence": video.licence,
-        "parents": {"plan": unit.plan, "unit": unit.id, "config": config_hash(config)},
+        "consent": video.consent,
+        "extra": json.loads(video.extra or "{}"),
+        "parents": {"plan": unit.plan, "unit": unit.id, "config": config_hash(without_tables(config))},
         "schema_version": SCHEMA_VERSION,
         "versions": versions(),
     }
@@ -189,80 +238,82 @@ def prepare(command: PrepareCommand) -> DatasetSummary:
         ClusterError: if a unit fails as a whole although each of its videos works alone.
         FailedError: if the output cannot be written.
     """
-    source, files = find_videos(command.videos)
+    inputs = find_inputs(command)
     out = Storage(command.out)
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
-        planned = make_plan(source, files[: command.limit or None], command)
+        planned = make_plan(inputs, command)
         if command.dry_run:
-            rows = [ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat() for v in _all_videos(planned)]
-            return summarise(command.out, planned, rows, fingerprint="")
-        claim(out, planned)
-        build_units(planned, source, out, command)
+            rows = [ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat() for v in planned.videos]
+            return summarise(command.out, planned, ledger.table(rows), fingerprint="")
+        planned = claim(out, planned)
+        build_units(planned, inputs.source, out, command)
     return finish(out, planned)
 
 
-def make_plan(source: Storage, files: Sequence[str], command: PrepareCommand) -> Plan:
+def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     """Probe the videos on the cluster, and plan."""
-    probe = partial(probe_video, source=source, people=read_people(command.prepare.plan.identity_csv), config=command.prepare)
-    probed = cluster.run(probe, files, command.cluster, describe="probing videos", key=str)
-    videos = [Video.broken(file, found.reason, found.message) if isinstance(found, Failure) else found for file, found in probed]
-    return plan(videos, command.prepare)
+    opt_outs = read_opt_outs(command.prepare.plan.opt_out)
+    probe = partial(probe_file, source=inputs.source, opt_outs=opt_outs, config=command.prepare)
+    probed = cluster.run(probe, inputs.videos, command.cluster, describe="probing videos", key=_file, isolated=True)
+    found = (broken(entries, seen.reason, seen.message) if isinstance(seen, Failure) else seen for entries, seen in probed)
+    return plan(itertools.chain.from_iterable(found), command.prepare)
 
 
-def claim(out: Storage, planned: Plan) -> None:
-    """Publish the plan, or see that it is the one that is already there.
+def claim(out: Storage, planned: Plan) -> Plan:
+    """Publish the plan, or see that it is the one that is already there, and take that: it knows what was forgotten since.
 
     Raises:
         InputError: if the folder holds something else.
     """
     if out.exists(PLAN_FILE):
-        found = Plan.from_bytes(out.read(PLAN_FILE), name=f"{out.url}/{PLAN_FILE}").hash
-        if found == planned.hash:
-            return
+        found = Plan.from_bytes(out.read(PLAN_FILE), name=f"{out.url}/{PLAN_FILE}")
+        if found.hash == planned.hash:
+            return found
         raise InputError(
-            f"{out.url} holds a dataset of plan {found}, and these videos and settings make plan {planned.hash}",
+            f"{out.url} holds a dataset of plan {found.hash}, and these videos and settings make plan {planned.hash}",
             hint="choose another folder with out=…; only the same videos with the same settings go on where they stopped",
         )
     if rests := out.names("a2h-*.json"):
         raise InputError(f"{out.url} holds {rests[0]} but no {PLAN_FILE}", hint="choose an empty folder with out=…")
     out.publish(PLAN_FILE, planned.to_bytes())
+    return planned
 
 
-def build_units(planned: Plan, source: Storage, out: Storage, command: PrepareCommand) -> None:
-    """Build every unit that has no shard yet; then the units whose workers died, without the videos that killed them."""
-    done = {sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)}
-    open_units = [unit for unit in planned.units if unit.id not in done]
-    build = partial(build_shard, config=command.prepare, source=source, out=out)
-    built = cluster.run(build, open_units, command.cluster, describe="building shards", key=_shard, tally=lambda report: report.counts)
-    broken = [(unit, outcome) for unit, outcome in built if isinstance(outcome, Failure)]
-    for unit, failure in broken:
-        trial = partial(rehearse, unit=unit, config=command.prepare, source=source)
-        culprits = cluster.isolate(trial, unit.videos, command.cluster, failure, describe=f"searching {unit.shard} for the culprit")
-        rebuild = partial(build, quarantined={video.sha256: found for video, found in culprits.items()})
-        for _, outcome in cluster.run(rebuild, [unit], command.cluster, describe=f"building {unit.shard} again", key=_shard):
-            if isinstance(outcome, Failure):
-                raise ClusterError(f"{unit.shard} cannot be built: {outcome.message}", hint="give each worker more memory or time")
+def build_units(planned: Plan, source: Storage, out: Storage, command: PrepareCommand, watch: Watch | None = None) -> None:
+    """Build every unit that has no shard yet. A video that takes its worker down is left out, and the rest of its unit built.
 
-
-def finish(out: Storage, planned: Plan) -> DatasetSummary:
-    """Ledger, fingerprint, data card and report, from the sidecars.
+    When this ends, also by Ctrl-C, nothing half-written is left: one run at a time writes to a dataset.
 
     Raises:
-        DatasetError: if the ledger does not balance.
+        ClusterError: if a unit cannot be built and no video of it is to blame; all others are built by then.
     """
-    sidecars = read_sidecars(out)
-    rows = ledger.collect(planned, [row for sidecar in sidecars for row in sidecar.ledger])
-    ledger.write(out, rows)
-    summary = summarise(out.url, planned, rows, fingerprint_of(sidecars))
-    write_card(out, summary, Counter(video.licence for video in _all_videos(planned)))
-    write_dataset_json(out, planned, sidecars, summary)
-    write_report(out)
-    return summary
+    done = {sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)}
+    limit = TimeLimit(command.cluster.video_timeout_s, command.cluster.video_timeout_factor)
+    trial = Trial(command.cluster, partial(rehearse, config=command.prepare, source=source, limit=limit))
+    units = [unit for unit in planned.units if unit.id not in done]
+    try:
+        while units:
+            build = partial(build_shard, config=command.prepare, source=source, out=out, quarantined=trial.guilty, limit=limit)
+            built = cluster.run(
+                *(build, units, command.cluster),
+                describe="building shards",
+                key=_shard,
+                tally=lambda report: report.counts,
+                hours=lambda unit: unit.frames / FRAMES_PER_HOUR,
+                isolated=True,
+                retries=0,
+                watch=watch,
+            )
+            broken = [(unit, outcome) for unit, outcome in built if isinstance(outcome, Failure)]
+            trial.judge(broken)
+            units = [unit for unit, _ in broken]
+    finally:
+        out.remove_parts()
+
+
+def _file(entries: Sequence[Entry]) -> str:
+    return ledger.printable(entries[0].file)
 
 
 def _shard(unit: Unit) -> str:
     return unit.shard
-
-
-def _all_videos(planned: Plan) -> list[Video]:
-    return [*planned.dropped, *(video for unit in planned.units for video in unit.videos)]

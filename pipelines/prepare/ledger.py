@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from a2h_models.errors import DatasetError
 from a2h_models.timebase import Span
@@ -17,10 +17,12 @@ from pipelines.prepare.plan import Plan, Unit, Video
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 LEDGER_FILE = "ledger.parquet"
 VIDEO, CLIP = "video", "clip"
+CONSENT = {True: "yes", False: "no", None: ""}
+ROWS_A_GROUP = 100_000  # of the Parquet file
 ORDER = {reason.value: number for number, reason in enumerate(Reason)}
 
 
@@ -43,6 +45,9 @@ class Row:
     fps: float  # of the video
     width: int
     height: int
+    licence: str = ""  # as the manifest or the table of identities said; and so the next two
+    consent: str = ""  # yes | no; empty: not stated
+    extra: str = ""  # the manifest's further columns, as JSON
     crop: str = ""  # x, y, side of the crop's square, pixels of the video as shown
     scores: Scores = field(default_factory=Scores)
 
@@ -67,14 +72,17 @@ def video_row(video: Video, *, unit: Unit | None, reason: Reason | None, error_m
         identity=printable(video.identity),
         split=unit.split if unit else "",
         shard=unit.shard if unit else "",
-        start=0,
-        stop=video.frames,
+        start=video.start,
+        stop=video.start + video.frames,
         status=status_of(reason).value,
         reason=reason.value if reason else "",
         error_message=printable(error_message),
         fps=round(video.fps, 3),
         width=video.width,
         height=video.height,
+        licence=printable(video.licence),
+        consent=CONSENT[video.consent],
+        extra=printable(video.extra),
     )
 
 
@@ -98,6 +106,9 @@ def clip_row(
         fps=round(video.fps, 3),
         width=video.width,
         height=video.height,
+        licence=printable(video.licence),
+        consent=CONSENT[video.consent],
+        extra=printable(video.extra),
         crop=crop,
         scores=scores,
     )
@@ -116,65 +127,123 @@ def outcome(clips: Sequence[Row]) -> Reason | None:
     return Reason(min(cost, key=lambda reason: (-cost[reason], ORDER[reason]))) if cost else Reason.NO_FACE
 
 
-def collect(plan: Plan, unit_rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+# -------------------------------------------------------------------------------- all rows, as one table
+def collect(plan: Plan, batches: Iterable[Sequence[Mapping[str, Any]]]) -> pa.Table:
     """The whole ledger: what the plan dropped, and the rows of all units. Videos first, each kind by file and key.
+
+    Batches become columns as they come, so that a million rows need some hundred megabytes.
 
     Raises:
         DatasetError: if it does not balance.
     """
+    import pyarrow as pa
+
     dropped = [video_row(video, unit=None, reason=Reason(video.reason), error_message=video.error_message).flat() for video in plan.dropped]
-    rows = sorted([*dropped, *map(dict, unit_rows)], key=lambda row: (row["kind"] != VIDEO, row["file"], row["key"]))
+    rows = pa.concat_tables([table(dropped), *map(table, batches)])
+    rows = rows.sort_by([("kind", "descending"), ("file", "ascending"), ("key", "ascending")])
     balance(rows, inputs=plan.inputs)
     return rows
 
 
-def balance(rows: Sequence[Mapping[str, Any]], *, inputs: int) -> None:
+def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows as columns. All columns are always there, of the same types."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=_schema())
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {str: pa.large_string(), int: pa.int64(), float: pa.float64()}  # large: the texts of a column may be more than 2 GB
+    hints = get_type_hints(Row)
+    plain = [(entry.name, kinds[hints[entry.name]]) for entry in fields(Row) if entry.name != "scores"]
+    return pa.schema([*plain, *((score, pa.float64()) for score in SCORES)])
+
+
+def records(rows: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows as dicts: for few."""
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found
+
+
+def where(rows: pa.Table, **values: str) -> pa.Table:
+    """The rows in which each of the columns has that value."""
+    import pyarrow.compute as pc
+
+    for name, value in values.items():
+        rows = rows.filter(pc.equal(rows[name], value))
+    return rows
+
+
+def counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value stands in a column, the most frequent first."""
+    found = [(str(entry["values"]), int(entry["counts"])) for entry in column.value_counts().to_pylist()]
+    return dict(sorted(found, key=lambda item: (-item[1], item[0])))
+
+
+def frames(rows: pa.Table) -> int:
+    """The frames of all rows together."""
+    import pyarrow.compute as pc
+
+    return int(pc.sum(pc.subtract(rows["stop"], rows["start"])).as_py() or 0)
+
+
+def balance(rows: pa.Table, *, inputs: int) -> None:
     """Inputs = accepted + rejected + failed, for videos and for clips.
 
     Raises:
         DatasetError: naming what does not add up.
     """
-    videos = [row for row in rows if row["kind"] == VIDEO]
-    clips = [row for row in rows if row["kind"] == CLIP]
+    videos, clips = where(rows, kind=VIDEO), where(rows, kind=CLIP)
     for name, seen, expected in (("videos", videos, inputs), ("clips", clips, len(clips))):
-        counts = Counter(row["status"] for row in seen)
-        if sum(counts[status] for status in Status) != expected:
-            raise DatasetError(f"the ledger does not balance: {expected} {name} went in, {dict(counts)} came out")
-    for level, keys in (("video", [row["file"] for row in videos]), ("clip", [row["key"] for row in clips])):
-        if twice := [key for key, number in Counter(keys).items() if number > 1]:
-            raise DatasetError(f"the ledger holds the {level} {twice[0]} more than once")
-    accepted = {row["file"] for row in clips if row["status"] == Status.ACCEPTED}
-    claimed = {row["file"] for row in videos if row["status"] == Status.ACCEPTED}
-    if accepted != claimed:
-        odd = min(accepted ^ claimed)
-        raise DatasetError(f"the ledger does not balance: the video {odd} and its clips disagree on whether one was accepted")
-    if unknown := {row["reason"] for row in rows if row["status"] != Status.ACCEPTED} - set(ORDER):
+        found = counts(seen["status"])
+        if sum(found.get(status, 0) for status in Status) != expected:
+            raise DatasetError(f"the ledger does not balance: {expected} {name} went in, {found} came out")
+    for level, column in (("video", _places(videos)), ("clip", clips["key"])):
+        if len(column) != len(column.unique()):
+            twice = next(value for value, number in counts(column).items() if number > 1)
+            raise DatasetError(f"the ledger holds the {level} {twice} more than once")
+    _agree(videos, clips)
+    if unknown := set(counts(rows["reason"])) - set(ORDER) - {""}:
         raise DatasetError(f"the ledger gives a reason that nobody knows: {min(unknown)!r}")
+    if silent := len(where(rows, reason="")) - len(where(rows, status=Status.ACCEPTED)):
+        raise DatasetError(f"the ledger does not balance: {abs(silent)} rows have a status and a reason that contradict each other")
 
 
-def write(dataset: Storage, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Publish ledger.parquet. All columns are always there, of the same types."""
+def _places(videos: pa.Table) -> pa.ChunkedArray:
+    """File and first frame of what came into a unit: a manifest may list several spans of a file, and those that were dropped twice."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.compute as pc
 
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=_schema())
-    with dataset.writer(LEDGER_FILE) as handle:
-        pq.write_table(table, handle)
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    text = ("kind", "key", "file", "sha256", "identity", "split", "shard", "status", "reason", "error_message", "crop")
-    whole = ("start", "stop", "width", "height")
-    real = ("fps", *SCORES)
-    return pa.schema(
-        [(name, pa.string()) for name in text] + [(name, pa.int64()) for name in whole] + [(name, pa.float64()) for name in real]
+    looked_at = videos.filter(pc.not_equal(videos["shard"], ""))
+    return pc.binary_join_element_wise(
+        looked_at["file"], pc.cast(looked_at["start"], pa.large_string()), pa.scalar(" from frame ", pa.large_string())
     )
 
 
-def read(dataset: Storage) -> pd.DataFrame:
-    """The ledger as a table.
+def _agree(videos: pa.Table, clips: pa.Table) -> None:
+    """A video is accepted exactly if one of its clips is."""
+    import pyarrow.compute as pc
+
+    accepted = where(clips, status=Status.ACCEPTED)["file"].unique()
+    claimed = where(videos, status=Status.ACCEPTED)["file"].unique()
+    for one, other in ((accepted, claimed), (claimed, accepted)):
+        odd = one.filter(pc.invert(pc.is_in(one, value_set=other)))
+        if len(odd):
+            raise DatasetError(f"the ledger does not balance: the video {odd[0]} and its clips disagree on whether one was accepted")
+
+
+def write(dataset: Storage, rows: pa.Table) -> None:
+    """Publish ledger.parquet."""
+    import pyarrow.parquet as pq
+
+    with dataset.writer(LEDGER_FILE) as handle:
+        pq.write_table(rows, handle, row_group_size=ROWS_A_GROUP)
+
+
+def read(dataset: Storage, columns: Sequence[str] | None = None) -> pa.Table:
+    """The ledger, or some of its columns.
 
     Raises:
         DatasetError: if it is missing or damaged.
@@ -186,12 +255,7 @@ def read(dataset: Storage) -> pd.DataFrame:
         raise DatasetError(f"{dataset.url} has no {LEDGER_FILE}", hint="run `a2h prepare` to its end")
     try:
         with dataset.open(LEDGER_FILE) as handle:
-            table: pd.DataFrame = pq.read_table(handle).to_pandas()
-    except pa.ArrowException as error:
-        raise DatasetError(f"{dataset.url}/{LEDGER_FILE} is damaged ({error})", hint="run `a2h prepare` again: it is rebuilt") from None
-    return table
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table's rows as dicts."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+            return pq.read_table(handle, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        sentence = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{dataset.url}/{LEDGER_FILE} is damaged ({sentence})", hint="run `a2h prepare` again: it is rebuilt") from None

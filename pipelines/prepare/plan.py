@@ -7,45 +7,57 @@ were found; what is done later, where and how often, cannot change which clip la
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from a2h_models.errors import DatasetError
 from a2h_models.sample import SCHEMA_VERSION
-from a2h_models.timebase import FPS
+from a2h_models.timebase import FPS, Span
 from pipelines.config import PlanConfig, PrepareConfig, config_hash
 from pipelines.dataset.shards import shard_name
 from pipelines.prepare.filters import Reason
+from pipelines.prepare.splits import assign_splits, bind
 
 SPLITS = ("train", "val", "test")
-PLAN_FILE = "plan.json"
+PLAN_FILE = "plan.jsonl"
+NOWHERE = -1  # the place of a video that is in no unit
 FRAMES_PER_MINUTE = 60 * FPS
 HASH_DIGITS = 16  # of the plan's and units' ids: 64 bits
+BROKEN = frozenset({Reason.UNREADABLE.value, Reason.TRUNCATED.value})  # what such files hold is not known, so they are nobody's duplicates
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Video:
-    """A raw file as the probe found it. `file` is relative to the input, with forward slashes."""
+class Video(NamedTuple):
+    """A raw file as the probe found it, or a span of one. A plain tuple: there may be millions of them."""
 
-    file: str
+    file: str  # relative to the input, with forward slashes; or a url
     sha256: str  # of the whole file; empty where it could not be read
-    size: int  # bytes
+    size: int  # bytes of the whole file
     identity: str
-    licence: str = ""  # as the table of identities says
-    frames: int = 0  # at 25 fps
+    licence: str = ""  # as the manifest or the table of identities says
+    frames: int = 0  # at 25 fps, of the span
     fps: float = 0.0  # of the file
     width: int = 0  # as shown
     height: int = 0
     reason: str = ""  # a Reason; empty: worth looking at
     error_message: str = ""
+    start: int = 0  # first frame of the span
+    stop: int | None = None  # frame behind the last one, where a manifest says so; None: the video's end
+    consent: bool | None = None  # None: not stated
+    video_id: str = ""  # the dataset's own names, where a layout knows them
+    utterance: str = ""
+    extra: str = ""  # further columns of the manifest, as JSON
 
-    @classmethod
-    def broken(cls, file: str, reason: str, error_message: str) -> Video:
-        """A file that could not even be hashed."""
-        return cls(file=file, sha256="", size=0, identity="", reason=reason, error_message=error_message)
+    def within(self, frames: int) -> Span:
+        """The span, in an opened video that turned out to have so many frames."""
+        stop = frames if self.stop is None else min(self.stop, frames)
+        return Span(min(self.start, stop), stop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +88,28 @@ class Plan:
     splits: dict[str, str]  # identity → split
     units: tuple[Unit, ...]
     dropped: tuple[Video, ...]  # with their reasons
+    parents: tuple[str, ...] = ()  # fingerprints of the datasets that this one came from by `a2h split` or `a2h forget`
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """Every input, in a unit or not."""
+        return (*self.dropped, *(video for unit in self.units for video in unit.videos))
 
     @property
     def inputs(self) -> int:
         return sum(len(unit.videos) for unit in self.units) + len(self.dropped)
 
     def to_bytes(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        """JSON Lines: the head, then a line for each video, with the place of its unit or -1 before its values."""
+        units = [[unit.id, unit.split, unit.number] for unit in self.units]
+        facts = {name: getattr(self, name) for name in ("schema_version", "hash", "config", "splits", "parents")}
+        buffer = io.BytesIO()
+        buffer.write(f"{_encode({**facts, 'units': units, 'videos': self.inputs, 'columns': Video._fields})}\n".encode())
+        for place, videos in ((NOWHERE, self.dropped), *enumerate(unit.videos for unit in self.units)):
+            for video in videos:
+                buffer.write(f"{_encode((place, *video))}\n".encode())
+        return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> Plan:
@@ -92,83 +118,123 @@ class Plan:
         Raises:
             DatasetError: if it is damaged or of another schema version.
         """
+        lines = io.BytesIO(data)
         try:
-            values = json.loads(data)
-            version = values["schema_version"]
+            head = json.loads(lines.readline())
+            version = head["schema_version"]
             if version == SCHEMA_VERSION:
-                values["units"] = tuple(Unit(**{**unit, "videos": _videos(unit["videos"])}) for unit in values["units"])
-                return cls(**{**values, "dropped": _videos(values["dropped"])})
-        except (ValueError, KeyError, TypeError) as error:
+                return _parsed(head, lines)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DatasetError(f"{name} is not a plan ({error})", hint="prepare into an empty folder") from None
         raise DatasetError(f"{name} has schema version {version}, this program reads {SCHEMA_VERSION}", hint="prepare into an empty folder")
 
 
-def _videos(rows: Iterable[Mapping[str, Any]]) -> tuple[Video, ...]:
-    return tuple(Video(**row) for row in rows)
-
-
-def plan(videos: Iterable[Video], config: PrepareConfig) -> Plan:
-    """Decide everything. The order of `videos` does not matter."""
-    unique = drop_duplicates(videos)
-    wanted = [video for video in unique if not video.reason]
-    splits = assign_splits({video.identity for video in wanted}, config.plan)
-    units = [unit for split in SPLITS for unit in _units([v for v in wanted if splits[v.identity] == split], split, wanted, config)]
-    content = [asdict(replace(video, error_message="")) for video in unique]  # the words of a decoder are no content
-    digest = _hash([config_hash(config), SCHEMA_VERSION, splits, [unit.id for unit in units], content])
+def _parsed(head: Mapping[str, Any], lines: Iterable[bytes]) -> Plan:
+    if tuple(head["columns"]) != Video._fields:
+        raise ValueError("its columns are those of another version")
+    places: list[list[Video]] = [[] for _ in (*head["units"], NOWHERE)]  # the last one: the dropped ones
+    for line in lines:
+        place, *values = json.loads(line)
+        places[place].append(Video._make(values))
+    if (found := sum(map(len, places))) != head["videos"]:
+        raise ValueError(f"it holds {found} of {head['videos']} videos")
+    named = zip(head["units"], places, strict=False)
     return Plan(
-        hash=digest,
-        config=asdict(config),
-        splits=dict(sorted(splits.items())),
-        units=tuple(replace(unit, plan=digest) for unit in units),
-        dropped=tuple(video for video in unique if video.reason),
+        hash=head["hash"],
+        config=head["config"],
+        splits=head["splits"],
+        units=tuple(Unit(id=i, split=split, number=n, plan=head["hash"], videos=tuple(videos)) for (i, split, n), videos in named),
+        dropped=tuple(places[NOWHERE]),
+        parents=tuple(head["parents"]),
     )
 
 
+def plan(videos: Iterable[Video], config: PrepareConfig, *, splits: Mapping[str, str] | None = None, parents: Sequence[str] = ()) -> Plan:
+    """Decide everything. The order of `videos` does not matter.
+
+    Args:
+        videos: as the probe found them.
+        config: prepare/.
+        splits: identity → split, where somebody has decided that by hand; None: by hash.
+        parents: fingerprints of the datasets whose samples are taken over.
+    """
+    settings = without_tables(config)
+    unique = drop_duplicates(videos)
+    wanted = [video for video in unique if not video.reason]
+    dropped = tuple(video for video in unique if video.reason)
+    if splits is None:
+        splits = assign_splits({video.identity for video in wanted}, config.plan, bind(sharing(unique)))
+    units = pack(wanted, splits, settings)
+    facts = [config_hash(settings), SCHEMA_VERSION, dict(splits), [unit.id for unit in units]]
+    digest = _hash(facts, (video._replace(error_message="") for video in dropped))  # the words of a decoder are no content
+    return Plan(
+        hash=digest,
+        config=asdict(settings),
+        splits=dict(sorted(splits.items())),
+        units=tuple(replace(unit, plan=digest) for unit in units),
+        dropped=dropped,
+        parents=tuple(parents),
+    )
+
+
+def without_tables(config: PrepareConfig) -> PrepareConfig:
+    """The settings without the places of tables: what these say is in the videos, and the same table elsewhere makes the same plan."""
+    return replace(config, plan=replace(config.plan, identity_csv="", opt_out=""))
+
+
+# ---------------------------------------------------------------------------------------------------------------- videos
 def drop_duplicates(videos: Iterable[Video]) -> list[Video]:
-    """All videos by content hash and name; of files with the same bytes, all but the first by name get the reason `duplicate`."""
-    seen: dict[str, str] = {}
-    result = []
-    for video in sorted(videos, key=lambda video: (video.sha256, video.file)):
-        first = seen.setdefault(video.sha256, video.file) if video.sha256 else video.file
-        same = first != video.file and video.reason not in {Reason.UNREADABLE, Reason.TRUNCATED}
-        result.append(replace(video, reason=Reason.DUPLICATE.value, error_message=f"the same bytes as {first}") if same else video)
+    """All videos by content hash, span and name, each frame of each content at most once.
+
+    Of the same bytes, a span that overlaps one without consent gets the reason `no_consent`, whatever its file is called; then one that
+    overlaps an earlier one (by first frame, then by name) is a `duplicate`.
+    """
+    result: list[Video] = []
+    for _, same in itertools.groupby(sorted(videos, key=_order), key=_content):
+        group = list(same)
+        result += group if len(group) == 1 else _settled(group)
     return result
 
 
-# ---------------------------------------------------------------------------------------------------------------- splits
-def position(identity: str, seed: int) -> float:
-    """Where an identity stands in [0, 1), by its hash: for ever the same, whoever else is there."""
-    digest = hashlib.sha256(f"{seed}\n{identity}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _content(video: Video) -> tuple[str, str]:
+    """What makes videos the same: their bytes; for files that cannot be read, their name."""
+    return (video.sha256, video.file if not video.sha256 or video.reason in BROKEN else "")
 
 
-def assign_splits(identities: Iterable[str], config: PlanConfig) -> dict[str, str]:
-    """Identity → split: [0, test_share) is test, the next val_share is val, the rest train.
-
-    Where a split with a share stays empty although there are `min_identities_for_splits` identities or more, the identity whose
-    hash is nearest to its range moves there. With fewer identities everything is train.
-    """
-    places = {identity: position(identity, config.seed) for identity in identities}
-    if len(places) < config.min_identities_for_splits:
-        return dict.fromkeys(places, "train")
-    ranges = {
-        "test": (0.0, config.test_share),
-        "val": (config.test_share, config.test_share + config.val_share),
-        "train": (config.test_share + config.val_share, 1.0),
-    }
-    splits = {identity: next((name for name, (a, b) in ranges.items() if a <= u < b), "train") for identity, u in places.items()}
-    for name in ("train", "test", "val"):
-        start, stop = ranges[name]
-        if stop > start and name not in splits.values():
-            splits[_nearest(places, splits, start, stop)] = name
-    return splits
+def _order(video: Video) -> tuple[Any, ...]:
+    return (*_content(video), video.start, video.file, _stop(video), video.identity, video.licence, video.extra)
 
 
-def _nearest(places: Mapping[str, float], splits: Mapping[str, str], start: float, stop: float) -> str:
-    """The identity nearest to [start, stop) among those whose split can spare one."""
-    members = list(splits.values())
-    spare = [identity for identity in places if members.count(splits[identity]) > 1]
-    return min(spare, key=lambda identity: (max(start - places[identity], places[identity] - stop, 0.0), identity))
+def _stop(video: Video) -> int:
+    """The frame behind the last one; all there may be, where the video was not looked at."""
+    if video.frames:
+        return video.start + video.frames
+    return sys.maxsize if video.stop is None else video.stop
+
+
+def _settled(group: Sequence[Video]) -> Iterator[Video]:
+    """The rows of one content, with the reasons that they have through each other."""
+    refused = [video for video in group if video.reason == Reason.NO_CONSENT]
+    last: Video | None = None  # of those that were kept: it reaches farthest
+    for video in group:
+        refusing = next((other for other in refused if video.start < _stop(other) and other.start < _stop(video)), None)
+        if video.reason in {*BROKEN, Reason.NO_CONSENT}:
+            yield video
+        elif refusing is not None:
+            message = f"the same video as {refusing.file}, for which there is no consent"
+            yield video._replace(reason=Reason.NO_CONSENT.value, error_message=message)
+        elif last is not None and video.start < _stop(last):
+            yield video._replace(reason=Reason.DUPLICATE.value, error_message=f"the same frames as in {last.file}")
+        else:
+            yield video
+            last = video
+
+
+def sharing(videos: Iterable[Video]) -> Iterator[set[str]]:
+    """The identities that stand for the same bytes, where there are several: two people of one video, or one person under two names."""
+    for (sha256, file), same in itertools.groupby(videos, key=_content):
+        if sha256 and not file and len(identities := {video.identity for video in same}) > 1:
+            yield identities
 
 
 # ---------------------------------------------------------------------------------------------------------------- units
@@ -177,25 +243,31 @@ def unit_frames(total: int, config: PlanConfig) -> int:
     return max(1, min(round(config.unit_minutes * FRAMES_PER_MINUTE), total // max(1, config.min_units)))
 
 
-def _units(videos: Sequence[Video], split: str, everything: Sequence[Video], config: PrepareConfig) -> list[Unit]:
-    target = unit_frames(sum(video.frames for video in everything), config.plan)
-    groups: list[list[Video]] = []
-    room = 0
+def pack(videos: Sequence[Video], splits: Mapping[str, str], config: PrepareConfig) -> list[Unit]:
+    """Units of about equal length, split by split, each in the order of the videos."""
+    target = unit_frames(sum(video.frames for video in videos), config.plan)
+    groups: dict[str, list[list[Video]]] = {split: [] for split in SPLITS}
+    room = dict.fromkeys(SPLITS, 0)
     for video in videos:
-        if room <= 0:
-            groups.append([])
-            room = target
-        groups[-1].append(video)
-        room -= video.frames
+        split = splits[video.identity]
+        if room[split] <= 0:
+            groups[split].append([])
+            room[split] = target
+        groups[split][-1].append(video)
+        room[split] -= video.frames
     fixed = config_hash(config)
     return [
-        Unit(id=_hash([fixed, split, number, [asdict(v) for v in group]]), split=split, number=number, plan="", videos=tuple(group))
-        for number, group in enumerate(groups)
+        Unit(id=_hash([fixed, split, number], group), split=split, number=number, plan="", videos=tuple(group))
+        for split in SPLITS
+        for number, group in enumerate(groups[split])
     ]
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
+def _hash(facts: Any, videos: Iterable[Video]) -> str:
+    digest = hashlib.sha256(_encode(facts).encode())
+    for video in videos:
+        digest.update(_encode(video).encode())
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def by_split(plan: Plan) -> dict[str, list[Unit]]:

@@ -1,119 +1,70 @@
-"""report.html: what became of the videos, in numbers and pictures. One file that needs nothing beside it."""
+"""report.html: what became of the videos, in numbers and pictures. One file that needs nothing beside it.
+
+Whatever the dataset's size, it reads columns and not rows, a bounded number of clips, and stays below `MAX_BYTES`.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
-from a2h_models.errors import DatasetError
-from a2h_models.head_pose import draw_boxes
-from a2h_models.sample import SIZE
-from pipelines import media, pages
+from pipelines import pages
 from pipelines.config import FiltersConfig
-from pipelines.dataset.shards import Sidecar, decode_npy, read_members, read_sidecars
-from pipelines.prepare import ledger
+from pipelines.dataset.shards import decode_npy, read_members, sidecar_names
+from pipelines.prepare import charts, gallery, ledger, timings
 from pipelines.prepare.filters import LIMITS, SCORES, Status
+from pipelines.prepare.pictures import spread
 from pipelines.prepare.plan import PLAN_FILE, SPLITS, Plan
+from pipelines.prepare.samples import angles
 from pipelines.prepare.summary import DATASET_FILE, FRAMES_PER_HOUR
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 REPORT_FILE = "report.html"
-COLUMNS = 6  # frames of a contact sheet
-PICTURE = 128  # pixels a side of each
-GREEN, WHITE = (60, 220, 90), (255, 255, 255)
-JPEG_QUALITY = 82
-MAX_STRIPS = 80  # accepted samples shown, evenly drawn
-MAX_DROPPED = 8  # clips shown for each reason
-MAX_VIDEOS = 500  # rows of the table of videos without a sample
-HISTOGRAM_BINS = 30
+MAX_BYTES = 10_000_000  # of the page; gallery.MAX_BYTES of it are pictures
+MAX_VIDEOS = 200  # rows of the table of videos without a sample
+MAX_SLOWEST = 15  # videos
+MAX_TEXT = 200  # letters of a file name or message
+POSED_CLIPS = 300  # whose poses are read, evenly drawn
+SECONDS_PER_HOUR = 3600
 # scores that decide whether another one's limit is applied
 CONDITIONS = {
     "sync_confidence": "min_sync_confidence",
     "speaker_confidence": "min_speaker_confidence",
     "speaker_lead": "min_speaker_lead",
 }
-PLOTS_A_ROW = 4
+UNITS = {"px": "pixels", "deg": "degrees", "db": "dB", "share": "share, 0 to 1"}  # by the ending of a score's name
+AXES = {  # of scores whose name does not say the unit
+    "faces": "faces seen beside each other",
+    "speaker_confidence": "correlation × √seconds",
+    "speaker_lead": "correlation × √seconds",
+    "sync_offset": "frames by which the sound is late",
+    "sync_confidence": "correlation × √seconds",
+    "mouth_range": "share of the face's height",
+    "sharpness": "variance of the Laplacian",
+    "brightness": "mean, 0 to 255",
+    "occlusion": "share, 0 to 1",
+}
+STEPS = {  # of timings, in the order of the data
+    "open": "open: probe, make plain, read the sound",
+    "cut": "cut: shots, faces, who speaks",
+    "features": "features: crop, landmarks, pose, speech, scores",
+    "encode": "encode: H.264, FLAC, arrays",
+}
 
 
-# -------------------------------------------------------------------------------- contact sheets
-def contact_sheet(
-    frames: UInt8[np.ndarray, "t 256 256 3"],
-    pose: Float[np.ndarray, "t 6"] | None = None,
-    landmarks: Float[np.ndarray, "t n 3"] | None = None,
-    *,
-    columns: int = COLUMNS,
-    picture: int = PICTURE,
-    kind: str = ".png",
-) -> bytes:
-    """Frames of one clip side by side, evenly spaced, with the pose box (white) and the landmarks (green) drawn on them.
+def write_report(path: str | Path | Storage, *, price_per_worker_hour: float = 0.0) -> None:
+    """Write report.html of a dataset from its ledger, shards, previews and timings.
 
     Args:
-        frames: of the crop, RGB.
-        pose: of each frame, not normalised; None draws no box.
-        landmarks: of each frame, crop pixels; None draws none.
-        columns: pictures in the row.
-        picture: pixels a side of each.
-        kind: .png or .jpg
-    """
-    import cv2
-
-    chosen = spread(len(frames), columns)
-    small = [cv2.resize(frames[i], (picture, picture), interpolation=cv2.INTER_AREA) for i in chosen]
-    drawn = [
-        draw_on(image, None if pose is None else pose[i], None if landmarks is None else landmarks[i])
-        for i, image in zip(chosen, small, strict=True)
-    ]
-    row = np.concatenate(drawn, axis=1)
-    done, data = cv2.imencode(kind, cv2.cvtColor(row, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done
-    return data.tobytes()
-
-
-def spread(length: int, count: int) -> list[int]:
-    """Up to `count` indices below `length`, evenly spaced, the middle of each part."""
-    count = min(count, length)
-    return [(2 * part + 1) * length // (2 * count) for part in range(count)]
-
-
-def draw_on(
-    frame: UInt8[np.ndarray, "s s 3"], pose: Float[np.ndarray, " 6"] | None, landmarks: Float[np.ndarray, "n 3"] | None
-) -> UInt8[np.ndarray, "s s 3"]:
-    """A crop of any size with its landmarks as dots and its pose as the networks' box; both are given for 256 pixels."""
-    image, size = frame.copy(), len(frame)
-    if landmarks is not None:
-        x, y = (np.nan_to_num(landmarks[:, :2]).astype(np.float32) * (size / SIZE)).round().astype(int).T
-        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-        image[y[inside], x[inside]] = GREEN
-    if pose is not None:
-        image[draw_boxes(pose[None].astype(np.float32), size)[0] > 0] = WHITE
-    return image
-
-
-def sample_strip(dataset: Storage, sidecar: Sidecar, key: str) -> bytes:
-    """The contact sheet of a sample of a shard; only the frames that are shown are decoded."""
-    members = read_members(dataset, sidecar, key, ("mp4", "pose.npy", "landmarks.npy")).members
-    chosen = spread(sidecar.frames[key], COLUMNS)
-    return contact_sheet(
-        media.decode_crop(members["mp4"], chosen),
-        decode_npy(members["pose.npy"], key=key)[chosen],
-        decode_npy(members["landmarks.npy"], key=key)[chosen].astype(np.float32),
-        kind=".jpg",
-    )
-
-
-# -------------------------------------------------------------------------------- the page
-def write_report(path: str | Path | Storage) -> None:
-    """Write report.html of a dataset from its ledger, sidecars and previews.
+        path: the dataset's folder.
+        price_per_worker_hour: in the user's currency; 0: not known.
 
     Raises:
         DatasetError: if the dataset is not whole.
@@ -122,171 +73,213 @@ def write_report(path: str | Path | Storage) -> None:
 
     dataset = path if isinstance(path, Storage) else Storage(path)
     rows = ledger.read(dataset)
-    sidecars = read_sidecars(dataset)
     plan = Plan.from_bytes(dataset.read(PLAN_FILE), name=f"{dataset.url}/{PLAN_FILE}")
     facts = json.loads(dataset.read(DATASET_FILE))
-    clips, videos = rows[rows.kind == ledger.CLIP], rows[rows.kind == ledger.VIDEO]
-    useless = videos[videos.status != Status.ACCEPTED]
+    config = FiltersConfig(**plan.config["filters"])
+    videos, clips = ledger.where(rows, kind=ledger.VIDEO), ledger.where(rows, kind=ledger.CLIP)
+    good, bad = _accepted(clips), _dropped(clips)
+    useless = _dropped(videos)
+    taken = timings.read(dataset)
+    pictures = gallery.Gallery(dataset)
     html = pages.render(
         "report.html",
         name=Path(dataset.url).name,
         fingerprint=facts["fingerprint"],
         plan=plan.hash,
-        facts=headline(videos, clips),
+        facts=headline(videos, good),
         funnel=funnel(videos, clips),
-        splits=split_table(clips, sidecars),
-        scores=Markup(score_plots(clips, FiltersConfig(**plan.config["filters"]))),  # noqa: S704  our own SVG, no text of others
-        accepted=accepted_strips(dataset, sidecars, clips),
-        accepted_count=int((clips.status == Status.ACCEPTED).sum()),
-        dropped=dropped_strips(dataset, clips),
-        videos=ledger.records(useless.head(MAX_VIDEOS)),
+        splits=split_table(good, sidecar_names(dataset)),
+        scores=[{**chart, "svg": Markup(chart["svg"])} for chart in score_charts(good, bad, config)],  # noqa: S704  numbers and words of ours
+        poses=Markup(pose_map(dataset, good, config)),  # noqa: S704  likewise
+        posed=min(POSED_CLIPS, len(good)),
+        time=time_table(taken, ledger.frames(videos), price_per_worker_hour),
+        slowest=slowest(taken, videos),
+        accepted=pictures.accepted(good),
+        accepted_count=len(good),
+        dropped=pictures.dropped(bad),
+        videos=[
+            shortened(row) for row in ledger.records(useless.select(["file", "status", "reason", "error_message"]).slice(0, MAX_VIDEOS))
+        ],
         videos_left_out=max(0, len(useless) - MAX_VIDEOS),
     )
     dataset.publish(REPORT_FILE, html.encode())
 
 
-def headline(videos: pd.DataFrame, clips: pd.DataFrame) -> list[dict[str, Any]]:
-    good = clips[clips.status == Status.ACCEPTED]
+# -------------------------------------------------------------------------------- numbers
+def _accepted(rows: pa.Table) -> pa.Table:
+    return ledger.where(rows, status=Status.ACCEPTED)
+
+
+def _dropped(rows: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.not_equal(rows["status"], Status.ACCEPTED.value))
+
+
+def headline(videos: pa.Table, good: pa.Table) -> list[dict[str, Any]]:
     return [
-        {"name": "videos", "value": len(videos)},
-        {"name": "hours of video", "value": _hours(videos)},
-        {"name": "samples", "value": len(good)},
-        {"name": "hours of samples", "value": _hours(good)},
-        {"name": "people", "value": good.identity.nunique()},
-        {"name": "videos without a sample", "value": int((videos.status != Status.ACCEPTED).sum())},
+        {"name": "videos", "value": f"{len(videos):,}"},
+        {"name": "of video", "value": duration(ledger.frames(videos))},
+        {"name": "samples", "value": f"{len(good):,}"},
+        {"name": "of samples", "value": duration(ledger.frames(good))},
+        {"name": "people", "value": f"{len(good['identity'].unique()):,}"},
+        {"name": "videos without a sample", "value": f"{len(_dropped(videos)):,}"},
     ]
 
 
-def _hours(rows: pd.DataFrame) -> str:
-    return f"{(rows.stop - rows.start).sum() / FRAMES_PER_HOUR:.3f}"
+def duration(frames: float) -> str:
+    """In the unit that reads best."""
+    hours = frames / FRAMES_PER_HOUR
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{60 * hours:.1f} min" if 60 * hours >= 1 else f"{SECONDS_PER_HOUR * hours:.0f} s"
 
 
-def funnel(videos: pd.DataFrame, clips: pd.DataFrame) -> list[dict[str, Any]]:
-    """Hours of all video, of accepted clips, and of each reason: a video's where it never had a clip, else the clips'."""
-    with_clips = set(clips.file)
-    barren = videos[(videos.status != Status.ACCEPTED) & ~videos.file.isin(with_clips)]
-    good, bad = clips[clips.status == Status.ACCEPTED], clips[clips.status != Status.ACCEPTED]
-    steps = [("all video", videos, "all"), ("accepted", good, "accepted")]
-    for reason in sorted({*barren.reason, *bad.reason}):
-        lost = [table[table.reason == reason] for table in (barren, bad)]
-        steps.append((reason, max(lost, key=len) if not all(map(len, lost)) else _joined(lost), "dropped"))
-    total = max(1, int((videos.stop - videos.start).sum()))
+def funnel(videos: pa.Table, clips: pa.Table) -> list[dict[str, Any]]:
+    """All video, then what came of it: accepted clips, and what each reason cost, the most first.
+
+    A reason is a video's where no clip came of it, else the clips'. What is left over lay between clips: no face, or none for long enough.
+    """
+    import pyarrow.compute as pc
+
+    with_clips = pc.is_in(videos["file"], value_set=clips["file"].unique())
+    barren = _dropped(videos).filter(pc.invert(pc.is_in(_dropped(videos)["file"], value_set=clips["file"].unique())))
+    good, bad = _accepted(clips), _dropped(clips)
+    lost = {reason: (ledger.where(barren, reason=reason), ledger.where(bad, reason=reason)) for reason in _reasons(barren, bad)}
+    steps = [
+        ("all video", ledger.frames(videos), f"{len(videos):,} videos", "all"),
+        ("accepted", ledger.frames(good), _clips(good), "accepted"),
+    ]
+    for reason, (files, pieces) in lost.items():
+        counted = ", ".join(
+            part for part in (f"{len(files):,} videos" if len(files) else "", _clips(pieces) if len(pieces) else "") if part
+        )
+        steps.append((reason, ledger.frames(files) + ledger.frames(pieces), counted, "dropped"))
+    between = ledger.frames(videos.filter(with_clips)) - ledger.frames(good) - ledger.frames(bad)
+    ordered = steps[:2] + sorted(steps[2:], key=lambda step: (-step[1], step[0]))
+    if between > 0:
+        ordered.append(("between clips", between, "", "dropped"))
+    total = max(1, ledger.frames(videos))
     return [
-        {
-            "name": name,
-            "hours": _hours(rows),
-            "count": len(rows),
-            "kind": kind,
-            "percent": 100 * int((rows.stop - rows.start).sum()) / total,
-        }
-        for name, rows, kind in steps
+        {"name": name.replace("_", " "), "time": duration(frames), "count": what, "kind": kind, "percent": round(100 * frames / total, 1)}
+        for name, frames, what, kind in ordered
     ]
 
 
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.concat([table[["start", "stop"]] for table in tables])
+def _reasons(*tables: pa.Table) -> list[str]:
+    return sorted({reason for table in tables for reason in ledger.counts(table["reason"])})
 
 
-def split_table(clips: pd.DataFrame, sidecars: Sequence[Sidecar]) -> list[dict[str, Any]]:
-    good = clips[clips.status == Status.ACCEPTED]
-    rows = {split: good[good.split == split] for split in SPLITS}
+def _clips(rows: pa.Table) -> str:
+    return f"{len(rows):,} clips"
+
+
+def split_table(good: pa.Table, sidecars: Sequence[str]) -> list[dict[str, Any]]:
+    rows = {split: ledger.where(good, split=split) for split in SPLITS}
     return [
         {
             "name": split,
-            "identities": found.identity.nunique(),
-            "samples": len(found),
-            "hours": _hours(found),
-            "shards": sum(sidecar.split == split for sidecar in sidecars),
+            "identities": f"{len(found['identity'].unique()):,}",
+            "samples": f"{len(found):,}",
+            "time": duration(ledger.frames(found)),
+            "shards": sum(name.startswith(f"a2h-{split}-") for name in sidecars),
         }
         for split, found in rows.items()
     ]
 
 
-def score_plots(clips: pd.DataFrame, config: FiltersConfig) -> str:
-    """One histogram a score, with its thresholds, as SVG."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    rows = -(-len(SCORES) // PLOTS_A_ROW)
-    figure = Figure(figsize=(3.1 * PLOTS_A_ROW, 2.1 * rows), layout="constrained")
-    good = clips.status == Status.ACCEPTED
-    for place, score in enumerate(SCORES):
-        axes = figure.add_subplot(rows, PLOTS_A_ROW, place + 1)
-        values = [clips.loc[chosen, score].dropna().to_numpy(float) for chosen in (good, ~good)]
-        if any(map(len, values)):
-            axes.hist(values, bins=HISTOGRAM_BINS, stacked=True, color=["#1a7f4b", "#d6695d"])
-        for bound in bounds(score, config, values):
-            axes.axvline(bound, color="#333333", linestyle="--", linewidth=1)
-        axes.set_title(score, fontsize=9)
-        axes.tick_params(labelsize=7)
-    picture = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "a2h", "svg.fonttype": "none"}):
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    text = picture.getvalue()
-    return text[text.index("<svg") :]
+def time_table(taken: timings.Timings, frames: int, price: float) -> dict[str, Any]:
+    """Worker time by step, beside the length of the video; empty where no time was taken."""
+    if not taken.steps or not frames:
+        return {}
+    hours = frames / FRAMES_PER_HOUR
+    cost = taken.total / SECONDS_PER_HOUR / hours
+    known = {step: taken.steps.get(step, 0.0) for step in (*STEPS, *sorted(taken.steps.keys() - STEPS.keys()))}
+    return {
+        "steps": [
+            {"name": STEPS.get(step, step), "time": clock(seconds), "percent": round(100 * seconds / max(taken.total, 1e-9), 1)}
+            for step, seconds in known.items()
+        ],
+        "total": clock(taken.total),
+        "per_hour": f"{cost:.2f}",
+        "speed": f"{1 / cost:.1f}" if cost else "–",
+        "money": f"{cost * price:.2f}" if price else "",
+    }
 
 
-def bounds(score: str, config: FiltersConfig, values: Sequence[np.ndarray]) -> list[float]:
-    """The thresholds of a score, those that lie anywhere near its values: others would squeeze the histogram."""
+def clock(seconds: float) -> str:
+    """Of the clock, not of video."""
+    if seconds >= SECONDS_PER_HOUR:
+        return f"{seconds / SECONDS_PER_HOUR:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"  # noqa: PLR2004  seconds of a minute
+
+
+def slowest(taken: timings.Timings, videos: pa.Table) -> list[dict[str, str]]:
+    """The videos that took the most time, with what became of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    worst = sorted(taken.videos, key=lambda sha256: (-taken.videos[sha256], sha256))[:MAX_SLOWEST]
+    found = videos.filter(pc.is_in(videos["sha256"], value_set=pa.array(worst, videos.schema.field("sha256").type)))
+    by_hash = {row["sha256"]: row for row in ledger.records(found)}
+    return [
+        {
+            **shortened(by_hash[sha256]),
+            "took": clock(taken.videos[sha256]),
+            "length": duration(by_hash[sha256]["stop"] - by_hash[sha256]["start"]),
+            "size": f"{by_hash[sha256]['width']}×{by_hash[sha256]['height']}",
+        }
+        for sha256 in worst
+        if sha256 in by_hash
+    ]
+
+
+def shortened(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts fit into a table."""
+    return {name: f"{value[: MAX_TEXT - 1]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value for name, value in row.items()}
+
+
+# -------------------------------------------------------------------------------- charts
+def score_charts(good: pa.Table, bad: pa.Table, config: FiltersConfig) -> list[dict[str, str]]:
+    """One histogram for each score that was measured, with its thresholds."""
+    drawn = []
+    for score in SCORES:
+        values = [_values(rows, score) for rows in (good, bad)]
+        if not sum(map(len, values)):
+            continue
+        found = charts.count(*values)
+        shown = charts.near(found, bounds(score, config))
+        title = score.rpartition("_")[0].replace("_", " ") if score.rpartition("_")[2] in UNITS else score.replace("_", " ")
+        axis = AXES.get(score) or UNITS.get(score.rpartition("_")[2], "")
+        drawn.append({"name": title, "svg": charts.draw_histogram(found, axis=axis, bounds=shown, title=title)})
+    return drawn
+
+
+def _values(rows: pa.Table, score: str) -> np.ndarray:
+    values = np.asarray(rows[score].drop_null().to_numpy(), float)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def bounds(score: str, config: FiltersConfig) -> list[float]:
+    """The thresholds of a score; those of an offset hold to both sides."""
     settings = [limit.setting for limit in LIMITS if limit.score == score]
     if score in CONDITIONS:
         settings.append(CONDITIONS[score])
     found = {float(getattr(config, setting)) for setting in settings}
     if score == "sync_offset":
         found |= {-bound for bound in found}
-    everything = np.concatenate(list(values)) if values else np.zeros(0)
-    if not len(everything):
-        return sorted(found)
-    low, high = float(everything.min()), float(everything.max())
-    room = max(high - low, 1e-6)
-    return sorted(bound for bound in found if low - room <= bound <= high + room)
+    return sorted(found)
 
 
-def accepted_strips(dataset: Storage, sidecars: Sequence[Sidecar], clips: pd.DataFrame) -> list[dict[str, str]]:
-    good = clips[clips.status == Status.ACCEPTED]
-    by_shard = {sidecar.shard: sidecar for sidecar in sidecars}
-    chosen = good.iloc[spread(len(good), MAX_STRIPS)]
-    return [
-        {"image": pages.picture(sample_strip(dataset, by_shard[f"{row['shard']}.tar"], row["key"])), "caption": caption(row)}
-        for row in ledger.records(chosen)
+def pose_map(dataset: Storage, good: pa.Table, config: FiltersConfig) -> str:
+    """Yaw and pitch of the frames of some samples, evenly drawn; empty where there is no sample."""
+    chosen = ledger.records(good.select(["shard", "key"]).take(spread(len(good), POSED_CLIPS)).sort_by("shard"))
+    if not chosen:
+        return ""
+    shards = gallery.Shards(dataset)
+    poses = [
+        decode_npy(read_members(dataset, shards[row["shard"]], row["key"], ["pose.npy"]).members["pose.npy"], key=row["key"])
+        for row in chosen
     ]
-
-
-def dropped_strips(dataset: Storage, clips: pd.DataFrame) -> list[dict[str, Any]]:
-    """Previews of dropped clips, by reason."""
-    bad = clips[clips.status != Status.ACCEPTED]
-    groups = []
-    for reason, rows in bad.groupby("reason"):
-        strips: list[dict[str, str]] = []
-        for row in ledger.records(rows):
-            if len(strips) < MAX_DROPPED and (picture := read_preview(dataset, row["shard"], row["key"])):
-                strips.append({"image": pages.picture(picture), "caption": caption(row)})
-        groups.append({"reason": reason, "count": len(rows), "strips": strips})
-    return groups
-
-
-def preview_name(shard: str) -> str:
-    """Where the previews of a shard's dropped clips lie: a tar of JPEGs, by key."""
-    return f"previews/{shard}"
-
-
-def read_preview(dataset: Storage, shard: str, key: str) -> bytes | None:
-    """The picture of a dropped clip; None where none was kept."""
-    name = f"{preview_name(shard)}.tar"
-    if not dataset.exists(name):
-        return None
-    try:
-        with dataset.open(name) as handle, tarfile.open(fileobj=handle) as tar:
-            names = set(tar.getnames())
-            member = tar.extractfile(f"{key}.jpg") if f"{key}.jpg" in names else None
-            return member.read() if member else None
-    except tarfile.TarError as error:
-        raise DatasetError(f"{dataset.url}/{name} is damaged ({error})", hint="remove it: it holds nothing but pictures") from None
-
-
-def caption(row: Mapping[str, Any]) -> str:
-    shown = ("face_px", "face_share", "sync_offset", "sync_confidence", "yaw_deg", "speech_db", "voiced_share")
-    numbers = " · ".join(f"{name} {row[name]:.3g}" for name in shown if row[name] is not None and not np.isnan(row[name]))
-    return f"{row['file']} [{row['start']}–{row['stop']}) {row['identity']} · {row['split']} · {numbers}"
+    pitch, yaw, _ = angles(np.concatenate(poses)).T
+    return charts.draw_poses(yaw, pitch, max_yaw=config.max_yaw_deg, max_pitch=config.max_pitch_deg)

@@ -1,28 +1,45 @@
-"""What a dataset says of itself: dataset.json with the fingerprint, the data card, and the summary that `prepare` returns."""
+"""What a dataset says of itself in numbers: the summary that `prepare` returns, the fingerprint, and dataset.json."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from a2h_models.sample import SCHEMA_VERSION
+from a2h_models.sample import FEATURES_VERSION, SCHEMA_VERSION
 from a2h_models.timebase import FPS
 from pipelines.dataset.shards import Sidecar
+from pipelines.prepare import ledger
 from pipelines.prepare.filters import Status
 from pipelines.prepare.ledger import CLIP, VIDEO
 from pipelines.prepare.plan import SPLITS, Plan
 from pipelines.storage import Storage
 
-DATASET_FILE, CARD_FILE = "dataset.json", "README.md"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DATASET_FILE = "dataset.json"
 FRAMES_PER_HOUR = 3600 * FPS
 PACKAGES = ("audio2head", "mediapipe", "numpy", "opencv-python-headless", "pyworld-prebuilt")  # whose versions the bytes depend on
 
-Rows = Sequence[Mapping[str, Any]]
+
+class ShardFacts(NamedTuple):
+    """What of a shard stays in memory while the next is read."""
+
+    name: str
+    split: str
+    sha256: str
+    size: int  # bytes
+    samples: int
+    frames: int
+
+    @classmethod
+    def of(cls, sidecar: Sidecar) -> Self:
+        frames = sum(sidecar.frames.values())
+        return cls(sidecar.shard, sidecar.split, sidecar.sha256, sidecar.size, len(sidecar.index), frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,28 +75,27 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def summarise(path: str, plan: Plan, rows: Rows, fingerprint: str) -> DatasetSummary:
+def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> DatasetSummary:
     """Count a ledger."""
-    videos = [row for row in rows if row["kind"] == VIDEO]
-    clips = [row for row in rows if row["kind"] == CLIP]
-    accepted = {split: [row for row in clips if row["status"] == Status.ACCEPTED and row["split"] == split] for split in SPLITS}
+    videos, clips = ledger.where(rows, kind=VIDEO), ledger.where(rows, kind=CLIP)
+    accepted = {split: ledger.where(clips, status=Status.ACCEPTED, split=split) for split in SPLITS}
+    reasons = ledger.counts(videos["reason"])
     return DatasetSummary(
         path=path,
         plan=plan.hash,
         fingerprint=fingerprint,
         shards=len(plan.units),
-        videos=dict(Counter(row["status"] for row in videos)),
-        clips=dict(Counter(row["status"] for row in clips)),
-        reasons=dict(Counter(row["reason"] for row in videos if row["reason"])),
-        hours={split: sum(row["stop"] - row["start"] for row in found) / FRAMES_PER_HOUR for split, found in accepted.items()},
-        identities={split: len({row["identity"] for row in found}) for split, found in accepted.items()},
+        videos=ledger.counts(videos["status"]),
+        clips=ledger.counts(clips["status"]),
+        reasons={reason: number for reason, number in reasons.items() if reason},
+        hours={split: ledger.frames(found) / FRAMES_PER_HOUR for split, found in accepted.items()},
+        identities={split: len(found["identity"].unique()) for split, found in accepted.items()},
     )
 
 
-def fingerprint_of(sidecars: Sequence[Sidecar]) -> str:
-    """The dataset's name by content: changes with any byte of any shard, and with nothing else."""
-    shards = sorted((sidecar.shard, sidecar.sha256) for sidecar in sidecars)
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, shards]).encode()).hexdigest()
+def fingerprint_of(shards: Mapping[str, str]) -> str:
+    """The dataset's name by content (shard → sha-256): changes with any byte of any shard, and with nothing else."""
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(shards.items())]).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -93,71 +109,26 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_dataset_json(out: Storage, plan: Plan, sidecars: Sequence[Sidecar], summary: DatasetSummary) -> None:
-    """Publish dataset.json: the last file, which says that the dataset is whole."""
+def write_dataset_json(out: Storage, plan: Plan, shards: Sequence[ShardFacts], summary: DatasetSummary) -> None:
+    """Publish dataset.json, which says that the dataset is whole."""
+    groups = {split: [shard for shard in shards if shard.split == split] for split in SPLITS}
     values = {
         "fingerprint": summary.fingerprint,
+        "parents": list(plan.parents),
         "schema_version": SCHEMA_VERSION,
+        "features_version": FEATURES_VERSION,
         "plan": plan.hash,
         "config": plan.config,
         "versions": versions(),
         "splits": {
             split: {
-                "shards": sum(unit.split == split for unit in plan.units),
-                "samples": sum(len(sidecar.keys) for sidecar in sidecars if sidecar.split == split),
-                "frames": sum(sum(sidecar.frames.values()) for sidecar in sidecars if sidecar.split == split),
+                "shards": len(group),
+                "samples": sum(shard.samples for shard in group),
+                "frames": sum(shard.frames for shard in group),
                 "identities": summary.identities[split],
             }
-            for split in SPLITS
+            for split, group in groups.items()
         },
-        "shards": {sidecar.shard: sidecar.sha256 for sidecar in sidecars},
+        "shards": {shard.name: shard.sha256 for shard in shards},
     }
     out.publish(DATASET_FILE, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
-
-
-def write_card(out: Storage, summary: DatasetSummary, licences: Mapping[str, int]) -> None:
-    """Publish README.md, the data card."""
-    splits = "\n".join(f"| {split} | {summary.identities[split]} | {hours:.3f} |" for split, hours in summary.hours.items())
-    reasons = "\n".join(f"| {reason} | {number} |" for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1]))
-    rights = "\n".join(f"* {licence or 'not stated'}: {number} videos" for licence, number in sorted(licences.items()))
-    out.publish(CARD_FILE, CARD.format(summary=summary, splits=splits, reasons=reasons or "| – | 0 |", rights=rights).encode())
-
-
-CARD = """# A dataset of talking heads
-
-Fingerprint `{summary.fingerprint}`, made by `a2h prepare` under plan `{summary.plan}`. Clips of one speaking face each: 256×256 pixels,
-25 frames a second, 16 kHz mono speech, with head pose, landmarks and speech features; `dataset.json` has the settings and versions.
-
-| split | identities | hours |
-|---|---|---|
-{splits}
-
-No identity is in two splits. `ledger.parquet` has one row for every video and every candidate clip, with the reason for what was dropped
-and all scores; `report.html` shows them.
-
-## What was dropped
-
-| reason | videos |
-|---|---|
-{reasons}
-
-## Licence and consent
-
-As the table of identities said, by source video:
-
-{rights}
-
-Whoever uses or passes on this dataset needs the right to do so from the people in it and from the owners of the footage.
-
-## Removal
-
-A video is traced by its SHA-256 (`sha256` in the ledger, `source` in each sample): prepare again without it, and every shard that it had no
-part in keeps its content.
-
-## Reading
-
-```python
-import webdataset
-samples = webdataset.WebDataset("a2h-train-{{000000..NNNNNN}}.tar", shardshuffle=False)
-```
-"""

@@ -134,11 +134,12 @@ def members_of(dataset: Storage, sidecar: Sidecar) -> set[tuple[str, int, int]]:
 def against_ledger(dataset: Storage, plan: Plan, sidecars: list[Sidecar]) -> Iterator[str]:
     """The ledger balances, says what the sidecars say, and accepts exactly the samples that are there."""
     try:
-        rows = ledger.records(ledger.read(dataset))
-        ledger.balance(rows, inputs=plan.inputs)
+        found = ledger.read(dataset)
+        ledger.balance(found, inputs=plan.inputs)
     except DatasetError as error:
         yield error.message
         return
+    rows = ledger.records(found)
     accepted = {(row["shard"] + ".tar", row["key"]) for row in rows if row["kind"] == ledger.CLIP and row["status"] == Status.ACCEPTED}
     there = {(sidecar.shard, key) for sidecar in sidecars for key in sidecar.keys}
     yield from (f"{shard}: {key} is accepted in the ledger, but not there" for shard, key in sorted(accepted - there))
@@ -158,5 +159,5 @@ def against_dataset_json(dataset: Storage, plan: Plan, sidecars: list[Sidecar]) 
     except (ValueError, KeyError, TypeError):
         yield f"{DATASET_FILE} is damaged: run `a2h prepare` again"
         return
-    if said != (fingerprint_of(sidecars), plan.hash):
+    if said != (fingerprint_of({sidecar.shard: sidecar.sha256 for sidecar in sidecars}), plan.hash):
         yield f"{DATASET_FILE} has another fingerprint than the shards"

@@ -1,0 +1,44 @@
+"""The end of every command that makes or changes a dataset: ledger, fingerprint, data card, Croissant and report, from the sidecars.
+
+Sidecars are read one at a time, so that memory does not grow with the number of shards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.dataset.shards import iterate_sidecars
+from pipelines.prepare import ledger
+from pipelines.prepare.card import write_card
+from pipelines.prepare.croissant import write_croissant
+from pipelines.prepare.plan import Plan
+from pipelines.prepare.report import write_report
+from pipelines.prepare.summary import DatasetSummary, ShardFacts, fingerprint_of, summarise, write_dataset_json
+from pipelines.storage import Storage
+
+
+def finish(out: Storage, planned: Plan, *, price_per_worker_hour: float = 0.0) -> DatasetSummary:
+    """Write everything that stands beside the shards.
+
+    Raises:
+        DatasetError: if the ledger does not balance.
+    """
+    shards: list[ShardFacts] = []
+    rows = ledger.collect(planned, _rows(out, shards))
+    ledger.write(out, rows)
+    summary = summarise(out.url, planned, rows, fingerprint_of({shard.name: shard.sha256 for shard in shards}))
+    licences = dict(Counter(video.licence for video in planned.videos))
+    write_card(out, planned, summary, licences)
+    write_croissant(out, planned, summary, shards, licences)
+    write_dataset_json(out, planned, shards, summary)
+    write_report(out, price_per_worker_hour=price_per_worker_hour)
+    return summary
+
+
+def _rows(out: Storage, shards: list[ShardFacts]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each shard in turn; what else is wanted of its sidecar is put into `shards`."""
+    for sidecar in iterate_sidecars(out):
+        shards.append(ShardFacts.of(sidecar))
+        yield sidecar.ledger
