@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours kno
 # depend on the first. The release has none; absolute keypoints stay as it gives them.
 LEAD_IN = MARGIN
 KEYPOINTS = ("absolute", "relative")
+PRECISIONS = ("fp32", "bf16")  # of the renderer; see `Animator`
 # The release multiplies by this number, rounded to 32 bits; dividing by 255 rounds a third of all pixel values otherwise. That last bit
 # moved driving keypoints of the parity set by up to 3.0e-4 where heatmaps are nearly tied; with it they agree to 1.2e-7.
 UNIT = float(np.float32(1) / np.float32(255))
@@ -47,13 +49,33 @@ def stitch(frames: int) -> Iterator[tuple[int, Span]]:
 
 
 class Animator:
-    """Makes a head talk. Holds networks in evaluation mode on one device; keeps nothing between calls."""
+    """Makes a head talk. Holds networks in evaluation mode on one device; keeps nothing between calls.
 
-    def __init__(self, image_generator: ImageGenerator, motion_field: MotionField, head_pose: HeadPose, config: NetworksConfig) -> None:
+    Args:
+        image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other two.
+        config: what the networks were built by.
+        precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32 bits: in bf16 the motion field moved
+            keypoints of the parity set by up to 1.1, since heatmaps are read at a temperature of 0.1.
+
+    Raises:
+        ConfigError: for an unknown precision.
+    """
+
+    def __init__(
+        self,
+        image_generator: ImageGenerator,
+        motion_field: MotionField,
+        head_pose: HeadPose,
+        config: NetworksConfig,
+        *,
+        precision: str = "fp32",
+    ) -> None:
+        _known("precision", precision, PRECISIONS)
         self.image_generator = image_generator.eval()
         self.motion_field = motion_field.eval()
         self.head_pose = head_pose.eval()
         self.config = config
+        self.precision = precision
 
     @property
     def device(self) -> torch.device:
@@ -137,7 +159,9 @@ class Animator:
     @torch.inference_mode()
     def encode(self, portrait: np.ndarray) -> EncodedPortrait:
         image = self._image(portrait)
-        return self.image_generator.generator.encode(image, self.image_generator.detector(image))
+        source = self.image_generator.detector(image)
+        with self._drawing():
+            return self.image_generator.generator.encode(image, source)
 
     @torch.inference_mode()
     def _window(self, image: Float[Tensor, "1 3 h w"], speech: np.ndarray, pose: np.ndarray, start: int) -> Keypoints:
@@ -152,11 +176,16 @@ class Animator:
 
     @torch.inference_mode()
     def render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
-        prediction = self.image_generator.generator.render(portrait, driving).prediction
+        with self._drawing():
+            prediction = self.image_generator.generator.render(portrait, driving).prediction
         frames: np.ndarray = (
             rearrange((prediction.float() * 255).to(torch.uint8), "n c h w -> n h w c").cpu().numpy()
         )  # floors, as the release
         return frames
+
+    def _drawing(self) -> AbstractContextManager[None]:
+        context: AbstractContextManager[None] = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return context
 
     def _image(self, portrait: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "1 3 h w"]:
         """RGB in [0, 1] at the networks' size."""
@@ -178,10 +207,11 @@ class Animator:
         return path
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Animator:
+    def load(cls, folder: Path, device: torch.device | str = "cpu", *, precision: str = "fp32") -> Animator:
         """Read a bundle.
 
         Raises:
+            ConfigError: for an unknown precision.
             CheckpointError: when a file is missing, is not the one that was saved, or does not fit.
         """
         _check_bundle(folder)
@@ -191,7 +221,7 @@ class Animator:
         assert isinstance(image_generator, ImageGenerator)
         assert isinstance(motion_field, MotionField)
         assert isinstance(head_pose, HeadPose)
-        return cls(image_generator, motion_field, head_pose, config).to(device)
+        return cls(image_generator, motion_field, head_pose, config, precision=precision).to(device)
 
 
 def _check_bundle(folder: Path) -> None:
@@ -239,8 +269,12 @@ def _check(portrait: np.ndarray, speech: np.ndarray, pose: np.ndarray | None, ke
         raise InputError(f"speech features must have the shape (t, {HOPS_PER_FRAME}, {SPEECH_DIM}), not {speech.shape}")
     if pose is not None and (pose.ndim != 2 or pose.shape[1] != POSE_DIM or len(pose) < len(speech)):  # noqa: PLR2004 (frames, numbers)
         raise InputError(f"poses must have the shape ({len(speech)}, {POSE_DIM}), not {pose.shape}")
-    if keypoints not in KEYPOINTS:
-        raise ConfigError(f"keypoints={keypoints!r} is not known", hint=f"one of: {', '.join(KEYPOINTS)}")
+    _known("keypoints", keypoints, KEYPOINTS)
+
+
+def _known(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key}={value!r} is not known", hint=f"one of: {', '.join(choices)}")
 
 
 def _batches(pieces: Iterator[Keypoints], size: int) -> Iterator[Keypoints]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from a2h_models.keypoints import coordinate_grid, pixel_grid
+from a2h_models.keypoints import coordinate_grid, exactly, pixel_grid
 from a2h_models.networks.blocks import ALIGN_CORNERS
 
 LOG_GUARD = 1e-6  # keeps the thin-plate spline's logarithm finite at a control point
@@ -27,9 +27,10 @@ class Transform:
     weights: Float[Tensor, "b n"]
 
     def warp(self, points: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k 2"]:
-        linear = torch.einsum("bij,bkj->bki", self.affine[..., :2], points) + self.affine[:, None, :, 2]
         distance = self._offsets(points).abs().sum(-1)
-        bend = torch.einsum("bkn,bn->bk", distance.square() * torch.log(distance + LOG_GUARD), self.weights)
+        with exactly(points):
+            linear = torch.einsum("bij,bkj->bki", self.affine[..., :2], points) + self.affine[:, None, :, 2]
+            bend = torch.einsum("bkn,bn->bk", distance.square() * torch.log(distance + LOG_GUARD), self.weights)
         return linear + bend[..., None]
 
     def jacobian(self, points: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k 2 2"]:
@@ -37,7 +38,8 @@ class Transform:
         offsets = self._offsets(points)
         distance = offsets.abs().sum(-1)
         slope = 2 * distance * torch.log(distance + LOG_GUARD) + distance.square() / (distance + LOG_GUARD)
-        gradient = torch.einsum("bkn,bkni,bn->bki", slope, offsets.sign(), self.weights)
+        with exactly(points):
+            gradient = torch.einsum("bkn,bkni,bn->bki", slope, offsets.sign(), self.weights)
         return self.affine[:, None, :, :2] + gradient[..., None, :]
 
     def apply(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -6,6 +6,7 @@ FOMM's conventions (METHOD §2): coordinates in [-1, 1], x then y; a Jacobian ma
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,17 @@ class Keypoints(NamedTuple):
     def each(self, change: Callable[[Tensor], Tensor]) -> Keypoints:
         """The same change of leading axes (an index, a detach, a move to a device) for values and Jacobians."""
         return Keypoints(value=change(self.value), jacobian=change(self.jacobian))
+
+
+def exactly(like: Tensor) -> AbstractContextManager[None]:
+    """No autocast within: what places things needs more than bfloat16's 8 bits, whose steps near ±1 are half a pixel of 256."""
+    context: AbstractContextManager[None] = torch.autocast(like.device.type, enabled=False)
+    return context
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same numbers in 32 bits at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
@@ -57,10 +69,11 @@ def read_keypoints(
     temperature: float,
 ) -> tuple[Keypoints, Float[Tensor, "*b k h w"]]:
     """Keypoints, and the heatmaps (each sums to 1) under which positions and Jacobians were averaged."""
-    heatmap = torch.softmax(logits.flatten(-2) / temperature, dim=-1).view_as(logits)
-    maps = rearrange(jacobian_maps, "... (k i j) h w -> ... k i j h w", i=2, j=2)
-    jacobian = torch.einsum("...khw,...kijhw->...kij", heatmap, maps)
-    return Keypoints(value=soft_argmax(heatmap), jacobian=jacobian), heatmap
+    with exactly(logits):
+        heatmap = torch.softmax(widened(logits).flatten(-2) / temperature, dim=-1).view_as(logits)
+        maps = rearrange(widened(jacobian_maps), "... (k i j) h w -> ... k i j h w", i=2, j=2)
+        jacobian = torch.einsum("...khw,...kijhw->...kij", heatmap, maps)
+        return Keypoints(value=soft_argmax(heatmap), jacobian=jacobian), heatmap
 
 
 def invert(matrix: Float[Tensor, "*b 2 2"]) -> Float[Tensor, "*b 2 2"]:
@@ -75,7 +88,8 @@ def relative_keypoints(driving: Keypoints, first_driving: Keypoints, source: Key
 
     The first remedy for the release's identity collapse (METHOD §2): the portrait's own layout of keypoints is kept.
     """
-    return Keypoints(
-        value=source.value + driving.value - first_driving.value,
-        jacobian=driving.jacobian @ invert(first_driving.jacobian) @ source.jacobian,
-    )
+    with exactly(source.value):
+        return Keypoints(
+            value=source.value + driving.value - first_driving.value,
+            jacobian=driving.jacobian @ invert(first_driving.jacobian) @ source.jacobian,
+        )

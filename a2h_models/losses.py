@@ -11,7 +11,7 @@ from torch import Tensor
 
 from a2h_models.equivariance import Transform
 from a2h_models.errors import ConfigError
-from a2h_models.keypoints import Keypoints, invert
+from a2h_models.keypoints import Keypoints, exactly, invert
 from a2h_models.networks.blocks import blur_down, gaussian_kernel
 from a2h_models.networks.perceptual import Vgg19
 
@@ -121,6 +121,7 @@ def equivariance_value(driving: Keypoints, transformed: Keypoints, transform: Tr
 
 def equivariance_jacobian(driving: Keypoints, transformed: Keypoints, transform: Transform) -> Scalar:
     """The same for the Jacobians, as the distance of J⁻¹ · J′ from the identity, which no common scale can shrink (FOMM)."""
-    taken_back = transform.jacobian(transformed.value) @ transformed.jacobian
-    product = invert(driving.jacobian) @ taken_back
+    with exactly(driving.value):
+        taken_back = transform.jacobian(transformed.value) @ transformed.jacobian
+        product = invert(driving.jacobian) @ taken_back
     return F.l1_loss(product, torch.eye(2, device=product.device, dtype=product.dtype).expand_as(product))

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.keypoints import Keypoints, coordinate_grid, gaussian_heatmaps, invert
+from a2h_models.keypoints import Keypoints, coordinate_grid, exactly, gaussian_heatmaps, invert, widened
 from a2h_models.networks.blocks import ALIGN_CORNERS, Hourglass
 
 
@@ -48,8 +48,10 @@ class DenseMotion(nn.Module):
         motions = self.sparse_motions(height, width, source, driving)
         candidates = torch.cat([self.heatmaps(height, width, source, driving), warp_by_each(portrait, motions)], dim=2)
         features = self.hourglass(candidates.flatten(1, 2))
-        mask = torch.softmax(self.mask(features), dim=1)
-        deformation = torch.einsum("bmhw,bmhwc->bhwc", mask, motions)
+        logits = self.mask(features)
+        with exactly(motions):
+            mask = torch.softmax(widened(logits), dim=1)
+            deformation = torch.einsum("bmhw,bmhwc->bhwc", mask, motions)
         return Motion(deformation=deformation, occlusion=torch.sigmoid(self.occlusion(features)), mask=mask)
 
     def heatmaps(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m 1 h w"]:
@@ -61,9 +63,10 @@ class DenseMotion(nn.Module):
     def sparse_motions(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m h w 2"]:
         """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq. 4); first the identity."""
         grid = coordinate_grid(height, width, source.value)
-        turn = source.jacobian @ invert(driving.jacobian)
         offset = grid - driving.value[:, :, None, None, :]
-        moved = torch.einsum("bkij,bkhwj->bkhwi", turn, offset) + source.value[:, :, None, None, :]
+        with exactly(grid):
+            turn = source.jacobian @ invert(driving.jacobian)
+            moved = torch.einsum("bkij,bkhwj->bkhwi", turn, offset) + source.value[:, :, None, None, :]
         return torch.cat([grid.expand(len(moved), 1, -1, -1, -1), moved], dim=1)
 
 
