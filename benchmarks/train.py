@@ -22,7 +22,8 @@ from pipelines.compose import compose
 from pipelines.config import TrainCommand
 from pipelines.dataset.windows import ClipDataModule, PairDataModule
 from pipelines.prepare.flow import prepare
-from pipelines.train import LIGHTNING, make_data, make_stage, make_trainer
+from pipelines.stage import make_stage
+from pipelines.train import LIGHTNING, make_data, make_trainer
 
 WARM_STEPS = 3  # not counted: memory is found, kernels are chosen
 

@@ -166,6 +166,7 @@ COMMANDS: dict[str, Command] = {
     "promote": Command("a version that passes every gate → champion", _configured("promote", commands.promote)),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
     "app": Command("the same in the browser", _configured("app", commands.app)),
+    "assets": Command("weights of other people: what is here, and `assets fetch NAME`", commands.assets),
     "talkers": Command("write synthetic talking heads with known truth", commands.talkers),
     "demo": Command("all of this once, in minutes, with a page to look at", _configured("demo", commands.demo)),
 }

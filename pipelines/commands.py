@@ -117,5 +117,26 @@ def verify(words: list[str]) -> int:
     return 0 if report.sound else A2HError.exit_code
 
 
+def assets(words: list[str]) -> int:
+    parser = _parser("assets", "weights of other people, which some parts need: what is here, and how to get the rest")
+    parser.usage = "a2h assets [fetch NAME … | fetch all] [--folder FOLDER]"
+    actions = parser.add_subparsers(dest="action", metavar="", prog="a2h assets")
+    fetching = actions.add_parser("fetch", help="download them; a download that was cut off goes on", allow_abbrev=False)
+    fetching.add_argument("names", nargs="+", metavar="NAME", help="as `a2h assets` lists them, or all")
+    where = f"where they are kept, paths.assets (default: {config.PathsConfig.assets})"
+    for each in (parser, fetching):
+        each.add_argument("--folder", default=argparse.SUPPRESS, help=where)
+    values = parser.parse_args(words)
+    from pipelines import assets as weights
+
+    listing = weights.listed(getattr(values, "folder", config.PathsConfig.assets))
+    if values.action is None:
+        print(weights.table(listing), end="")
+        return 0
+    for asset in weights.chosen(values.names, listing):
+        print(f"{asset.name}: {weights.fetch(asset)}")
+    return 0
+
+
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"a2h {name}", description=description, allow_abbrev=False)

@@ -43,6 +43,20 @@ class PathsConfig:
 
     runs: str = "runs"  # checkpoints, logs, the tracking database
     cache: str = ".cache"  # model files, decoded rests, Ray's session files
+    assets: str = ".cache/assets"  # weights of other people: `a2h assets`
+
+
+@dataclass
+class AssetConfig:
+    """One entry of assets.yaml."""
+
+    purpose: str = MISSING  # what needs it, as the subject of "… needs FILE"
+    file: str = MISSING
+    page: str = MISSING  # where people read about it
+    licence: str = MISSING
+    url: str | None = None  # where programs get it; None: only people can
+    size_bytes: int | None = None
+    sha256: str | None = None  # None: unknown, so the file that is used first is remembered
 
 
 @dataclass
@@ -174,7 +188,7 @@ class ImageGeneratorStage(StageConfig):
     name: str = "image_generator"
     pixel: float = 0.0  # L1 over an image pyramid; stands in for the perceptual term where VGG-19 is not at hand
     perceptual: float = 10.0
-    vgg19: str = ""  # path of vgg19-dcbb9e9d.pth; needed where perceptual > 0
+    vgg19: str = ""  # path of vgg19-dcbb9e9d.pth, needed where perceptual > 0; empty: from paths.assets
     pyramid: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
     equivariance_value: float = 10.0
     equivariance_jacobian: float = 10.0

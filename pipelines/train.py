@@ -18,24 +18,22 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 
 from a2h_models.errors import ClusterError, ConfigError
-from a2h_models.networks import HeadPose, ImageGenerator, MotionField, PoseDiscriminator, build, load, save
+from a2h_models.networks import save
 from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress, batches_done
 from a2h_models.stages.head_pose import HeadPoseTraining
-from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
-from a2h_models.stages.motion_field import MotionFieldTraining
-from a2h_models.stages.stage import Stage, adam
+from a2h_models.stages.stage import Stage
 from pipelines import cluster, registry
 from pipelines.config import ImageGeneratorStage, MotionFieldStage, TrainCommand, config_hash
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
+from pipelines.stage import make_stage
 
-TEACHER = "models:/a2h-image-generator/latest"
 RESULT, RUN = "result.json", "run.json"
 LAST = "last.ckpt"
 RAY_CHECKPOINT = "checkpoint.ckpt"  # Ray Train's own name for it
@@ -175,60 +173,6 @@ def make_data(command: TrainCommand) -> ClipDataModule:
     if isinstance(command.stage, ImageGeneratorStage):
         return PairDataModule(command.dataset, size=size, cache=cache)
     return WindowDataModule(command.dataset, size=size, cache=cache, with_frames=isinstance(command.stage, MotionFieldStage))
-
-
-def make_stage(command: TrainCommand) -> Stage:
-    """The LightningModule around freshly built networks."""
-    stage, networks, seed = command.stage, command.networks, command.trainer.seed
-    network = build(stage.name, networks)
-    if command.trainer.channels_last:
-        cast("Any", network).to(memory_format=torch.channels_last)  # torch's types do not know this overload
-    if command.trainer.compile:
-        network.compile()
-    optimise = partial(adam, lr=stage.optimiser.lr, betas=tuple(stage.optimiser.betas), milestones=tuple(stage.optimiser.milestones))
-    if isinstance(network, ImageGenerator):
-        return _image_generator(stage, network, optimise, seed)
-    if isinstance(network, MotionField):
-        weights = {"value": stage.value, "jacobian": stage.jacobian, "heatmap": stage.heatmap}
-        return MotionFieldTraining(network, teacher=_teacher(command), weights=weights, optimise=optimise, seed=seed)
-    assert isinstance(network, HeadPose)
-    return HeadPoseTraining(
-        network,
-        adversary=PoseDiscriminator(networks.pose_discriminator),
-        weights={"ssim": stage.ssim, "l1": stage.l1, "adversarial": stage.adversarial},
-        optimise=optimise,
-        clip_norm=stage.optimiser.clip_norm,
-        seed=seed,
-    )
-
-
-def _image_generator(config: ImageGeneratorStage, network: ImageGenerator, optimise: Any, seed: int) -> ImageGeneratorTraining:
-    from a2h_models.networks.perceptual import load_vgg19
-
-    names = ("pixel", "perceptual", "equivariance_value", "equivariance_jacobian")
-    return ImageGeneratorTraining(
-        network,
-        weights={name: getattr(config, name) for name in names},
-        pyramid=config.pyramid,
-        warping=Warping(affine_sigma=config.affine_sigma, tps_sigma=config.tps_sigma, tps_points=config.tps_points),
-        optimise=optimise,
-        perceptual=load_vgg19(Path(config.vgg19)) if config.perceptual else None,
-        seed=seed,
-    )
-
-
-def _teacher(command: TrainCommand) -> Any:
-    """The keypoint detector of a trained image generator, which must be of this scale."""
-    uri = command.stage.teacher or TEACHER
-    network, config = load(registry.fetch(uri, command.logger), "image_generator")
-    for key in ("image_size", "keypoints", "keypoint_detector"):
-        theirs, ours = getattr(config, key), getattr(command.networks, key)
-        if theirs != ours:
-            raise ConfigError(
-                f"the teacher {uri} has networks.{key}={theirs}, not {ours}", hint="choose its scale, or another stage.teacher"
-            )
-    assert isinstance(network, ImageGenerator)
-    return network.detector
 
 
 # -------------------------------------------------------------------------------- the Trainer

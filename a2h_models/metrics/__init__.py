@@ -51,7 +51,8 @@ DEFINITIONS: dict[str, Definition] = {
 
 NOT_MEASURED = {
     "LPIPS": "not measured, because it needs the weights of an AlexNet from outside",
-    "FID, FVD": "not measured, because they need the weights of an Inception and an I3D network from outside",
-    "CSIM": "not measured, because it needs the weights of an ArcFace network from outside",
-    "LSE-D, LSE-C": "not measured, because they need the weights of the public SyncNet",
+    "FID": "not measured by this version; it needs the weights of an Inception network (`a2h assets fetch inception`)",
+    "FVD": "not measured, because it needs the weights of an I3D network from outside",
+    "CSIM": "not measured by this version; it needs the weights of an ArcFace network (`a2h assets fetch arcface`)",
+    "LSE-D, LSE-C": "not measured by this version; they need the weights of the public SyncNet (`a2h assets fetch syncnet`)",
 }

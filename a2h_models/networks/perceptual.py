@@ -68,7 +68,7 @@ def load_vgg19(path: Path) -> Vgg19:
     if not path.is_file():
         raise InputError(
             f"the perceptual loss needs VGG-19's weights, and there are none at {path}",
-            hint=f"download {WEIGHTS_PAGE} and set stage.vgg19 to it, or set stage.perceptual=0 and stage.pixel=10",
+            hint="`a2h assets fetch vgg19` gets them, and stage.vgg19 may stay empty then; or set stage.perceptual=0 and stage.pixel=10",
         )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
