@@ -22,7 +22,7 @@ from a2h_models.speech import speech_features
 from pipelines import media
 from pipelines.compose import compose
 from pipelines.prepare.faces import crop_portrait
-from pipelines.prepare.probe import find_videos
+from pipelines.prepare.inputs import find_videos
 
 WHITE = 255
 BATCH = 8

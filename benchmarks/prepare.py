@@ -16,8 +16,8 @@ from pipelines.compose import compose
 from pipelines.config import ClusterConfig, PrepareCommand
 from pipelines.dataset.shards import read_shard, read_sidecars, write_shard
 from pipelines.prepare.flow import build_units, make_plan
+from pipelines.prepare.inputs import find_inputs
 from pipelines.prepare.plan import Plan
-from pipelines.prepare.probe import find_videos
 from pipelines.storage import Storage
 
 PITCH = ("harvest", "dio")
@@ -28,20 +28,20 @@ class Bench:
 
     def __init__(self, videos: str, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
-        self.source, files = find_videos(videos)
-        self.files = files[: limit or None]
         self.videos = videos
         self.numbers = itertools.count()
-        self.plans = {f0: make_plan(self.source, self.files, self.command(f0)) for f0 in PITCH}
+        self.inputs = find_inputs(self.command(PITCH[0]))
+        self.plans = {f0: make_plan(self.inputs, self.command(f0)) for f0 in PITCH}
 
     def command(self, f0: str, workers: int = 0) -> PrepareCommand:
         overrides = [f"videos={self.videos}", f"out={self.folder / 'unused'}", f"prepare.features.f0={f0}", f"cluster.workers={workers}"]
         command: PrepareCommand = compose("prepare", [*overrides, f"paths.cache={self.folder / 'cache'}"])
+        command.limit = self.limit
         return command
 
     def build(self, f0: str, workers: int = 0) -> Storage:
         out = Storage(self.folder / f"dataset-{next(self.numbers)}")
-        build_units(self.plans[f0], self.source, out, self.command(f0, workers))
+        build_units(self.plans[f0], self.inputs.source, out, self.command(f0, workers))
         return out
 
     @property

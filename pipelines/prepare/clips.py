@@ -33,13 +33,14 @@ class Sighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One look at the whole of a video."""
+    """One look at a video, or at a span of it."""
 
-    frames: int
+    frames: int  # up to which it was looked at
     width: int
     height: int
     cuts: tuple[int, ...]  # first frames of new shots
     sightings: tuple[Sighting, ...]
+    start: int = 0  # the first frame that was looked at
 
 
 @dataclass
@@ -67,21 +68,22 @@ class Clip:
 
 
 # ---------------------------------------------------------------------------------------------------------------- look
-def look(video: media.Video, config: ClipsConfig) -> Scan:
-    """Read a video once, at a bounded size: a colour histogram of every frame, faces in every `detect_every`-th."""
+def look(video: media.Video, config: ClipsConfig, span: Span | None = None) -> Scan:
+    """Read a video, or a span of it, once, at a bounded size: a colour histogram of every frame, faces in every `detect_every`-th."""
+    span = Span(0, video.frames) if span is None else span
     cuts, sightings = [], []
-    previous, index = None, 0
-    for chunk in video.read(max_height=config.scan_height):
+    previous, index = None, span.start
+    for chunk in video.read(span, max_height=config.scan_height):
         scale = video.height / chunk.shape[1]
         for frame in chunk:
             colours = colours_of(frame)
             if previous is not None and change(previous, colours) > config.cut_threshold:
                 cuts.append(index)
-            if index % config.detect_every == 0:
+            if (index - span.start) % config.detect_every == 0:
                 boxes = tuple(box.scaled(scale) for box in detect_faces(frame))
                 sightings.append(Sighting(frame=index, boxes=boxes))
             previous, index = colours, index + 1
-    return Scan(frames=index, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings))
+    return Scan(start=span.start, frames=index, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings))
 
 
 def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cells bins"]:
@@ -112,9 +114,9 @@ def change(a: Float32[np.ndarray, "2 cells bins"], b: Float32[np.ndarray, "2 cel
 
 
 # ---------------------------------------------------------------------------------------------------------------- track
-def shots(cuts: Sequence[int], frames: int) -> list[Span]:
-    """The stretches between cuts; they tile the video."""
-    edges = [0, *cuts, frames]
+def shots(cuts: Sequence[int], stop: int, *, start: int = 0) -> list[Span]:
+    """The stretches between cuts; they tile what was looked at."""
+    edges = [start, *cuts, stop]
     return [Span(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
 
 
@@ -179,7 +181,7 @@ def clip_spans(span: Span, *, max_frames: int) -> list[Span]:
 def find_clips(scan: Scan, sha256: str, config: ClipsConfig) -> list[Clip]:
     """All candidates of a video, in the order of their keys."""
     clips = []
-    for number, shot in enumerate(shots(scan.cuts, scan.frames)):
+    for number, shot in enumerate(shots(scan.cuts, scan.frames, start=scan.start)):
         seen = [sighting for sighting in scan.sightings if sighting.frame in shot]
         faces = tracks(seen, config)
         for face in faces:

@@ -87,7 +87,7 @@ def _naming_column(values: Mapping[str, Any], row: TableRow) -> str:
 
 def _located(value: Any, row: TableRow) -> str:
     """A video's name in its usual form; a scheme must be one that some store has."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise InputError(f"{row.place}: {value!r} is no name of a video")
     scheme, mark, _ = value.partition("://")
     if not mark:

@@ -7,13 +7,14 @@ import subprocess
 
 import pytest
 
-from a2h_models.errors import InputError
 from pipelines import media
 from pipelines.config import FiltersConfig, PlanConfig, PrepareConfig
-from pipelines.prepare.probe import Person, find_videos, person_in, probe_video, read_people
+from pipelines.prepare.manifest import Entry, OptOuts
+from pipelines.prepare.probe import broken, content_hash, probe_file
 from pipelines.storage import Storage
 
 CONFIG = PrepareConfig()
+NOBODY = OptOuts()
 
 
 def _make(path, *, seconds=3.0, fps=25, audio=True):
@@ -24,8 +25,9 @@ def _make(path, *, seconds=3.0, fps=25, audio=True):
     return path
 
 
-def _probe(path, config=CONFIG, people=None):
-    return probe_video(path.name, Storage(path.parent), people or {}, config)
+def _probe(path, config=CONFIG, opt_outs=NOBODY, **entry):
+    (video,) = probe_file([Entry(path.name, path.stem)._replace(**entry)], Storage(path.parent), opt_outs, config)
+    return video
 
 
 def test_a_sound_video_is_planned(tmp_path):
@@ -93,48 +95,38 @@ def test_odd_names_are_read(tmp_path, name):
 
 def test_without_consent_nothing_is_looked_at(tmp_path):
     path = _make(tmp_path / "a.mp4")
-    assert _probe(path, people={"a.mp4": Person(identity="ann", consent=False)}).reason == "no_consent"
+    refused = _probe(path, consent=False)
+    assert (refused.reason, refused.frames, refused.width) == ("no_consent", 0, 0)
+    assert refused.sha256  # so that its copies are known
+    assert _probe(path, opt_outs=OptOuts(identities=frozenset({"a"}))).error_message == "a is on the list of opt-outs"
+    assert _probe(path, opt_outs=OptOuts(hashes=frozenset({content_hash(path)[0]}))).reason == "no_consent"
+    assert _probe(path, opt_outs=OptOuts(identities=frozenset({"b"}))).reason == ""
 
 
-def test_folders_globs_and_files(tmp_path):
-    for name in ("b.mp4", "a.MOV", "sub/c.webm", "notes.txt", "MANIFEST.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    os.mkfifo(tmp_path / "pipe.mp4")
-    (tmp_path / "loop").symlink_to(tmp_path)
-
-    def found(where):
-        source, names = find_videos(str(where))
-        assert all(source.exists(name) for name in names)
-        return names
-
-    assert found(tmp_path) == ["a.MOV", "b.mp4", "sub/c.webm"]
-    assert found(f"{tmp_path}/") == ["a.MOV", "b.mp4", "sub/c.webm"]
-    assert found(tmp_path / "b.mp4") == ["b.mp4"]
-    assert found(tmp_path / "*.mp4") == ["b.mp4"]
-    assert found(tmp_path / "**" / "*.webm") == ["sub/c.webm"]
-    for nothing in (tmp_path / "none", tmp_path / "*.avi"):
-        with pytest.raises(InputError, match="no videos at"):
-            find_videos(str(nothing))
+def test_the_spans_of_a_file_are_videos_of_their_own(tmp_path):
+    path = _make(tmp_path / "a.mp4", seconds=6.0)
+    asked = [(0, 75), (75, None), (100, 400), (0, 10), (300, 400), (200, None)]
+    entries = [Entry(path.name, "ann", start, stop) for start, stop in asked]
+    found = probe_file(entries, Storage(tmp_path), OptOuts(), CONFIG)
+    length = found[1].frames + 75
+    assert abs(length - 150) <= 1
+    assert [video.frames for video in found] == [75, length - 75, length - 100, 10, 0, 0]
+    assert [video.reason for video in found] == ["", "", "too_short", "too_short", "too_short", "too_short"]
+    assert [(video.start, video.stop) for video in found] == asked
+    assert found[3].error_message == f"10 frames of the video's {length} at 25 a second, at least 64"
+    assert {video.sha256 for video in found} == {found[0].sha256}
 
 
-def test_the_table_of_people(tmp_path):
-    table = tmp_path / "people.csv"
-    table.write_text("\ufefffile,identity,licence,consent\na.mp4,zoë,CC BY,yes\nb.mp4,,,no\n")
-    people = read_people(str(table))
-    assert person_in("sub/a.mp4", people) == Person(identity="zoë", licence="CC BY")
-    assert person_in("b.mp4", people) == Person(identity="b", consent=False)
-    assert person_in("other.mp4", people) == Person(identity="other")
-    assert read_people("") == {}
+def test_what_the_manifest_says_goes_along(tmp_path):
+    said = {"licence": "CC BY", "consent": True, "video_id": "v", "utterance": "u", "extra": '{"take": 3}'}
+    video = _probe(_make(tmp_path / "a.mp4"), **said)
+    assert video._asdict() | said == video._asdict()
 
 
-def test_a_bad_table_is_named(tmp_path):
-    table = tmp_path / "people.csv"
-    with pytest.raises(InputError, match=r"people\.csv does not exist"):
-        read_people(str(table))
-    table.write_text("name,who\n")
-    with pytest.raises(InputError, match="no column file and identity"):
-        read_people(str(table))
-    table.write_bytes(b"file,identity\n\xff\xfe,x\n")
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_people(str(table))
+def test_a_file_that_took_its_worker_down_is_a_row_for_each_span():
+    entries = [Entry("a.mp4", "ann", 0, 100), Entry("a.mp4", "bob", 100)]
+    found = list(broken(entries, "decoder_crashed", "the worker died"))
+    assert [(video.identity, video.start, video.frames, video.reason) for video in found] == [
+        ("ann", 0, 100, "decoder_crashed"),
+        ("bob", 100, 0, "decoder_crashed"),
+    ]
