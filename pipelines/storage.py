@@ -162,6 +162,11 @@ class Storage:
                 self.fs.get_file(self.path(name), str(copy))
             yield copy
 
+    def move(self, name: str, target: str) -> None:
+        """Give a file another name, in the place of what has that name (a copy and a removal on an object store)."""
+        with self._asking(name):
+            self.fs.mv(self.path(name), self.path(target))
+
     def remove(self, name: str) -> None:
         with self._asking(name):
             self.fs.rm_file(self.path(name))

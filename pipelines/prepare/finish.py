@@ -20,7 +20,7 @@ from pipelines.storage import Storage
 
 
 def finish(out: Storage, planned: Plan, *, price_per_worker_hour: float = 0.0) -> DatasetSummary:
-    """Write everything that stands beside the shards.
+    """Write everything that stands beside the shards; dataset.json last, for it says that the dataset is whole.
 
     Raises:
         DatasetError: if the ledger does not balance.
@@ -32,8 +32,8 @@ def finish(out: Storage, planned: Plan, *, price_per_worker_hour: float = 0.0) -
     licences = dict(Counter(video.licence for video in planned.videos))
     write_card(out, planned, summary, licences)
     write_croissant(out, planned, summary, shards, licences)
+    write_report(out, fingerprint=summary.fingerprint, price_per_worker_hour=price_per_worker_hour)
     write_dataset_json(out, planned, shards, summary)
-    write_report(out, price_per_worker_hour=price_per_worker_hour)
     return summary
 
 

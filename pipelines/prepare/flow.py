@@ -11,7 +11,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipelines.dataset.shards import Encoded, ShardWriter, Sidecar, encode, read
 from pipelines.isolation import Failure, working_on
 from pipelines.prepare import ledger, timings
 from pipelines.prepare.clips import Clip, find_clips, look
+from pipelines.prepare.estimate import forecast
 from pipelines.prepare.filters import Reason, Scores, judge
 from pipelines.prepare.finish import finish
 from pipelines.prepare.inputs import Inputs, find_inputs, placed
@@ -32,7 +33,8 @@ from pipelines.prepare.manifest import Entry, read_opt_outs
 from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan, without_tables
 from pipelines.prepare.probe import broken, content_hash, placeless, probe_file
-from pipelines.prepare.samples import Speaker, cut_wave, level_db, rounded, speakers, to_features, to_sample
+from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample
+from pipelines.prepare.speaking import Speaker, speakers
 from pipelines.prepare.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
 from pipelines.prepare.timings import Stopwatch
 from pipelines.prepare.trial import TimeLimit, Trial
@@ -230,8 +232,8 @@ def report_of(sidecar: Sidecar) -> ShardReport:
 
 
 # -------------------------------------------------------------------------------- all of it
-def prepare(command: PrepareCommand) -> DatasetSummary:
-    """Raw videos → a dataset. A run that was interrupted goes on where it stopped.
+def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSummary:
+    """Raw videos → a dataset. A run that was interrupted goes on where it stopped. `watch` is told how far the shards are.
 
     Raises:
         InputError: if there are no videos, or the folder holds a dataset of another plan.
@@ -244,10 +246,12 @@ def prepare(command: PrepareCommand) -> DatasetSummary:
         planned = make_plan(inputs, command)
         if command.dry_run:
             rows = [ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat() for v in planned.videos]
-            return summarise(command.out, planned, ledger.table(rows), fingerprint="")
+            build = partial(build_sample, config=command.prepare, source=inputs.source)
+            said = forecast(planned, build, command.cluster)
+            return replace(summarise(command.out, planned, ledger.table(rows), fingerprint=""), forecast=said)
         planned = claim(out, planned)
-        build_units(planned, inputs.source, out, command)
-    return finish(out, planned)
+        build_units(planned, inputs.source, out, command, watch)
+    return finish(out, planned, price_per_worker_hour=command.cluster.price_per_worker_hour)
 
 
 def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
@@ -257,6 +261,11 @@ def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     probed = cluster.run(probe, inputs.videos, command.cluster, describe="probing videos", key=_file, isolated=True)
     found = (broken(entries, seen.reason, seen.message) if isinstance(seen, Failure) else seen for entries, seen in probed)
     return plan(itertools.chain.from_iterable(found), command.prepare)
+
+
+def build_sample(unit: Unit, out: Storage, config: PrepareConfig, source: Storage) -> None:
+    """`build_shard` with its arguments in the order that the estimate knows."""
+    build_shard(unit, config, source, out)
 
 
 def claim(out: Storage, planned: Plan) -> Plan:
@@ -271,7 +280,8 @@ def claim(out: Storage, planned: Plan) -> Plan:
             return found
         raise InputError(
             f"{out.url} holds a dataset of plan {found.hash}, and these videos and settings make plan {planned.hash}",
-            hint="choose another folder with out=…; only the same videos with the same settings go on where they stopped",
+            hint="choose another folder with out=…: only the same videos with the same settings go on where they stopped; "
+            "`a2h forget` takes people out of a dataset that exists",
         )
     if rests := out.names("a2h-*.json"):
         raise InputError(f"{out.url} holds {rests[0]} but no {PLAN_FILE}", hint="choose an empty folder with out=…")

@@ -6,7 +6,7 @@ Columns `status`, `reason` and `error_message` are named as in video2dataset and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LEDGER_FILE = "ledger.parquet"
 VIDEO, CLIP = "video", "clip"
 CONSENT = {True: "yes", False: "no", None: ""}
+SORTED_BY = ("file", "key", "start", "stop", "identity")  # within each kind
+MAX_DIFFERENCES = 10  # that are told
 ROWS_A_GROUP = 100_000  # of the Parquet file
 ORDER = {reason.value: number for number, reason in enumerate(Reason)}
 
@@ -136,13 +138,17 @@ def collect(plan: Plan, batches: Iterable[Sequence[Mapping[str, Any]]]) -> pa.Ta
     Raises:
         DatasetError: if it does not balance.
     """
+    rows = join(plan, map(table, batches))
+    balance(rows, inputs=plan.inputs)
+    return rows
+
+
+def join(plan: Plan, units: Iterable[pa.Table]) -> pa.Table:
+    """What the plan dropped, and the tables of all units, in the order of the ledger."""
     import pyarrow as pa
 
     dropped = [video_row(video, unit=None, reason=Reason(video.reason), error_message=video.error_message).flat() for video in plan.dropped]
-    rows = pa.concat_tables([table(dropped), *map(table, batches)])
-    rows = rows.sort_by([("kind", "descending"), ("file", "ascending"), ("key", "ascending")])
-    balance(rows, inputs=plan.inputs)
-    return rows
+    return pa.concat_tables([table(dropped), *units]).sort_by([("kind", "descending"), *((name, "ascending") for name in SORTED_BY)])
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -232,6 +238,27 @@ def _agree(videos: pa.Table, clips: pa.Table) -> None:
         odd = one.filter(pc.invert(pc.is_in(one, value_set=other)))
         if len(odd):
             raise DatasetError(f"the ledger does not balance: the video {odd[0]} and its clips disagree on whether one was accepted")
+
+
+def differences(found: pa.Table, expected: pa.Table) -> Iterator[str]:
+    """How a ledger differs from what the plan and the sidecars say; the first few rows, each with the columns."""
+    if lacking := [name for name in expected.schema.names if name not in found.schema.names and expected[name].null_count < len(expected)]:
+        yield f"{LEDGER_FILE} lacks the columns {', '.join(lacking)}"
+        return
+    shared = [name for name in expected.schema.names if name in found.schema.names]  # a newer program may know more scores
+    if len(found) != len(expected):
+        yield f"{LEDGER_FILE} has {len(found)} rows, the plan and the sidecars have {len(expected)}"
+        return
+    odd = {name: _unequal(found[name], expected[name]) for name in shared if not found[name].equals(expected[name])}
+    for row in sorted(set().union(*odd.values()))[:MAX_DIFFERENCES]:
+        columns = ", ".join(name for name, rows in odd.items() if row in rows)
+        kind, key, file = (expected[name][row].as_py() for name in ("kind", "key", "file"))
+        yield f"{LEDGER_FILE} says of the {kind} {key or file} something else than its sidecar: {columns}"
+
+
+def _unequal(found: pa.ChunkedArray, expected: pa.ChunkedArray) -> set[int]:
+    pairs = zip(found.to_pylist(), expected.to_pylist(), strict=True)
+    return {number for number, (said, true) in enumerate(pairs) if said != true}
 
 
 def write(dataset: Storage, rows: pa.Table) -> None:

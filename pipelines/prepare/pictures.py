@@ -18,6 +18,7 @@ COLUMNS = 6  # frames of a contact sheet
 PICTURE = 128  # pixels a side of each
 GREEN, WHITE = (60, 220, 90), (255, 255, 255)
 JPEG_QUALITY = 82
+PREVIEWS = "previews"  # the folder of the previews of dropped clips
 MAX_DROPPED = 8  # previews kept, of each shard and reason
 
 
@@ -90,18 +91,26 @@ def sample_strip(dataset: Storage, sidecar: Sidecar, key: str) -> bytes:
 # -------------------------------------------------------------------------------- previews
 def preview_name(shard: str) -> str:
     """Where the previews of a shard's dropped clips lie: a tar of JPEGs, by key."""
-    return f"previews/{shard}"
+    return f"{PREVIEWS}/{shard}"
 
 
 def read_preview(dataset: Storage, shard: str, key: str) -> bytes | None:
     """The picture of a dropped clip; None where none was kept."""
+    return read_previews(dataset, shard).get(key)
+
+
+def read_previews(dataset: Storage, shard: str) -> dict[str, bytes]:
+    """The pictures of a shard's dropped clips, by key; there are few.
+
+    Raises:
+        DatasetError: if they are damaged.
+    """
     name = f"{preview_name(shard)}.tar"
     if not dataset.exists(name):
-        return None
+        return {}
     try:
         with dataset.open(name) as handle, tarfile.open(fileobj=handle) as tar:
-            names = set(tar.getnames())
-            member = tar.extractfile(f"{key}.jpg") if f"{key}.jpg" in names else None
-            return member.read() if member else None
+            files = ((member, tar.extractfile(member)) for member in tar)
+            return {member.name.removesuffix(".jpg"): file.read() for member, file in files if file}
     except tarfile.TarError as error:
         raise DatasetError(f"{dataset.url}/{name} is damaged ({error})", hint="remove it: it holds nothing but pictures") from None

@@ -59,11 +59,12 @@ STEPS = {  # of timings, in the order of the data
 }
 
 
-def write_report(path: str | Path | Storage, *, price_per_worker_hour: float = 0.0) -> None:
+def write_report(path: str | Path | Storage, *, fingerprint: str = "", price_per_worker_hour: float = 0.0) -> None:
     """Write report.html of a dataset from its ledger, shards, previews and timings.
 
     Args:
         path: the dataset's folder.
+        fingerprint: of the dataset; empty: as dataset.json says.
         price_per_worker_hour: in the user's currency; 0: not known.
 
     Raises:
@@ -74,7 +75,6 @@ def write_report(path: str | Path | Storage, *, price_per_worker_hour: float = 0
     dataset = path if isinstance(path, Storage) else Storage(path)
     rows = ledger.read(dataset)
     plan = Plan.from_bytes(dataset.read(PLAN_FILE), name=f"{dataset.url}/{PLAN_FILE}")
-    facts = json.loads(dataset.read(DATASET_FILE))
     config = FiltersConfig(**plan.config["filters"])
     videos, clips = ledger.where(rows, kind=ledger.VIDEO), ledger.where(rows, kind=ledger.CLIP)
     good, bad = _accepted(clips), _dropped(clips)
@@ -84,7 +84,7 @@ def write_report(path: str | Path | Storage, *, price_per_worker_hour: float = 0
     html = pages.render(
         "report.html",
         name=Path(dataset.url).name,
-        fingerprint=facts["fingerprint"],
+        fingerprint=fingerprint or json.loads(dataset.read(DATASET_FILE))["fingerprint"],
         plan=plan.hash,
         facts=headline(videos, good),
         funnel=funnel(videos, clips),
