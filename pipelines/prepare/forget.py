@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from a2h_models.errors import ConfigError, DatasetError, InputError
 from pipelines.dataset.shards import Sidecar
@@ -39,6 +40,7 @@ class ForgetReport:
     shards: tuple[str, ...]  # written again
     before: tuple[str, ...]  # fingerprints of the dataset while it held them
     after: str  # fingerprint; empty for a dry run, and where `a2h prepare` has not ended yet
+    sources: tuple[str, ...] = ()  # SHA-256 of the videos
     done: bool = True  # False: nothing was changed
 
     def __str__(self) -> str:
@@ -78,10 +80,11 @@ def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: b
     if not wanted and said not in plan.parents:  # where it is, an earlier call was interrupted
         raise InputError(f"{path}: {unknown(plan, identity, source)}", hint="the ledger's columns `identity` and `sha256` have them all")
     planned = without(plan, fresh, parent=said, on=on or datetime.now(UTC).date().isoformat()) if fresh else plan
+    facts: dict[str, Any] = {"path": str(path), "videos": len(fresh), "sources": _hashes(wanted)}
     if dry_run:
         samples, shards = _effect(dataset, planned)
         parents = tuple(dict.fromkeys([*plan.parents, *([said] if said else [])]))
-        return ForgetReport(path=str(path), videos=len(fresh), samples=samples, shards=shards, before=parents, after="", done=False)
+        return ForgetReport(**facts, samples=samples, shards=shards, before=parents, after="", done=False)
     if fresh:
         dataset.publish(PLAN_FILE, planned.to_bytes())
     finish_moves(dataset)
@@ -89,7 +92,11 @@ def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: b
     _clean(dataset, planned, shards)
     whole = all(dataset.exists(f"{unit.shard}.json") for unit in planned.units)
     after = finish(dataset, planned).fingerprint if whole else ""  # else `a2h prepare` has not ended yet, and will do it
-    return ForgetReport(path=str(path), videos=len(fresh), samples=samples, shards=shards, before=planned.parents, after=after)
+    return ForgetReport(**facts, samples=samples, shards=shards, before=planned.parents, after=after)
+
+
+def _hashes(videos: Iterable[Video]) -> tuple[str, ...]:
+    return tuple(sorted({video.sha256 for video in videos if video.sha256}))
 
 
 # -------------------------------------------------------------------------------- who

@@ -81,7 +81,7 @@ def verify(path: str | Path, *, clean: bool = False, deep: float = 0.0) -> Verif
         InputError: if there is no dataset, or `deep` is no share.
     """
     if not 0 <= deep <= 1:
-        raise InputError(f"{deep:g} is no share of the samples", hint="say --deep for all, or a number from 0 to 1")
+        raise InputError(f"{deep:g} is no share of the samples", hint="a number from 0 to 1; 1 is all")
     dataset = Storage(path)
     if not dataset.exists(PLAN_FILE):
         raise InputError(f"{path} holds no dataset: there is no {PLAN_FILE}")
