@@ -15,6 +15,7 @@ from torch import Tensor
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME
 
 SCHEMA_VERSION = 1  # of the members of a sample; a shard of another version is refused
+FEATURES_VERSION = 1  # of the numbers that speech.py and head_pose.py compute from sound and landmarks; a change of them counts it up
 SIZE = 256  # pixels a side of a crop (METHOD §2)
 SPEECH_DIM = 41  # numbers a row of speech features (METHOD §2)
 MEL_BANDS = 80  # bands of the plain log-mel, for lip-sync networks

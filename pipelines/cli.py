@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `a2h --help` answer
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Any
 
 from a2h_models.errors import A2HError, ConfigError, UserError
 from pipelines import commands, compose
+from pipelines.stopping import Terminated
 
 # Threads of torch that wait sleep instead of spinning: beside other work on the same cores, spinning made a training step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
+INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error.message, error.hint, error.exit_code)
     except ModuleNotFoundError as error:
         return _complain(f"the package {error.name} is not installed", "install what is missing, for example with `make setup`")
-    except KeyboardInterrupt:
-        return _complain("interrupted", "the same command again goes on where it stopped", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        hint = f"the same command again goes on where it stopped: {shlex.join(['a2h', *words])}"
+        return _complain("interrupted", hint, TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except Exception as error:  # the last line of defence: a sentence instead of a traceback
         return _complain(f"{type(error).__name__}: {error}", "again with --verbose for the whole story; this is probably a bug of ours")
 
@@ -86,14 +89,14 @@ def _command(name: str) -> Command:
 
 
 # -------------------------------------------------------------------------------- configured commands
-def _configured(name: str, run: Callable[[Any], int]) -> Callable[[list[str]], int]:
-    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`."""
+def _configured(name: str, run: Callable[[Any], int], *, first: str = "", second: str = "") -> Callable[[list[str]], int]:
+    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`, bare words as `first=word second=word`."""
 
     def call(words: list[str]) -> int:
         if any(word in {"-h", "--help"} for word in words):
             print(_help(name))
             return 0
-        show, overrides = _split(words)
+        show, overrides = _split(words, [key for key in (first, second) if key])
         if show:
             from omegaconf import OmegaConf
 
@@ -104,9 +107,12 @@ def _configured(name: str, run: Callable[[Any], int]) -> Callable[[list[str]], i
     return call
 
 
-def _split(words: list[str]) -> tuple[bool, list[str]]:
-    """Take `--cfg job` out, and write flags as overrides: `--source_image a.png`, `--still`, `--dry-run` and `limit=3` alike."""
-    show, overrides, rest = False, [], list(words)
+def _split(words: list[str], bare: Sequence[str] = ()) -> tuple[bool, list[str]]:
+    """Take `--cfg job` out, and write the rest as overrides: `--source_image a.png`, `--still`, `--dry-run` and `limit=3` alike.
+
+    Words that are neither become the values of the keys in `bare`, in that order.
+    """
+    show, overrides, rest, keys = False, [], list(words), list(bare)
     while rest:
         word = rest.pop(0)
         if word == "--cfg":
@@ -117,15 +123,25 @@ def _split(words: list[str]) -> tuple[bool, list[str]]:
             key, equals, value = word[2:].partition("=")
             key = FLAGS.get(key, key).replace("-", "_")
             if not equals:
-                value = rest.pop(0) if rest and not rest[0].startswith("--") and not _is_override(rest[0]) else "true"
+                value = rest.pop(0) if rest and _is_value(rest[0], key) else "true"
             overrides.append(f"{key}={value}")
         elif _is_override(word):
             overrides.append(word)
+        elif keys:
+            overrides.append(f"{keys.pop(0)}={word}")
         else:
             raise ConfigError(f"{word!r} is not key=value", hint="say for example out=datasets/mine")
     return show, overrides
 
 
+def _is_value(word: str, key: str) -> bool:
+    """Whether a word belongs to the flag before it; a switch takes only true and false."""
+    if key in SWITCHES:
+        return word in {"true", "false"}
+    return not word.startswith("--") and not _is_override(word)
+
+
+SWITCHES = ("champion", "dry_run", "generate.still", "resume")
 FLAGS = {
     "preprocess": "generate.preprocess",
     "still": "generate.still",
@@ -158,12 +174,26 @@ def _defaults(name: str) -> str:
 COMMANDS: dict[str, Command] = {
     "prepare": Command("raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", commands.prepare)),
     "verify": Command("check a dataset against itself", commands.verify),
+    "keypoints": Command("a trained detector's keypoints beside the shards, for motion_field", _configured("keypoints", commands.keypoints)),
+    "split": Command("another division into train, val and test, without encoding anything again", commands.split),
+    "forget": Command("take a person or a video out of a dataset", commands.forget),
     "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", commands.train)),
     "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
     "evaluate": Command(
         "a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", commands.evaluate)
     ),
-    "promote": Command("a version that passes every gate → champion", _configured("promote", commands.promote)),
+    "promote": Command("a version that passes every gate → champion", _configured("promote", commands.promote, first="model")),
+    "rollback": Command("the champion before this one → champion again", _configured("rollback", commands.rollback, first="model")),
+    "models": Command("what is registered; NAME/VERSION: back to the source videos", _configured("models", commands.models, first="model")),
+    "card": Command("a model card of a version, from what is recorded", _configured("card", commands.card, first="model")),
+    "copy": Command("a version → another registry", _configured("copy", commands.copy, first="model")),
+    "import-release": Command(
+        "the released audio2head.pth.tar → a version of the model", _configured("import-release", commands.import_release, first="file")
+    ),
+    "export-release": Command(
+        "a model → a file that the release's own program reads",
+        _configured("export-release", commands.export_release, first="model", second="out"),
+    ),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
     "app": Command("the same in the browser", _configured("app", commands.app)),
     "assets": Command("weights of other people: what is here, and `assets fetch NAME`", commands.assets),

@@ -6,17 +6,34 @@ Configured commands get their dataclass of pipelines/config.py; plain ones get t
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from a2h_models.errors import A2HError
 from pipelines import config
+from pipelines.stopping import terminated_cleanly
 
 
 # -------------------------------------------------------------------------------- configured commands
 def prepare(command: config.PrepareCommand) -> int:
     from pipelines.prepare import flow
+    from pipelines.tracked import tracked
 
-    print(flow.prepare(command))
+    with terminated_cleanly():
+        if not command.track or command.dry_run:
+            print(flow.prepare(command))
+            return 0
+        with tracked(command) as run:
+            summary = flow.prepare(command, watch=run.watch)
+            run.finish(summary)
+    print(summary)
+    return 0
+
+
+def keypoints(command: config.KeypointsCommand) -> int:
+    from pipelines import keypoints as finding
+
+    print(finding.keypoints(command))
     return 0
 
 
@@ -47,6 +64,49 @@ def promote(command: config.PromoteCommand) -> int:
     decision = registry.promote(command)
     print(decision)
     return 0 if decision.accepted else A2HError.exit_code
+
+
+def rollback(command: config.RollbackCommand) -> int:
+    from pipelines import registry
+
+    print(registry.rollback(command))
+    return 0
+
+
+def models(command: config.ModelsCommand) -> int:
+    from pipelines import registry
+
+    print(registry.models(command))
+    return 0
+
+
+def card(command: config.CardCommand) -> int:
+    from pipelines import registry
+
+    text = registry.card(command)
+    print(command.out or text)
+    return 0
+
+
+def copy(command: config.CopyCommand) -> int:
+    from pipelines import registry
+
+    print(registry.copy(command))
+    return 0
+
+
+def import_release(command: config.ImportReleaseCommand) -> int:
+    from pipelines.registry import release
+
+    print(release.import_release(command))
+    return 0
+
+
+def export_release(command: config.ExportReleaseCommand) -> int:
+    from pipelines.registry import release
+
+    print(release.export_release(command))
+    return 0
 
 
 def generate(command: config.GenerateCommand) -> int:
@@ -109,12 +169,63 @@ def verify(words: list[str]) -> int:
     parser = _parser("verify", "check a dataset: plan, tars, sidecars, ledger and hashes against each other")
     parser.add_argument("dataset", help="its folder, on any store")
     parser.add_argument("--clean", action="store_true", help="remove what an interrupted run left unpublished")
+    parser.add_argument("--deep", action="store_true", help="decode the samples as well: shapes, lengths, finite numbers")
+    parser.add_argument("--share", type=float, default=1.0, help="with --deep: of the samples, evenly drawn (default: 1, all)")
     values = parser.parse_args(words)
     from pipelines.prepare import verify as checking
 
-    report = checking.verify(values.dataset, clean=values.clean)
+    report = checking.verify(values.dataset, clean=values.clean, deep=values.share if values.deep else 0.0)
     print(report)
     return 0 if report.sound else A2HError.exit_code
+
+
+def forget(words: list[str]) -> int:
+    parser = _parser("forget", "take somebody, or one video, out of a dataset; says which registered models have seen them")
+    parser.add_argument("dataset", help="its folder, on any store")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--identity", default="", metavar="NAME", help="everything of one person")
+    who.add_argument("--source", default="", metavar="SHA256", help="everything of one video")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument("--tracking-uri", default="", metavar="URI", help="of the registry (default: as for every command)")
+    values = parser.parse_args(words)
+    from pipelines.prepare import forget as forgetting
+
+    report = forgetting.forget(values.dataset, identity=values.identity, source=values.source, dry_run=values.dry_run)
+    print(report)
+    print(_seen_by(report.sources, report.before, values.tracking_uri))
+    print("  not reached: the videos themselves, copies, and datasets that `a2h split` made of this one")
+    return 0
+
+
+def split(words: list[str]) -> int:
+    parser = _parser("split", "the samples of a dataset as another dataset with other splits; nothing is encoded again")
+    parser.add_argument("dataset", help="its folder, on any store")
+    parser.add_argument("--out", required=True, help="a new folder")
+    parser.add_argument("--val-share", type=float, metavar="SHARE", help="of the identities (default: as in the dataset)")
+    parser.add_argument("--test-share", type=float, metavar="SHARE", help="likewise")
+    parser.add_argument("--seed", type=int, help="of the hash that assigns identities to splits (default: as in the dataset)")
+    parser.add_argument("--assign", default="", metavar="CSV", help="a table with the columns identity,split, which decides instead")
+    values = parser.parse_args(words)
+    from pipelines.prepare import regroup
+
+    settings = {"val_share": values.val_share, "test_share": values.test_share, "seed": values.seed}
+    print(regroup.split(values.dataset, values.out, **settings, assign=values.assign))
+    return 0
+
+
+def _seen_by(sources: Sequence[str], fingerprints: Sequence[str], uri: str) -> str:
+    """The models that were trained on the videos; or why that is not known, for the dataset is changed already."""
+    from pipelines import compose, registry
+
+    logger = compose.compose("register", [f"logger.tracking_uri={uri}"] if uri else []).logger
+    database = logger.tracking_uri.partition("sqlite:///")[2]
+    if database and not Path(database).exists():
+        return f"  models: not known (there is no registry at {logger.tracking_uri}; --tracking-uri says where it is)"
+    try:
+        found = registry.trained_on(sources, fingerprints, logger)
+    except A2HError as error:
+        return f"  models: not known ({error.message})"
+    return "\n".join(["  models trained on them:" if found else "  models trained on them: none", *(f"    {seen}" for seen in found)])
 
 
 def assets(words: list[str]) -> int:

@@ -20,10 +20,17 @@ CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path
 
 COMMANDS: dict[str, type] = {
     "prepare": config.PrepareCommand,
+    "keypoints": config.KeypointsCommand,
     "train": config.TrainCommand,
     "evaluate": config.EvaluateCommand,
     "register": config.RegisterCommand,
     "promote": config.PromoteCommand,
+    "rollback": config.RollbackCommand,
+    "models": config.ModelsCommand,
+    "card": config.CardCommand,
+    "copy": config.CopyCommand,
+    "import-release": config.ImportReleaseCommand,
+    "export-release": config.ExportReleaseCommand,
     "generate": config.GenerateCommand,
     "app": config.AppCommand,
     "demo": config.DemoCommand,

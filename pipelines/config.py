@@ -101,6 +101,12 @@ class ClipsConfig:
 class FeaturesConfig:
     f0: str = "harvest"  # harvest (as the release) | dio (20x faster)
     pose_smoothing_frames: float = 1.0  # sigma of the Gaussian over time; 0 leaves the poses as solved
+    syncnet: str = ""  # path of syncnet_v2.model, which then says whether sound and lips are in time; empty: matched mouths say it
+    correct_to_frames: int = 6  # a larger offset of the sound is left, and judged; 0 corrects none
+    correct_from_confidence: float = 1.4  # sync_confidence from which an offset is corrected
+    correct_from_lse_c: float = 3.0  # the same with SyncNet
+    mouth_error_frames: int = 2  # offsets up to here are within the error of matched mouths, and are left
+    syncnet_error_frames: int = 1  # the same with SyncNet
 
 
 @dataclass
@@ -112,18 +118,21 @@ class FiltersConfig:
     min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face; below: face_lost
     min_inside_share: float = 0.95  # of the landmarks, that are inside the crop; below: face_lost
     max_faces: int = 1  # seen beside each other; more: several_faces, unless this face is shown to be the one who speaks
-    min_speaker_confidence: float = 1.4  # of the match of this mouth with the speech, beside other faces
+    min_speaker_confidence: float = 1.2  # of the match of this mouth with the speech, beside other faces
     min_speaker_lead: float = 0.4  # by which that match must be better than every other face's
     min_speech_db: float = -50.0  # mean level of the clip's sound, full scale = 0; below: silent
-    min_voiced_share: float = 0.1  # of the feature rows; below: no_speech
+    min_voice_share: float = 0.25  # of the clip in which somebody is heard to speak; below: no_speech
     min_mouth_range: float = 0.008  # of the lips' opening / height of the face; below: no_speech, the mouth does not move
     min_sharpness: float = 0.0  # variance of the Laplacian of the crop; below: blurred
     min_brightness: float = 0.0  # mean of the crop, 0..255; below: too_dark
     max_yaw_deg: float = 60.0  # 95th percentile; above: extreme_pose
     max_pitch_deg: float = 50.0
+    max_roll_deg: float = 45.0
     max_jitter_px: float = 100.0  # median second difference of the landmarks; above: unsteady
-    max_sync_frames: float = 6.0  # a larger offset, found with confidence, is out_of_sync
-    min_sync_confidence: float = 1.4  # correlation × √seconds; below: the offset is not believed
+    max_covered_share: float = 0.5  # of the frames in which a hand stands before the face; above: covered
+    max_sync_frames: float = 6.0  # what correction leaves of the offset, if that is believed; above: out_of_sync
+    min_sync_confidence: float = 1.2  # correlation × √seconds; below: the offset is not believed
+    min_lse_c: float = 3.0  # the same with SyncNet
 
 
 @dataclass
@@ -145,8 +154,22 @@ class PrepareCommand:
     layout: str = ""  # voxceleb | hdtf | mead | crema-d | ravdess | lrs2 | lrs3 | grid: where the identity stands in the path
     limit: int = 0  # only the first videos by name, with all their spans; 0 takes all
     dry_run: bool = False  # print the plan, and what it will cost by a measured sample; write nothing to `out`
+    track: bool = False  # as a run of MLflow: progress over time, settings, report
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class KeypointsCommand:
+    """a2h keypoints"""
+
+    dataset: str = MISSING  # its folder, on any store
+    detector: str = "models:/a2h-image-generator/latest"  # or a folder with image_generator.safetensors
+    batch_size: int = 32  # frames decoded and looked at together; on a CPU it is part of what decides the last bits
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
@@ -366,6 +389,26 @@ class CopyCommand:
     model: str = MISSING  # NAME/VERSION or NAME@ALIAS
     to: str = MISSING  # tracking URI of the other registry
     to_artifacts: str = ""  # where it keeps files, if it is a database without a server; empty: logger.artifacts
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class ImportReleaseCommand:
+    """a2h import-release"""
+
+    file: str = ""  # audio2head.pth.tar; empty: from paths.assets
+    champion: bool = False  # make it champion at once, without gates
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class ExportReleaseCommand:
+    """a2h export-release"""
+
+    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, or a bundle's folder
+    out: str = MISSING  # the file to write
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 

@@ -27,6 +27,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import cluster, registry
 from pipelines.config import EvaluateCommand, EvaluateConfig, config_hash
 from pipelines.dataset import shards
+from pipelines.dataset.sources import read_origin
 from pipelines.evaluation_report import FILES, PICTURE_FILE, SUMMARY_FILE, ClipResult, contact_sheet, draw_table, extremes, write
 from pipelines.storage import Storage
 
@@ -289,15 +290,18 @@ def _origin(command: EvaluateCommand, split: str, results: Sequence[ClipResult])
     """What was measured on what."""
     fingerprint = dataset_fingerprint(Storage(command.dataset))
     keys = [result.key for result in results]
+    origin = read_origin(command.dataset, fingerprint, keys=keys)
     return {
         "model": str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else command.model,
-        "dataset": command.dataset,
+        "dataset": origin.path,
         "dataset_fingerprint": fingerprint,
         "split": split,
         "set_id": registry.evaluation_set_id(fingerprint=fingerprint, split=split, clips=keys, max_frames=command.evaluate.max_frames),
         "clips": len(results),
         "frames": sum(result.frames for result in results),
         "identities": sorted({result.identity for result in results}),
+        "sources": origin.sources["sha256"].to_pylist(),
+        "features": origin.features,
         "keypoints": command.evaluate.keypoints,
         "config_hash": config_hash(command.evaluate),
     }

@@ -36,8 +36,7 @@ def generate(command: GenerateCommand) -> Path:
         RegistryError: if there is no such model, or its files were changed.
     """
     portrait_path, speech_path = Path(command.source_image), Path(command.driven_audio)
-    picture = media.load_portrait(portrait_path)
-    portrait = whole(picture, name=command.source_image) if _is_crop(command.generate) else crop(picture, name=command.source_image)
+    portrait = fit(media.load_portrait(portrait_path), command.generate, name=command.source_image)
     wave = load_speech(speech_path, command.generate)
     animator, model = load_animator(command)
     target = Path(command.result_dir) / f"{portrait_path.stem}__{speech_path.stem}.mp4"
@@ -89,6 +88,11 @@ def load_animator(command: GenerateCommand) -> tuple[Animator, str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- what comes in
+def fit(picture: UInt8[np.ndarray, "h w 3"], config: GenerateConfig, *, name: str) -> UInt8[np.ndarray, "256 256 3"]:
+    """A portrait as the networks want it, by `config.preprocess`."""
+    return whole(picture, name=name) if _is_crop(config) else crop(picture, name=name)
+
+
 def crop(picture: UInt8[np.ndarray, "h w 3"], *, name: str) -> UInt8[np.ndarray, "256 256 3"]:
     """Cut a picture as clips are cut in preparation. Without MediaPipe, a 256×256 picture is taken for a crop that was made before.
 

@@ -31,6 +31,7 @@ from a2h_models.stages.head_pose import HeadPoseTraining
 from a2h_models.stages.stage import Stage
 from pipelines import cluster, registry
 from pipelines.config import ImageGeneratorStage, MotionFieldStage, TrainCommand, config_hash
+from pipelines.dataset.sources import read_origin
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
 from pipelines.stage import make_stage
 
@@ -278,7 +279,13 @@ def _finish(command: TrainCommand, stage: Stage, data: ClipDataModule, result: T
     if command.register:
         tags = {"dataset_fingerprint": data.fingerprint, "config_hash": identity(command)}
         version = registry.register_stage(
-            result.folder, stage.name, run_id=result.run_id, tags=tags, logger=command.logger, identities=data.train.identities
+            result.folder,
+            stage.name,
+            run_id=result.run_id,
+            tags=tags,
+            logger=command.logger,
+            identities=data.train.identities,
+            origin=read_origin(command.dataset.path, data.fingerprint, split="train"),
         )
         uri = version.uri
     result = replace(result, model_uri=uri)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
-from a2h_models.metrics import DEFINITIONS
-from a2h_models.sample import SCHEMA_VERSION
+from a2h_models.sample import FEATURES_VERSION, SCHEMA_VERSION
 from pipelines.config import PromoteConfig
+from pipelines.registry.comparison import loss
+from pipelines.registry.decisions import FAILED, PASSED, WAIVED, Gate
+from pipelines.registry.evaluations import Measured
 from pipelines.registry.tracking import UNKNOWN
 
-PASSED, FAILED, WAIVED = "passed", "failed", "waived"
-NAMES_SHOWN = 3  # of the people in a reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What an evaluation found, and on what."""
-
-    set_id: str  # of the dataset's fingerprint, the split, the clips and how much of them was looked at
-    dataset: str  # for people: the dataset and the split
-    dataset_fingerprint: str
-    identities: tuple[str, ...]
-    means: Mapping[str, float]  # "row/metric" → mean over clips
+NAMES_SHOWN = 3  # of the people, videos or licences in a reason
+DIGITS_SHOWN = 12  # of a hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,96 +25,57 @@ class Facts:
 
     uri: str
     tags: Mapping[str, str]
-    trained_on: tuple[str, ...]  # identities
     weights_sound: str  # empty, or what is wrong with the files
+    trained_on: tuple[str, ...]  # identities
+    sources: frozenset[str]  # SHA-256 of the videos trained on; empty where they are not recorded
+    rights: frozenset[tuple[str, str]]  # (licence, consent) of those videos, each pair once
+    features: tuple[Mapping[str, Any], ...]  # how the training data's features were computed, each way once
     measured: Measured | None
+    data: Mapping[str, str] = field(default_factory=dict)  # dataset of training or evaluation → empty, or why it could not be verified
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """One condition and what came of it. A waived gate is shown and does not count."""
+class Champion(NamedTuple):
+    """What the candidate is compared with."""
 
-    name: str
-    status: str  # passed | failed | waived
-    required: str
-    found: str
-    reason: str = ""
+    uri: str
+    measured: Measured | None  # on the candidate's evaluation set
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What promotion decided about a version, and why."""
-
-    model: str
-    alias: str
-    accepted: bool
-    dry_run: bool
-    previous: str  # the version that had the alias; empty: none
-    gates: tuple[Gate, ...]
-
-    @property
-    def reasons(self) -> list[str]:
-        """A sentence for each gate that failed."""
-        return [f"{gate.name}: {gate.reason}" for gate in self.gates if gate.status == FAILED]
-
-    def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=f"{self.model} → {self.alias}", title_justify="left")
-        for column in ("gate", "", "required", "found", "why"):
-            table.add_column(column, overflow="fold")
-        for gate in self.gates:
-            table.add_row(gate.name, gate.status, gate.required, gate.found, gate.reason)
-        text = StringIO()
-        Console(file=text, width=120).print(table, highlight=False)
-        return text.getvalue() + self.verdict
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-        if not self.accepted:
-            return f"{self.model} is refused: {len(self.reasons)} of {len(self.gates)} gates failed"
-        instead = f" instead of {self.previous}" if self.previous else ""
-        return f"{self.model} {'would become' if self.dry_run else 'is now'} {self.alias}{instead}"
-
-
-def judge(candidate: Facts, champion: Facts | None, config: PromoteConfig) -> tuple[Gate, ...]:
+def judge(candidate: Facts, champion: Champion | None, config: PromoteConfig) -> tuple[Gate, ...]:
     """All gates, in a fixed order. Metrics' gates stand only where there is an evaluation to read."""
-    return tuple(_gates(candidate, champion, config))
+    return (*_of_the_version(candidate, config), *_of_the_evaluation(candidate, champion, config))
 
 
-def _gates(candidate: Facts, champion: Facts | None, config: PromoteConfig) -> Iterator[Gate]:
-    yield _gate(
-        "weights",
-        not candidate.weights_sound,
-        "as registered",
-        "changed" if candidate.weights_sound else "as registered",
-        candidate.weights_sound,
-    )
+def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
+    yield _gate("weights", not candidate.weights_sound, "as registered", "changed", candidate.weights_sound)
     version = candidate.tags.get("schema_version", UNKNOWN)
     yield _gate("schema_version", version == str(SCHEMA_VERSION), str(SCHEMA_VERSION), version, "made with another version of the samples")
     yield _code_version(candidate, config)
     yield _training_data(candidate)
+    yield _verified(candidate, config)
+    yield _features(candidate, config)
+    yield _licence(candidate, config)
+    yield _consent(candidate, config)
+
+
+def _of_the_evaluation(candidate: Facts, champion: Champion | None, config: PromoteConfig) -> Iterator[Gate]:
     measured = candidate.measured
     if measured is None:
         yield _gate("evaluation", False, "recorded", "none", f"run `a2h evaluate model={candidate.uri} …` first")
         return
     yield _gate("evaluation", True, "recorded", measured.dataset)
-    yield _gate(
-        "evaluation_data",
-        _known(measured.dataset_fingerprint),
-        "known fingerprint",
-        measured.dataset_fingerprint[:12],
-        "the dataset has no fingerprint",
-    )
-    yield _speakers(candidate, measured, config)
+    found = measured.dataset_fingerprint[:DIGITS_SHOWN]
+    yield _gate("evaluation_data", _known(measured.dataset_fingerprint), "known fingerprint", found, "the dataset has no fingerprint")
+    few = "chance could hide a loss; evaluate more clips, or lower promote.min_clips"
+    yield _gate("evaluation_size", measured.clips >= config.min_clips, f"{config.min_clips} clips", str(measured.clips), few)
+    yield _disjoint("speakers_disjoint", candidate.trained_on, measured.identities, config)
+    yield _disjoint("sources_disjoint", candidate.sources, measured.sources, config)
+    if config.max_real_time_factor:
+        yield _latency(measured, config.max_real_time_factor)
     for metric, bound in sorted(config.lower_bounds.items()):
-        yield _bound("at least", metric, bound, measured, worse=lambda value, bound: value < bound)
+        yield _bound(metric, measured, f"at least {bound:g}", lambda value, bound=bound: value >= bound)
     for metric, bound in sorted(config.upper_bounds.items()):
-        yield _bound("at most", metric, bound, measured, worse=lambda value, bound: value > bound)
+        yield _bound(metric, measured, f"at most {bound:g}", lambda value, bound=bound: value <= bound)
     yield from _against_champion(measured, champion, config)
 
 
@@ -137,73 +90,117 @@ def _waived(gate: Gate, required: bool) -> Gate:
     return Gate(name=gate.name, status=WAIVED, required=gate.required, found=gate.found, reason=gate.reason)
 
 
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:NAMES_SHOWN])}{' …' if len(names) > NAMES_SHOWN else ''}"
+
+
+# -------------------------------------------------------------------------------- what the version is made of
+def _code_version(candidate: Facts, config: PromoteConfig) -> Gate:
+    sha, clean = candidate.tags.get("git_sha", UNKNOWN), candidate.tags.get("code_clean") == "true"
+    found = f"{sha[:DIGITS_SHOWN]}{'' if clean else ', changed'}"
+    reason = "nobody can build this code again; commit, and train from that"
+    return _waived(_gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason), config.require_clean_code)
+
+
 def _known(fingerprint: str) -> bool:
     return bool(fingerprint) and all(part not in {"", UNKNOWN} for part in fingerprint.split(","))
 
 
-def _code_version(candidate: Facts, config: PromoteConfig) -> Gate:
-    sha, clean = candidate.tags.get("git_sha", UNKNOWN), candidate.tags.get("code_clean") == "true"
-    found = f"{sha[:12]}{'' if clean else ', changed'}"
-    gate = _gate(
-        "code_version", sha != UNKNOWN and clean, "a clean commit", found, "nobody can build this code again; commit, and train from that"
-    )
-    return _waived(gate, config.require_clean_code)
-
-
 def _training_data(candidate: Facts) -> Gate:
     fingerprint = candidate.tags.get("dataset_fingerprint", UNKNOWN)
-    found = ", ".join(part[:12] for part in fingerprint.split(","))
+    found = ", ".join(part[:DIGITS_SHOWN] for part in fingerprint.split(","))
     return _gate("training_data", _known(fingerprint), "known fingerprint", found, "a stage does not say what it was trained on")
 
 
-def _speakers(candidate: Facts, measured: Measured, config: PromoteConfig) -> Gate:
-    """Nobody of the evaluation set may have been seen in training; a version that does not say who was seen cannot pass."""
-    name, required = "speakers_disjoint", "nobody in both"
-    if not candidate.trained_on or not measured.identities:
-        gate = _gate(name, False, required, "not recorded", "the identities of training or evaluation are not recorded")
+def _verified(candidate: Facts, config: PromoteConfig) -> Gate:
+    """The datasets themselves, looked at again: their shards still add up to the recorded fingerprints."""
+    wrong = [f"{path} {problem}" for path, problem in sorted(candidate.data.items()) if problem]
+    found = f"{len(candidate.data) - len(wrong)} of {len(candidate.data)} verified" if candidate.data else "not recorded"
+    reason = "; ".join(wrong) or "where the training data lies is not recorded"
+    holds = bool(candidate.data) and not wrong
+    return _waived(_gate("data_verified", holds, "datasets as recorded", found, reason), config.require_verified_data)
+
+
+def _features(candidate: Facts, config: PromoteConfig) -> Gate:
+    """Training, evaluation and generation must compute speech and pose in the same way."""
+    evaluated = [candidate.measured.features] if candidate.measured else []
+    every = [_text(features) for features in (*candidate.features, *evaluated)]
+    known = bool(candidate.features) and all(every)
+    ways = sorted(set(every))
+    current = all(features.get("version") == FEATURES_VERSION for features in (*candidate.features, *evaluated))
+    found = " | ".join(ways) if known else "not recorded"
+    reason = "computed in different ways" if known and len(ways) > 1 else "computed by another version of this program, or not recorded"
+    gate = _gate("feature_version", known and len(ways) == 1 and current, f"one way, version {FEATURES_VERSION}", found, reason)
+    return _waived(gate, config.require_same_features)
+
+
+def _text(features: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(features.items()))
+
+
+def _licence(candidate: Facts, config: PromoteConfig) -> Gate:
+    patterns = [pattern.casefold() for pattern in config.licences]
+    licences = sorted({licence for licence, _ in candidate.rights})
+    bad = [name or "not stated" for name in licences if not name or not any(fnmatchcase(name.casefold(), p) for p in patterns)]
+    found = _some([name or "not stated" for name in licences]) or "not recorded"
+    reason = f"not allowed: {_some(bad)}" if bad else "the sources of the training data are not recorded"
+    return _waived(_gate("licence", bool(licences) and not bad, _some(list(config.licences)), found, reason), config.require_licence)
+
+
+def _consent(candidate: Facts, config: PromoteConfig) -> Gate:
+    answers = sorted({consent for _, consent in candidate.rights})
+    found = _some([answer or "not stated" for answer in answers]) or "not recorded"
+    gate = _gate("consent", answers == ["yes"], "yes, of every source", found, "somebody refused, or nobody asked")
+    return _waived(gate, config.require_consent or "no" in answers)
+
+
+# -------------------------------------------------------------------------------- what was measured
+def _disjoint(name: str, trained: tuple[str, ...] | frozenset[str], evaluated: tuple[str, ...], config: PromoteConfig) -> Gate:
+    """Nothing of the evaluation set may have been seen in training; a version that does not say what was seen cannot pass."""
+    if not trained or not evaluated:
+        gate = _gate(name, False, "none in both", "not recorded", "those of training or evaluation are not recorded")
     else:
-        both = sorted(set(candidate.trained_on) & set(measured.identities))
-        reason = f"also in the training data: {', '.join(both[:NAMES_SHOWN])}{' …' if len(both) > NAMES_SHOWN else ''}"
-        gate = _gate(name, not both, required, f"{len(both)} of {len(measured.identities)}", reason)
+        both = sorted(set(evaluated).intersection(trained))
+        reason = f"also in the training data: {_some(both)}"
+        gate = _gate(name, not both, "none in both", f"{len(both)} of {len(evaluated)}", reason)
     return _waived(gate, config.require_disjoint_speakers)
 
 
-def _bound(words: str, metric: str, bound: float, measured: Measured, *, worse: Any) -> Gate:
+def _latency(measured: Measured, limit: float) -> Gate:
+    found = measured.real_time_factor
+    if found is None or not isfinite(found):
+        return _gate("real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not take the time")
+    return _gate("real_time_factor", found <= limit, f"at most {limit:g}", f"{found:.3g}", "too slow")
+
+
+def _bound(metric: str, measured: Measured, required: str, holds: Any) -> Gate:
     value = measured.means.get(metric)
     if value is None or not isfinite(value):
-        return _gate(metric, False, f"{words} {bound:g}", "not measured", "a bound on what was not measured")
-    return _gate(metric, not worse(value, bound), f"{words} {bound:g}", f"{value:.4g}", "out of bounds")
+        return _gate(metric, False, required, "not measured", "a bound on what was not measured")
+    return _gate(metric, holds(value), required, f"{value:.4g}", "out of bounds")
 
 
-def _against_champion(measured: Measured, champion: Facts | None, config: PromoteConfig) -> Iterator[Gate]:
+def _against_champion(measured: Measured, champion: Champion | None, config: PromoteConfig) -> Iterator[Gate]:
     if champion is None:
         yield _gate("champion", True, "not worse", "there is none yet")
         return
     theirs = champion.measured
     if theirs is None or theirs.set_id != measured.set_id:
-        yield _gate(
-            "champion", False, f"evaluated on {measured.dataset}", "not", f"run `a2h evaluate model={champion.uri} …` on the same set"
-        )
+        todo = f"run `a2h evaluate model={champion.uri} …` on the same set"
+        yield _gate("champion", False, f"evaluated on {measured.dataset}", "not", todo)
         return
     yield _gate("champion", True, f"evaluated on {measured.dataset}", champion.uri)
     for metric, margin in sorted(config.margins.items()):
-        yield _not_worse(metric, margin, measured.means.get(metric), theirs.means.get(metric))
+        yield _not_worse(metric, margin, measured, theirs)
 
 
-def _not_worse(metric: str, margin: float, ours: float | None, theirs: float | None) -> Gate:
-    name = f"{metric} against champion"
-    if ours is None or theirs is None or not (isfinite(ours) and isfinite(theirs)):
-        return _gate(name, False, "measured for both", "not", "a margin on what was not measured")
-    definition = DEFINITIONS.get(metric.rpartition("/")[2])
-    if definition is None or definition.best == "truth":
-        return _gate(name, False, "a metric that is best high or low", metric, "promote.margins holds a metric that cannot be ranked")
-    higher = definition.best == "higher"
-    loss = theirs - ours if higher else ours - theirs
-    limit = theirs - margin if higher else theirs + margin
-    return _gate(
-        name,
-        loss <= margin,
-        f"at {'least' if higher else 'most'} {limit:.4g}",
-        f"{ours:.4g}",
-        f"worse than the champion's {theirs:.4g} by more than {margin:g}",
-    )
+def _not_worse(metric: str, margin: float, ours: Measured, theirs: Measured) -> Gate:
+    name, required = f"{metric} against champion", f"loss at most {margin:g}, or chance"
+    found = loss(metric, ours, theirs)
+    if found is None:
+        return _gate(name, False, required, "not measured", "not measured for both, or a metric that cannot be ranked")
+    if found.missing:
+        missing = f"{found.missing} clips lack it"
+        return _gate(name, False, required, missing, f"it could not be measured on {found.missing} clips on which the champion's was")
+    means = f"{ours.means.get(metric, float('nan')):.4g} against the champion's {theirs.means.get(metric, float('nan')):.4g}"
+    return _gate(name, not found.exceeds(margin), required, f"loss {found}", f"{means}: worse by more than chance and {margin:g}")

@@ -87,10 +87,21 @@ def session(logger: LoggerConfig) -> Iterator[MlflowClient]:
         try:
             yield MlflowClient(tracking_uri=uri, registry_uri=uri)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            sentence = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise RegistryError(
-                f"the tracking store {uri} refused: {sentence}", hint="is it up, and is logger.tracking_uri right?"
+                f"the tracking store {public(uri)} refused: {first_line(error)}", hint="is it up, and is logger.tracking_uri right?"
             ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def public(uri: str) -> str:
+    """An address without the password in it, for messages and tags."""
+    scheme, separator, rest = uri.partition("://")
+    before, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{before.partition(':')[0]}{at}{place}" if at else uri
 
 
 def _experiment(client: MlflowClient, logger: LoggerConfig) -> str:

@@ -8,27 +8,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import PromoteConfig
-from pipelines.registry.gates import FAILED, PASSED, WAIVED, Decision, Facts, Gate, Measured, judge
+from pipelines.registry.decisions import FAILED, PASSED, WAIVED, Decision, Gate
+from pipelines.registry.evaluations import Measured
+from pipelines.registry.gates import Champion, Facts, judge
 
 CONFIG = PromoteConfig(
     lower_bounds={"true_pose/psnr": 20.0},
     upper_bounds={"true_pose/l1": 0.1},
     margins={"true_pose/psnr": 0.5, "true_pose/l1": 0.01},
+    min_clips=3,
+    max_real_time_factor=2.0,
+    licences=("cc-by*", "own"),
 )
+FEATURES = {"version": 1, "f0": "harvest", "pose_smoothing_frames": 1.0}
 MEASURED = Measured(
     set_id="s" * 16,
     dataset="mine, test, 3 clips",
+    dataset_path="/data/mine",
     dataset_fingerprint="f" * 64,
+    clips=3,
     identities=("eve",),
+    sources=("e" * 64,),
+    features=FEATURES,
     means={"true_pose/psnr": 25.0, "true_pose/l1": 0.05},
+    real_time_factor=0.5,
 )
 GOOD = Facts(
     uri="models:/audio2head/2",
     tags={"schema_version": "1", "git_sha": "a" * 40, "code_clean": "true", "dataset_fingerprint": "d" * 64},
-    trained_on=("ann", "bob"),
     weights_sound="",
+    trained_on=("ann", "bob"),
+    sources=frozenset({"a" * 64, "b" * 64}),
+    rights=frozenset({("CC-BY 4.0", "yes"), ("own", "yes")}),
+    features=(FEATURES,),
     measured=MEASURED,
+    data={"/data/mine": ""},
 )
+CHAMPION = Champion("models:/audio2head/1", MEASURED)
 
 
 def with_means(facts: Facts, **means: float) -> Facts:
@@ -41,7 +57,7 @@ def failed(gates: tuple[Gate, ...]) -> list[str]:
 
 
 def test_a_good_version_passes_every_gate() -> None:
-    gates = judge(GOOD, replace(GOOD, uri="models:/audio2head/1"), CONFIG)
+    gates = judge(GOOD, CHAMPION, CONFIG)
     assert {gate.status for gate in gates} == {PASSED}
     assert len({gate.name for gate in gates}) == len(gates)
 
@@ -63,7 +79,26 @@ TAGS = dict(GOOD.tags)
         ({"tags": TAGS | {"code_clean": "false"}}, "code_version"),
         ({"tags": TAGS | {"git_sha": "unknown"}}, "code_version"),
         ({"tags": TAGS | {"dataset_fingerprint": f"{'d' * 64},unknown"}}, "training_data"),
+        ({"data": {"/data/mine": "has the fingerprint 0 now"}}, "data_verified"),
+        ({"data": {}}, "data_verified"),
+        ({"features": (FEATURES, FEATURES | {"f0": "dio"})}, "feature_version"),
+        ({"features": ()}, "feature_version"),
+        ({"measured": replace(MEASURED, features=FEATURES | {"f0": "dio"})}, "feature_version"),
+        (
+            {"features": (FEATURES | {"version": 0},), "measured": replace(MEASURED, features=FEATURES | {"version": 0})},
+            "feature_version",
+        ),
+        ({"rights": frozenset({("own", "yes"), ("", "yes")})}, "licence"),
+        ({"rights": frozenset({("CC-BY-NC 4.0", "yes"), ("all rights reserved", "yes")})}, "licence"),
+        ({"rights": frozenset({("own", "yes"), ("own", "")})}, "consent"),
+        ({"rights": frozenset({("own", "yes"), ("own", "no")})}, "consent"),
         ({"measured": None}, "evaluation"),
+        ({"measured": replace(MEASURED, clips=2)}, "evaluation_size"),
+        ({"measured": replace(MEASURED, real_time_factor=2.1)}, "real_time_factor"),
+        ({"measured": replace(MEASURED, real_time_factor=None)}, "real_time_factor"),
+        ({"sources": frozenset({"a" * 64, "e" * 64})}, "sources_disjoint"),
+        ({"sources": frozenset()}, "sources_disjoint"),
+        ({"measured": replace(MEASURED, sources=())}, "sources_disjoint"),
         ({"measured": replace(MEASURED, dataset_fingerprint="unknown")}, "evaluation_data"),
         ({"trained_on": ("eve", "ann")}, "speakers_disjoint"),
         ({"trained_on": ()}, "speakers_disjoint"),
@@ -86,35 +121,69 @@ def test_each_reason_to_refuse(change: dict[str, Any], gate: str) -> None:
     ],
 )
 def test_worse_than_the_champion_by_more_than_the_margin(facts: Facts, gate: str) -> None:
-    assert failed(judge(facts, GOOD, CONFIG)) == [gate]
+    assert failed(judge(facts, CHAMPION, CONFIG)) == [gate]
 
 
 @given(psnr=st.floats(24.51, 99), l1=st.floats(0, 0.059))
 def test_within_the_margin_or_better_is_not_worse(psnr: float, l1: float) -> None:
-    assert failed(judge(with_means(GOOD, true_pose__psnr=psnr, true_pose__l1=l1), GOOD, CONFIG)) == []
+    assert failed(judge(with_means(GOOD, true_pose__psnr=psnr, true_pose__l1=l1), CHAMPION, CONFIG)) == []
 
 
 @pytest.mark.parametrize("measured", [None, replace(MEASURED, set_id="another")])
 def test_a_champion_must_be_measured_on_the_same_set(measured: Measured | None) -> None:
-    champion = replace(GOOD, uri="models:/audio2head/1", measured=measured)
-    gates = judge(GOOD, champion, CONFIG)
+    gates = judge(GOOD, Champion("models:/audio2head/1", measured), CONFIG)
     assert failed(gates) == ["champion"]
     assert "a2h evaluate model=models:/audio2head/1" in gates[-1].reason
 
 
-def test_a_margin_needs_a_metric_that_can_be_ranked() -> None:
-    facts = with_means(GOOD, predicted_pose__jitter=0.1)
-    gates = judge(facts, facts, replace(CONFIG, margins={"predicted_pose/jitter": 0.1}))
-    assert failed(gates) == ["predicted_pose/jitter against champion"]
+@pytest.mark.parametrize("metric", ["predicted_pose/charm", "psnr", "true_pose/ssim"])
+def test_a_margin_needs_a_metric_that_was_measured_and_can_be_ranked(metric: str) -> None:
+    gates = judge(GOOD, CHAMPION, replace(CONFIG, margins={metric: 0.1}))
+    assert failed(gates) == [f"{metric} against champion"]
+
+
+def test_nobody_asks_for_the_time_where_no_limit_is_set() -> None:
+    gates = judge(replace(GOOD, measured=replace(MEASURED, real_time_factor=None)), None, replace(CONFIG, max_real_time_factor=0.0))
+    assert "real_time_factor" not in {gate.name for gate in gates}
+
+
+def test_nothing_known_of_the_sources_is_no_licence() -> None:
+    gates = judge(replace(GOOD, rights=frozenset()), None, CONFIG)
+    assert failed(gates) == ["licence", "consent"]
+    assert {gate.found for gate in gates if gate.name in {"licence", "consent"}} == {"not recorded"}
+
+
+LENIENT = {name: False for name in vars(PromoteConfig()) if name.startswith("require_")}
 
 
 def test_what_is_not_required_is_waived_and_shown() -> None:
-    facts = replace(GOOD, tags=TAGS | {"code_clean": "false"}, trained_on=("eve",))
-    gates = judge(facts, None, replace(CONFIG, require_clean_code=False, require_disjoint_speakers=False))
+    facts = replace(
+        GOOD,
+        tags=TAGS | {"code_clean": "false"},
+        trained_on=("eve",),
+        sources=frozenset({"e" * 64}),
+        rights=frozenset({("", "")}),
+        features=(),
+        data={},
+    )
+    gates = judge(facts, None, replace(CONFIG, **LENIENT))
     assert failed(gates) == []
     waived = {gate.name: gate.reason for gate in gates if gate.status == WAIVED}
-    assert waived.keys() == {"code_version", "speakers_disjoint"}
+    assert waived.keys() == {
+        "code_version",
+        "data_verified",
+        "feature_version",
+        "licence",
+        "consent",
+        "speakers_disjoint",
+        "sources_disjoint",
+    }
     assert "eve" in waived["speakers_disjoint"]
+
+
+def test_a_no_is_never_waived() -> None:
+    facts = replace(GOOD, rights=frozenset({("own", "yes"), ("own", "no")}))
+    assert failed(judge(facts, None, replace(CONFIG, **LENIENT))) == ["consent"]
 
 
 def test_many_leaking_speakers_are_named_by_example() -> None:
@@ -130,7 +199,7 @@ def test_a_decision_reads_as_a_table() -> None:
     decision = Decision(model=GOOD.uri, alias="champion", accepted=False, dry_run=False, previous="", gates=gates)
     text = str(decision)
     assert all(gate.name in text for gate in gates)
-    assert text.endswith("models:/audio2head/2 is refused: 1 of 5 gates failed")
+    assert text.endswith("models:/audio2head/2 is refused: 1 of 9 gates failed")
     assert decision.reasons == ["evaluation: run `a2h evaluate model=models:/audio2head/2 …` first"]
     accepted = replace(decision, accepted=True, previous="models:/audio2head/1")
     assert accepted.verdict == "models:/audio2head/2 is now champion instead of models:/audio2head/1"

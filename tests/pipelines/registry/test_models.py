@@ -111,7 +111,7 @@ def test_the_bundle_is_an_animator(registered: LoggerConfig) -> None:
 
 def test_nothing_is_pickled(registered_world: Path) -> None:
     suffixes = {path.suffix for path in (registered_world / "artifacts").rglob("*") if path.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".yaml", ".txt", ""}  # "" is MLmodel
+    assert suffixes <= {".safetensors", ".json", ".parquet", ".yaml", ".txt", ""}  # "" is MLmodel
 
 
 def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(registered: LoggerConfig, stage_folders: dict[str, Path]) -> None:
@@ -169,11 +169,11 @@ def test_weights_of_a_server_are_kept_in_the_cache(weights: Path, tracking: Logg
 
     version = register(weights, tracking)
     remote = replace(version, source=f"file:{version.source}")
-    from pipelines.registry.models import _download, check
+    from pipelines.registry.files import check, download
 
-    found = _download(remote, tracking)
+    found = download(remote, tracking)
     assert found.is_relative_to(tmp_path / "cache")
     check(remote, found)
     shutil.rmtree(version.source)
-    assert _download(remote, tracking) == found
-    assert json.loads(version.tags["sha256"]).keys() == {"head_pose.safetensors", "provenance.json"}
+    assert download(remote, tracking) == found
+    assert json.loads(version.tags["sha256"]).keys() == {"head_pose.safetensors", "provenance.json", "sources.parquet"}

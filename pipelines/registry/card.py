@@ -1,0 +1,119 @@
+"""A model card, in Markdown, made only from what is recorded with a version (Mitchell et al. 2019 give the headings)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+from a2h_models.metrics import DEFINITIONS
+from pipelines.config import CardCommand
+from pipelines.registry.evaluations import Measured, read_evaluation
+from pipelines.registry.lineage import Lineage, draw_lineage, trace
+from pipelines.registry.tracking import UNKNOWN
+from pipelines.registry.versions import find
+from pipelines.storage import Storage
+
+SOURCES_SHOWN = 20
+NOT_RECORDED = "not recorded"
+USE = """Makes the head in a portrait talk to a speech recording:
+`a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.
+
+**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video says in its
+metadata that it is synthetic, and with which model it was made."""
+LIMITS = """* One face, near frontal, 256×256 pixels or the networks' size, 25 frames a second; speech at 16 kHz, of one speaker.
+* Numbers hold for the evaluation set below, and for people like those in it; who is not like the training data was not measured.
+* An interval tells what chance among the clips could do, not what another dataset would show."""
+
+
+def card(command: CardCommand) -> str:
+    """The card's text; written to `out`, where that is given.
+
+    Raises:
+        RegistryError: if there is no such version, or its files were changed.
+    """
+    version = find(command.model, command.logger)
+    lineage = trace(version, command.logger)
+    text = draw_card(lineage, read_evaluation(version, command.logger))
+    if command.out:
+        path = Path(command.out)
+        Storage(path.parent).publish(path.name, text.encode())
+    return text
+
+
+def draw_card(lineage: Lineage, measured: Measured | None) -> str:
+    """The card of a version, from its lineage and its last evaluation."""
+    tags, uri = lineage.version.tags, lineage.version.uri
+    sections = {
+        "Intended use": USE.format(uri=uri),
+        "Training data": "\n".join(_data(lineage)),
+        "Licence and consent": "\n".join(_rights(lineage)),
+        "Metrics": "\n".join(_metrics(measured)),
+        "Limits": LIMITS,
+        "Decision": "\n".join(_decision(tags)),
+        "Lineage": f"```\n{draw_lineage(lineage, max_sources=SOURCES_SHOWN)}\n```",
+    }
+    alias = f" ({', '.join(lineage.aliases)})" if lineage.aliases else ""
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"# {uri.removeprefix('models:/')}{alias}\n\n{body}\n"
+
+
+def _data(lineage: Lineage) -> Iterator[str]:
+    people = lineage.provenance.get("identities", [])
+    yield f"* source videos: {len(lineage.sources) or NOT_RECORDED}; people: {len(people) or NOT_RECORDED}"
+    for path, (fingerprint, problem) in lineage.datasets.items():
+        yield f"* dataset `{fingerprint}` at `{path}`: {problem or 'verified when this card was made'}"
+    for features in lineage.provenance.get("features", []):
+        yield f"* features: {', '.join(f'{key} {value}' for key, value in sorted(features.items()))}"
+    if not lineage.datasets:
+        yield f"* dataset fingerprint: `{lineage.version.tags.get('dataset_fingerprint', UNKNOWN)}`"
+
+
+def _rights(lineage: Lineage) -> Iterator[str]:
+    if not lineage.sources:
+        yield f"The sources of the training data are {NOT_RECORDED}."
+    counts = Counter((row["licence"], row["consent"]) for row in lineage.sources)
+    for (licence, consent), number in sorted(counts.items()):
+        yield f"* {licence or 'licence not stated'}; consent {consent or 'not stated'}: {number} videos"
+
+
+def _metrics(measured: Measured | None) -> Iterator[str]:
+    if measured is None:
+        yield "Not evaluated."
+        return
+    people = len(measured.identities)
+    yield f"On {measured.dataset} (set `{measured.set_id}`, {people} people): mean [95 % bootstrap interval over clips].\n"
+    rows = list(dict.fromkeys(name.rpartition("/")[0] for name in measured.means))
+    yield f"| metric | best | {' | '.join(row.replace('_', ' ') for row in rows)} |"
+    yield f"|---|---|{'---|' * len(rows)}"
+    for metric, definition in DEFINITIONS.items():
+        if any(f"{row}/{metric}" in measured.means for row in rows):
+            unit = f" ({definition.unit})" if definition.unit else ""
+            yield f"| {definition.label}{unit} | {definition.best} | {' | '.join(_cell(measured, f'{row}/{metric}') for row in rows)} |"
+
+
+def _cell(measured: Measured, metric: str) -> str:
+    value = measured.means.get(metric)
+    if value is None or isnan(value):
+        return "–"
+    low, high = measured.intervals.get(metric, (nan, nan))
+    return f"{value:.3g}" if isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _decision(tags: Mapping[str, str]) -> Iterator[str]:
+    if "promotion_decision" not in tags:
+        yield "Nobody asked for a promotion."
+        return
+    decision: dict[str, Any] = json.loads(tags["promotion_decision"])
+    outcome = "accepted" if decision["accepted"] else "refused"
+    yield f"{decision['decided_at']}, for the alias `{decision['alias']}`: **{outcome}**.\n"
+    if "rollback" in tags:
+        undone = json.loads(tags["rollback"])
+        yield f"{undone['decided_at']}: rolled back to {undone['restored']}. {undone['reason']}\n"
+    yield "| gate | | required | found | why |\n|---|---|---|---|---|"
+    for gate in decision["gates"]:
+        cells = (str(gate[key]).replace("|", "/") for key in ("name", "status", "required", "found", "reason"))
+        yield f"| {' | '.join(cells)} |"

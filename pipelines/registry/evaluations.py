@@ -1,0 +1,119 @@
+"""Evaluations, as they are recorded with versions and read back for promotion: means, intervals, and the numbers of each clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from a2h_models.errors import RegistryError
+from pipelines.config import LoggerConfig
+from pipelines.registry.tracking import session
+from pipelines.registry.versions import ModelVersion, find
+
+METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artefact of its run
+CLIPS_FILE = "metrics.parquet"  # one row a clip and row of the table
+EVALUATION_TAG = "evaluation"  # of a version: the set it was last evaluated on
+LABELS = frozenset({"key", "identity", "frames", "row"})  # columns of CLIPS_FILE that are no metrics
+
+Values = Mapping[str, float]  # clip's key → value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What an evaluation found, and on what. Metrics are named "row/metric"."""
+
+    set_id: str  # of the dataset's fingerprint, the split, the clips and how much of them was looked at
+    dataset: str  # for people: the dataset and the split
+    dataset_path: str
+    dataset_fingerprint: str
+    clips: int
+    identities: tuple[str, ...]
+    sources: tuple[str, ...]  # SHA-256 of the source videos; empty where they are not recorded
+    features: Mapping[str, Any]  # how the set's features were computed; empty where that is not recorded
+    means: Values  # metric → mean over clips
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 % interval of the mean
+    by_clip: Mapping[str, Values] = field(default_factory=dict)  # metric → clip → value
+    real_time_factor: float | None = None  # seconds of computing for a second of video; None where it was not measured
+
+
+def evaluation_set_id(*, fingerprint: str, split: str, clips: list[str], max_frames: int) -> str:
+    """Sixteen hex digits that are equal only for evaluations whose numbers may be compared."""
+    values = {"fingerprint": fingerprint, "split": split, "clips": sorted(clips), "max_frames": max_frames}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def record_evaluation(uri: str, *, set_id: str, run_id: str, logger: LoggerConfig) -> None:
+    """Say on a version which run holds its numbers on an evaluation set. The run must have `metrics.json` among its artefacts."""
+    version = find(uri, logger)
+    with session(logger) as client:
+        client.set_model_version_tag(version.name, str(version.version), f"{EVALUATION_TAG}.{set_id}", run_id)
+        client.set_model_version_tag(version.name, str(version.version), EVALUATION_TAG, set_id)
+
+
+def evaluation_runs(version: ModelVersion) -> dict[str, str]:
+    """The runs that hold a version's numbers, by evaluation set."""
+    prefix = f"{EVALUATION_TAG}."
+    return {key.removeprefix(prefix): run_id for key, run_id in sorted(version.tags.items()) if key.startswith(prefix)}
+
+
+def read_evaluation(version: ModelVersion, logger: LoggerConfig, *, set_id: str = "") -> Measured | None:
+    """A version's numbers on an evaluation set, by default the one it was last evaluated on; None where there are none.
+
+    Raises:
+        RegistryError: if the run's `metrics.json` or `metrics.parquet` is gone or damaged.
+    """
+    run_id = evaluation_runs(version).get(set_id or version.tags.get(EVALUATION_TAG, ""))
+    if not run_id:
+        return None
+    with session(logger) as client, TemporaryDirectory() as aside:
+        text = Path(client.download_artifacts(run_id, METRICS_FILE, aside)).read_text(encoding="utf-8")
+        there = any(file.path == CLIPS_FILE for file in client.list_artifacts(run_id))
+        rows = Path(client.download_artifacts(run_id, CLIPS_FILE, aside)).read_bytes() if there else b""
+    try:
+        return _measured(json.loads(text), _by_clip(rows) if rows else {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # pyarrow's errors are ValueErrors
+        raise RegistryError(f"{METRICS_FILE} of run {run_id} is damaged ({error!r})", hint="evaluate again") from error
+
+
+def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values]) -> Measured:
+    found = {f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()}
+    return Measured(
+        set_id=str(summary["set_id"]),
+        dataset=f"{Path(summary['dataset']).name}, {summary['split']}, {summary['clips']} clips",
+        dataset_path=str(summary["dataset"]),
+        dataset_fingerprint=str(summary["dataset_fingerprint"]),
+        clips=int(summary["clips"]),
+        identities=tuple(summary["identities"]),
+        sources=tuple(summary.get("sources", ())),
+        features=dict(summary.get("features", {})),
+        means={name: _number(values["mean"]) for name, values in found.items()},
+        intervals={name: (_number(values.get("low")), _number(values.get("high"))) for name, values in found.items()},
+        by_clip=by_clip,
+        real_time_factor=summary.get("real_time_factor"),
+    )
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _by_clip(data: bytes) -> dict[str, Values]:
+    """Metric → clip → value, from the bytes of `metrics.parquet`."""
+    import io
+
+    import pandas as pd
+
+    table = pd.read_parquet(io.BytesIO(data))
+    metrics: Sequence[str] = [name for name in table.columns if name not in LABELS and pd.api.types.is_numeric_dtype(table[name])]
+    return {
+        f"{row}/{metric}": dict(zip(part["key"], part[metric].astype(float), strict=True))
+        for row, part in table.groupby("row")
+        for metric in metrics
+        if part[metric].notna().any()
+    }
