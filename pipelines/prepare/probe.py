@@ -4,22 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from a2h_models.errors import InputError, MediaError
 from a2h_models.timebase import FPS
-from pipelines import media
-from pipelines.config import PrepareConfig
+from pipelines import cluster, media
+from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
+from pipelines.isolation import Failure
 from pipelines.prepare.filters import Reason
-from pipelines.prepare.inputs import placed
-from pipelines.prepare.manifest import Entry, OptOuts
+from pipelines.prepare.inputs import Inputs, placed
+from pipelines.prepare.ledger import printable
+from pipelines.prepare.manifest import Entry, OptOuts, read_opt_outs
 from pipelines.prepare.plan import Video
 from pipelines.storage import Storage
 
 ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # in ffmpeg's words
 HASH_CHUNK = 2**20  # bytes read at a time
 SECONDS_PER_MINUTE = 60
+MAX_BATCH = 32  # files; a probe takes some 20 ms, and the driver sends a few hundred pieces of work a second
+BATCHES_A_WORKER = 16  # at least, before files go in batches
+
+Batch = Sequence[Sequence[Entry]]  # of files, each with its entries
+
+
+def probe_all(inputs: Inputs, command: PrepareCommand) -> Iterator[Video]:
+    """All videos, probed on the cluster; many small files go through the driver in batches.
+
+    Raises:
+        InputError: if the list of opt-outs cannot be read.
+    """
+    opt_outs = read_opt_outs(command.prepare.plan.opt_out)
+    probe = partial(probe_files, source=inputs.source, opt_outs=opt_outs, config=command.prepare)
+    size = batch_size(len(inputs.videos), command.cluster.workers)
+    yield from _probed(probe, [inputs.videos[start : start + size] for start in range(0, len(inputs.videos), size)], command.cluster)
+
+
+def batch_size(files: int, workers: int) -> int:
+    """How many files a worker probes at once: one, where there are few, so that no worker waits for another."""
+    return max(1, min(MAX_BATCH, files // (BATCHES_A_WORKER * max(1, workers))))
+
+
+def _probed(probe: Callable[[Batch], list[Video]], batches: Sequence[Batch], config: ClusterConfig) -> Iterator[Video]:
+    """A batch that took its worker down is probed file by file; a file that does is a row."""
+    again: list[Batch] = []
+    describe = "probing videos" if all(len(batch) == 1 for batch in batches) else f"probing videos, {len(batches[0])} at a time"
+    for batch, found in cluster.run(probe, batches, config, describe=describe, key=_files, isolated=True):
+        if not isinstance(found, Failure):
+            yield from found
+        elif len(batch) == 1:
+            yield from broken(batch[0], found.reason, found.message)
+        else:
+            again += [[entries] for entries in batch]
+    if again:
+        yield from _probed(probe, again, config)
+
+
+def _files(batch: Batch) -> str:
+    first = printable(batch[0][0].file)
+    return first if len(batch) == 1 else f"{first} and {len(batch) - 1} more"
+
+
+def probe_files(batch: Batch, source: Storage, opt_outs: OptOuts, config: PrepareConfig) -> list[Video]:
+    return [video for entries in batch for video in probe_file(entries, source, opt_outs, config)]
 
 
 def probe_file(entries: Sequence[Entry], source: Storage, opt_outs: OptOuts, config: PrepareConfig) -> list[Video]:

@@ -8,9 +8,11 @@ import subprocess
 import pytest
 
 from pipelines import media
-from pipelines.config import FiltersConfig, PlanConfig, PrepareConfig
+from pipelines.config import ClusterConfig, FiltersConfig, PlanConfig, PrepareCommand, PrepareConfig
+from pipelines.prepare import probe
+from pipelines.prepare.inputs import Inputs
 from pipelines.prepare.manifest import Entry, OptOuts
-from pipelines.prepare.probe import broken, content_hash, probe_file
+from pipelines.prepare.probe import MAX_BATCH, batch_size, broken, content_hash, probe_file, unseen
 from pipelines.storage import Storage
 
 CONFIG = PrepareConfig()
@@ -130,3 +132,29 @@ def test_a_file_that_took_its_worker_down_is_a_row_for_each_span():
         ("ann", 0, 100, "decoder_crashed"),
         ("bob", 100, 0, "decoder_crashed"),
     ]
+
+
+# -------------------------------------------------------------------------------- many of them
+def test_few_files_go_one_by_one_and_many_in_batches():
+    assert batch_size(51, 2) == 1
+    assert batch_size(0, 0) == 1
+    assert batch_size(10**6, 2) == MAX_BATCH
+    assert batch_size(10**6, 3200) == 19
+
+
+def _fragile(batch, fatal):
+    files = [entries[0].file for entries in batch]
+    if fatal in files:
+        os._exit(139)
+    return [unseen(entry) for entries in batch for entry in entries]
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_a_batch_down_is_alone_to_blame(monkeypatch):
+    # the probe's crash, injected: no file of ours crashes ffmpeg
+    monkeypatch.setattr(probe, "batch_size", lambda files, workers: 4)
+    monkeypatch.setattr(probe, "probe_files", lambda batch, **_: _fragile(batch, "5.mp4"))
+    inputs = Inputs(Storage("."), [(Entry(f"{number}.mp4", "ann"),) for number in range(9)])
+    command = PrepareCommand(videos="", out="", cluster=ClusterConfig(workers=1, max_retries=0))
+    found = {video.file: video.reason for video in probe.probe_all(inputs, command)}
+    assert found == {f"{number}.mp4": "decoder_crashed" if number == 5 else "" for number in range(9)}
