@@ -174,7 +174,7 @@ def _defaults(name: str) -> str:
 COMMANDS: dict[str, Command] = {
     "prepare": Command("raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", commands.prepare)),
     "verify": Command("check a dataset against itself", commands.verify),
-    "keypoints": Command("a trained detector's keypoints beside the shards, for motion_field", _configured("keypoints", commands.keypoints)),
+    "keypoints": Command("a trained detector's keypoints beside the shards", _configured("keypoints", commands.keypoints)),
     "split": Command("another division into train, val and test, without encoding anything again", commands.split),
     "forget": Command("take a person or a video out of a dataset", commands.forget),
     "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", commands.train)),

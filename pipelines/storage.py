@@ -58,6 +58,10 @@ class Storage:
         found = self._glob(pattern)
         return sorted(name for name, info in found.items() if info["type"] == "file" or (self.local and Path(self.path(name)).is_file()))
 
+    def entries(self, pattern: str = "**") -> list[str]:
+        """Like `names`, but all that is no folder: also pipes and links to nowhere, which somebody may have to be told of."""
+        return sorted(name for name, info in self._glob(pattern).items() if info["type"] != "directory")
+
     def _glob(self, pattern: str) -> dict[str, dict[str, Any]]:
         with self._asking():
             found = self.fs.glob(f"{glob.escape(self.root)}/{pattern}", detail=True)
@@ -151,10 +155,13 @@ class Storage:
         """The file as a local path: itself on a local store, else a copy that lives until the block ends.
 
         Raises:
-            InputError: if it does not exist.
+            InputError: if it does not exist, or is no plain file: a pipe would be waited for, for ever.
         """
         if self.local:
-            yield Path(self.path(name))
+            path = Path(self.path(name))
+            if not path.is_file():
+                raise InputError(f"{path} is no plain file" if os.path.lexists(path) else f"{path} does not exist")
+            yield path
             return
         with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
             copy = Path(folder) / Path(name).name
@@ -175,6 +182,11 @@ class Storage:
         """Remove what was being written when its writer was killed. Nobody may be writing here."""
         for name in self.names(f"**/*{PART_SUFFIX}"):
             self.remove(name)
+        if hasattr(self.fs, "list_multipart_uploads"):  # S3 keeps, and charges for, what was sent of a file that never became one
+            bucket, _, folder = self.root.partition("/")
+            for upload in self.fs.list_multipart_uploads(bucket):
+                if upload["Key"].startswith(f"{folder}/"):
+                    self.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
 
     def local_path(self, name: str) -> Path:
         """The file as a local path. Only for local stores; remote shards go through a cache.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 from collections import Counter, defaultdict
@@ -29,10 +28,9 @@ from pipelines.prepare.filters import Reason, Scores, judge
 from pipelines.prepare.finish import finish
 from pipelines.prepare.inputs import Inputs, find_inputs, placed
 from pipelines.prepare.ledger import Row
-from pipelines.prepare.manifest import Entry, read_opt_outs
 from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan, without_tables
-from pipelines.prepare.probe import broken, content_hash, placeless, probe_file
+from pipelines.prepare.probe import content_hash, placeless, probe_all
 from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample
 from pipelines.prepare.speaking import Speaker, speakers
 from pipelines.prepare.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
@@ -158,7 +156,7 @@ def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig
     with ExitStack() as stack:
         with clock("open"):
             opened = stack.enter_context(media.open_video(path))
-            wave, span = media.read_speech(path), video.within(opened.frames)
+            wave, span = opened.speech(), video.within(opened.frames)
         if (level := level_db(cut_wave(wave, span))) < config.filters.min_speech_db:
             yield Trouble(reason=Reason.SILENT, message=f"mean level {level:.0f} dB")
             return
@@ -256,11 +254,7 @@ def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSumma
 
 def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     """Probe the videos on the cluster, and plan."""
-    opt_outs = read_opt_outs(command.prepare.plan.opt_out)
-    probe = partial(probe_file, source=inputs.source, opt_outs=opt_outs, config=command.prepare)
-    probed = cluster.run(probe, inputs.videos, command.cluster, describe="probing videos", key=_file, isolated=True)
-    found = (broken(entries, seen.reason, seen.message) if isinstance(seen, Failure) else seen for entries, seen in probed)
-    return plan(itertools.chain.from_iterable(found), command.prepare)
+    return plan(probe_all(inputs, command), command.prepare)
 
 
 def build_sample(unit: Unit, out: Storage, config: PrepareConfig, source: Storage) -> None:
@@ -319,10 +313,6 @@ def build_units(planned: Plan, source: Storage, out: Storage, command: PrepareCo
             units = [unit for unit, _ in broken]
     finally:
         out.remove_parts()
-
-
-def _file(entries: Sequence[Entry]) -> str:
-    return ledger.printable(entries[0].file)
 
 
 def _shard(unit: Unit) -> str:

@@ -45,6 +45,8 @@ class Gallery:
         self.dataset = dataset
 
     def accepted(self, good: pa.Table) -> list[dict[str, str]]:
+        if not len(good):  # no indices have no type, and Arrow wants one
+            return []
         shards = Shards(self.dataset)
         chosen = ledger.records(good.take(spread(len(good), MAX_STRIPS)).sort_by("shard"))
         return within([strip(sample_strip(self.dataset, shards[row["shard"]], row["key"]), row) for row in chosen], MAX_BYTES // 2)

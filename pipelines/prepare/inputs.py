@@ -12,7 +12,7 @@ from typing import NamedTuple
 from a2h_models.errors import ConfigError, InputError
 from pipelines.config import PrepareCommand
 from pipelines.prepare.layouts import Names, names_of
-from pipelines.prepare.manifest import Entry, Person, read_manifest, read_people
+from pipelines.prepare.manifest import Entry, OptOuts, Person, read_manifest, read_opt_outs, read_people
 from pipelines.prepare.tables import is_table
 from pipelines.storage import Storage
 
@@ -27,10 +27,11 @@ NOBODY = Names("", "", "")
 
 
 class Inputs(NamedTuple):
-    """All that goes in. Names are relative to `source`, or urls."""
+    """All that goes in, and who must not. Names are relative to `source`, or urls."""
 
     source: Storage
     videos: list[tuple[Entry, ...]]  # each file with its spans, by name: what is probed at once
+    opt_outs: OptOuts = OptOuts()
 
 
 def find_inputs(command: PrepareCommand) -> Inputs:
@@ -46,9 +47,10 @@ def find_inputs(command: PrepareCommand) -> Inputs:
     source, listed = from_manifest(command.videos) if is_table(command.videos) else from_files(command.videos)
     listed.sort(key=attrgetter("file", "start"))
     videos = [tuple(group) for _, group in itertools.groupby(listed, key=attrgetter("file"))][: command.limit or None]
-    people = read_people(command.prepare.plan.identity_csv)
+    people, opt_outs = read_people(command.prepare.plan.identity_csv), read_opt_outs(command.prepare.plan.opt_out)
     names = names_of((entries[0].file for entries in videos), command.layout) if command.layout else {}
-    return Inputs(source, [tuple(introduced(entries, people, names.get(entries[0].file, NOBODY))) for entries in videos])
+    known = [tuple(introduced(entries, people, names.get(entries[0].file, NOBODY))) for entries in videos]
+    return Inputs(source, known, opt_outs)
 
 
 def from_files(where: str) -> tuple[Storage, list[Entry]]:
@@ -96,7 +98,7 @@ def find_videos(where: str) -> tuple[Storage, list[str]]:
         parent, _, name = where.rstrip("/").rpartition("/")
         source, names = Storage(parent or "."), [name]
     else:
-        names = [name for name in source.files("**") if PurePosixPath(name).suffix.lower() in SUFFIXES]
+        names = [name for name in source.entries("**") if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if not names:
         hint = f"give a folder with {', '.join(sorted(SUFFIXES))}; a file; a glob in quotes; or a manifest (.csv, .jsonl, .parquet)"
         raise InputError(f"no videos at {where}", hint=hint)

@@ -70,6 +70,38 @@ def test_files_leaves_out_pipes_and_folders(tmp_path):
     assert Storage(tmp_path).files("**") == ["file.mp4", "link.mp4"]
 
 
+def test_entries_tell_also_of_what_is_no_file(tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "broken.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    assert Storage(tmp_path).entries("**") == ["broken.mp4", "file.mp4", "loop.mp4", "pipe.mp4"]
+
+
+@pytest.mark.parametrize("name", ["pipe.mp4", "gone.mp4", "loop.mp4"])
+def test_nobody_waits_for_a_pipe(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(InputError, match=name), Storage(tmp_path).local_copy(name):
+        pass
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_that_folder(tmp_path):
+    for name in ("data[1]", "data1"):
+        Storage(tmp_path / name).publish(f"of {name}.bin", b"")
+    assert Storage(tmp_path / "data[1]").names() == ["of data[1].bin"]
+    assert Storage(tmp_path / "data[1]").files("**") == ["of data[1].bin"]
+
+
+def test_parts_are_removed_wherever_they_are_and_nothing_else(tmp_path):
+    store = Storage(tmp_path)
+    for name in (f"a.tar.0123{PART_SUFFIX}", f"previews/a.tar.0123{PART_SUFFIX}", "previews/a.tar", "a.tar"):
+        store.publish(name, b"")
+    store.remove_parts()
+    assert store.files("**") == ["a.tar", "previews/a.tar"]
+
+
 def test_a_missing_file_is_named(store):
     with pytest.raises(InputError, match=r"none\.bin does not exist"):
         store.read("none.bin")

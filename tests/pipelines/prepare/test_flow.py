@@ -7,20 +7,25 @@ import gc
 import io
 import json
 import shutil
+import subprocess
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from a2h_models.errors import InputError
+from a2h_models.errors import ClusterError, InputError
 from pipelines import cluster
 from pipelines.cluster import Failure
 from pipelines.config import ClusterConfig, PrepareConfig
 from pipelines.dataset.shards import decode, read_shard, read_sidecars
+from pipelines.media.bundled import ffmpeg
 from pipelines.prepare import flow, ledger
 from pipelines.prepare.flow import build_shard, prepare
+from pipelines.prepare.inputs import find_inputs
 from pipelines.prepare.plan import PLAN_FILE, Plan
+from pipelines.prepare.verify import verify
 from pipelines.storage import PART_SUFFIX, Storage
 
 pytestmark = pytest.mark.slow
@@ -151,29 +156,83 @@ def test_a_quarantined_video_is_failed_and_the_others_are_built(talks, prepared,
     assert [(row["status"], row["reason"]) for row in sidecar.ledger if row["file"] == poison.file] == [("failed", "decoder_crashed")]
 
 
-def test_a_video_that_kills_its_worker_is_found_and_left_out(talks, prepared, tmp_path, make_command, monkeypatch, ray_session):
-    import os
+def _poisoned(function, accidents):
+    """`function`, in whose process decoding some videos ends in an accident: no file of ours does that to the real decoders."""
 
-    config = make_command(talks, tmp_path / "out", cluster=TWO)
-    config.prepare.plan.min_units = 1
-    planned = flow.plan([video for found in _plan(prepared).units for video in found.videos], config.prepare)
-    poison = planned.units[0].videos[1]
+    def there(piece, **options):
+        import os
+        import signal
 
-    def crash_like_a_decoder(videos, unit, config, source):
-        if poison in videos:
-            os._exit(139)
+        from pipelines.prepare import flow
 
-    def crash_in(unit, config, source, out, quarantined=None):
-        if poison.sha256 not in (quarantined or {}):
-            os._exit(139)
-        return build_shard(unit, config, source, out, quarantined)
+        decode = flow.outcomes_of_file
 
-    monkeypatch.setattr(flow, "rehearse", crash_like_a_decoder)  # the video's native crash, injected: no file of ours crashes decord
-    monkeypatch.setattr(flow, "build_shard", crash_in)
-    flow.build_units(planned, Storage(talks), Storage(config.out), config)
-    (sidecar,) = read_sidecars(Storage(config.out))
-    assert [row["file"] for row in sidecar.ledger if row["reason"] == "decoder_crashed"] == [poison.file]
-    assert len(sidecar.keys) == 1
+        def decode_or_die(path, video, *rest):
+            accident, hoard = accidents.get(video.file), []
+            if accident == "crash":
+                signal.raise_signal(signal.SIGSEGV)
+            while accident == "hang":
+                pass
+            while accident == "hoard":
+                hoard.append(os.urandom(2**20))
+            yield from decode(path, video, *rest)
+
+        flow.outcomes_of_file = decode_or_die
+        try:
+            return function(piece, **options)
+        finally:
+            flow.outcomes_of_file = decode
+
+    return there
+
+
+def test_a_decoder_that_crashes_hangs_or_eats_memory_takes_down_its_own_video_only(tmp_path, make_command, monkeypatch, ray_session):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    names = ("crash.mp4", "good.mp4", "hang.mp4", "hoard.mp4")
+    for number, name in enumerate(names):
+        inputs = ("-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-f", "lavfi", "-i", f"anoisesrc=amplitude=0.3:seed={number}")
+        command = [ffmpeg(), "-v", "error", *inputs, "-t", "3", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", videos / name]
+        subprocess.run([str(word) for word in command], check=True, timeout=60)
+    engine = replace(TWO, max_retries=1, video_timeout_s=8.0, video_timeout_factor=0.0, memory_mb_per_worker=1000)
+    config = make_command(videos, tmp_path / "out", cluster=engine)
+    config.prepare.plan.min_units = 1  # all in one unit
+    accidents = {name: name.removesuffix(".mp4") for name in names}
+    monkeypatch.setattr(flow, "build_shard", _poisoned(flow.build_shard, accidents))
+    monkeypatch.setattr(flow, "rehearse", _poisoned(flow.rehearse, accidents))
+    summary = prepare(config)
+    assert summary.shards == 1
+    assert {row["file"]: row["reason"] for row in _rows(tmp_path / "out")} == {
+        "crash.mp4": "decoder_crashed",
+        "good.mp4": "no_face",
+        "hang.mp4": "timed_out",
+        "hoard.mp4": "out_of_memory",
+    }
+    report = verify(tmp_path / "out", clean=True)
+    assert report.sound, str(report)
+    assert not report.removed
+
+
+def test_a_unit_that_fails_with_nobody_to_blame_is_an_error_after_all_others_are_built(
+    talks, tmp_path, make_command, monkeypatch, ray_session
+):
+    def build(unit, **options):
+        import os
+
+        if unit.number == 0 and unit.split == "train" and not options["quarantined"]:
+            os._exit(1)
+        return flow.build_shard(unit, **options)
+
+    first, second = sorted(_plan_of(talks, make_command, tmp_path).units, key=lambda unit: unit.shard)[:2]
+    monkeypatch.setattr(flow, "build_shard", build)
+    with pytest.raises(ClusterError, match=f"{first.shard} cannot be built: the process ended with 1"):
+        prepare(make_command(talks, tmp_path / "out", cluster=TWO))
+    assert [path.stem for path in (tmp_path / "out").glob("a2h-*.json")] == [second.shard]
+
+
+def _plan_of(videos, make_command, folder):
+    command = make_command(videos, folder / "plan")
+    return flow.make_plan(find_inputs(command), command)
 
 
 def test_an_error_of_ours_is_a_row_and_not_the_end(talks, prepared, monkeypatch, caplog):
