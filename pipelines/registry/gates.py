@@ -47,7 +47,13 @@ def judge(candidate: Facts, champion: Champion | None, config: PromoteConfig) ->
 
 
 def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
-    yield _gate("weights", not candidate.weights_sound, "as registered", "changed", candidate.weights_sound)
+    yield _gate(
+        "weights",
+        not candidate.weights_sound,
+        "as registered",
+        "changed" if candidate.weights_sound else "as registered",
+        candidate.weights_sound,
+    )
     version = candidate.tags.get("schema_version", UNKNOWN)
     yield _gate("schema_version", version == str(SCHEMA_VERSION), str(SCHEMA_VERSION), version, "made with another version of the samples")
     yield _code_version(candidate, config)

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ class Program:
 
     def start(self) -> None:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(self.words, **pipes, **self.options)
+        self.process = subprocess.Popen(self.words, start_new_session=True, **pipes, **self.options)
         seen = []
         for line in self.process.stdout:
             seen.append(line.decode(errors="replace"))
@@ -60,7 +59,7 @@ class Program:
                 pass
 
     def end(self, how: signal.Signals | None = None) -> None:
-        self.process.send_signal(how or self.stop)
+        os.killpg(self.process.pid, how or self.stop)  # `mlflow server` is two processes
         self.process.wait(30)
         self.reader.join(30)
 
@@ -247,11 +246,14 @@ def make_version(paper_dataset: Path, fingerprint: str, tmp_path: Path):
 
 
 @pytest.fixture
-def elsewhere(tracking: LoggerConfig, empty_database: Path, tmp_path: Path) -> LoggerConfig:
+def elsewhere(empty_database: Path, tmp_path: Path) -> LoggerConfig:
     """A second local store."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     shutil.copy(empty_database, folder / "mlflow.db")
-    return replace(
-        tracking, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=str(folder / "artifacts"), cache=str(folder / "cache")
+    return LoggerConfig(
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        artifacts=str(folder / "artifacts"),
+        cache=str(folder / "cache"),
+        experiment="tests",
     )
