@@ -10,7 +10,12 @@ from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, Log
 
 SCALE = 3.0  # of every weight of the image generator: enough to be seen, not enough for numbers that are none
 # These weights were trained on nothing, so there is no data to verify
-WORDS = ["promote=demo", "promote.margins.true_pose/psnr=0", "promote.require_verified_data=false", "promote.require_same_features=false"]
+WORDS = [
+    "promote=demo",
+    "promote.margins={true_pose/psnr: 0}",
+    "promote.require_verified_data=false",
+    "promote.require_same_features=false",
+]
 
 
 def measure(model: str, dataset: Path, out: Path, store: LoggerConfig) -> None:
