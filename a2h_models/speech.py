@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Float16, Float32, Float64
+from jaxtyping import Float, Float16, Float32, Float64, Int16
 
 from a2h_models.errors import ConfigError, InputError
 from a2h_models.sample import MEL_BANDS, SPEECH_DIM
@@ -80,6 +80,29 @@ def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "{4*frames}
     mels = [np.abs(np.fft.rfft(block * window)) @ _mel_filters().T for block in _blocks(padded, MEL_FRAME, rows)]
     mel: np.ndarray = np.log(np.maximum(np.concatenate([*mels, np.zeros((0, MEL_BANDS))]), MEL_FLOOR)).astype(np.float16)
     return mel
+
+
+def log_bands(wave: np.ndarray, *, frames: int) -> Float64[np.ndarray, "{4*frames} 27"]:
+    """The features' 26 log filterbank energies alone, and the log of the whole energy; no pitch, so 20 to 400 times faster.
+
+    Raises:
+        InputError: for a wave that is not one channel of finite samples.
+    """
+    level = _fit(_level(wave), frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
+    energy, bands = _band_energies(level)
+    return np.asarray(np.log(np.column_stack([bands, energy])[: frames * HOPS_PER_FRAME]))
+
+
+def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
+    """MFCC of the raw 16-bit samples, not levelled: what SyncNet hears (METHOD §5).
+
+    Raises:
+        InputError: for a wave that is not one channel of finite samples.
+    """
+    energy, bands = _band_energies(_checked(wave).astype(np.float64))
+    cepstra = _cepstra(np.log(bands))
+    cepstra[:, 0] = np.log(energy)
+    return cepstra
 
 
 # ------------------------------------------------------------------------------------------------------------------- the wave

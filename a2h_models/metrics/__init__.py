@@ -37,7 +37,9 @@ DEFINITIONS: dict[str, Definition] = {
     "f_lmd": Definition("F-LMD", "lower", "px", "the same, of the rest of the face"),
     "akd": Definition("AKD", "lower", "px", "average landmark distance as it stands in the frame"),
     "faces_found": Definition("Faces found", "higher", "", "share of the frames in which the face mesh found a face"),
-    "mouth_speech_correlation": Definition("Mouth-speech correlation", "truth", "", "of mouth opening and speech level, at offset 0; ours"),
+    "mouth_speech_correlation": Definition(
+        "Mouth-speech correlation", "truth", "", "of the mouth and the one that the speech lets expect, at offset 0; ours"
+    ),
     "mouth_speech_offset": Definition("Mouth-speech offset", "truth", "frames", "by which the speech comes after the mouth; ours"),
     "landmark_shape_distance": Definition(
         "Landmark-shape distance", "lower", "%", "of the face's shape to the portrait's, in face sizes; ours"

@@ -46,8 +46,8 @@ FRAMES = {"psnr": image.psnr, "ssim": image.ssim, "l1": image.l1}
 
 def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
     both = face.found & truth.found
-    opening = np.where(face.found, sync.mouth_opening(face.landmarks), np.nan)
-    heard = sync.mouth_speech(opening, sync.speech_level(wave, len(opening)))
+    mouth = np.where(face.found[:, None], sync.mouth_shape(face.landmarks), np.nan)
+    heard = sync.match(mouth, sync.expected_mouth(wave, len(mouth)))
     values = {
         "faces_found": float(face.found.mean()),
         "mouth_speech_correlation": heard.correlation,

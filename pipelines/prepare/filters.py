@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BLURRED = "blurred"
     TOO_DARK = "too_dark"
     UNSTEADY = "unsteady"
+    COVERED = "covered"
 
 
 FAILURES = frozenset(
@@ -67,22 +68,27 @@ class Scores:
 
     face_px: float | None = None  # median height of the face box, pixels of the source video
     faces: float | None = None  # seen beside each other at some time of the clip, this one included
-    speaker_confidence: float | None = None  # match of this mouth with the speech; measured beside other faces only
+    speaker_confidence: float | None = None  # match of this mouth with the speech, as sync_confidence; measured beside other faces only
     speaker_lead: float | None = None  # by which that match is better than the best other face's
-    face_share: float | None = None  # of frames in which the mesh found the face
-    inside_share: float | None = None  # of landmarks that are inside the crop, mean over the frames
-    speech_db: float | None = None  # mean level, full scale = 0
-    voiced_share: float | None = None  # of the feature rows
-    sync_offset: float | None = None  # frames by which the speech comes after the mouth; positive: the sound is late
-    sync_confidence: float | None = None  # correlation at that offset, times the root of the clip's seconds
+    face_share: float | None = None  # of frames in which the mesh found the face, 0 to 1
+    inside_share: float | None = None  # of landmarks that are inside the crop, mean over the frames, 0 to 1
+    covered_share: float | None = None  # of frames, one looked at a second, in which a hand stands before the face, 0 to 1
+    speech_db: float | None = None  # mean level, dB of full scale
+    voice_share: float | None = None  # of stretches of 20 ms in which somebody is heard to speak, 0 to 1
+    voiced_share: float | None = None  # of the feature rows: where F0 was found, 0 to 1
+    sync_offset: float | None = None  # frames by which the sound came after the lips in the video; positive: it is late
+    sync_confidence: float | None = None  # correlation of seen and expected mouth at the best offset, times the root of the clip's seconds
+    sync_corrected: float | None = None  # frames by which the clip's sound was taken later than the video's, to mend that
+    lse_d: float | None = None  # SyncNet's distance at sync_offset; less is better. Measured where its weights are given
+    lse_c: float | None = None  # SyncNet's confidence; more is better
     mouth_range: float | None = None  # 10th to 90th percentile of the lips' opening / height of the face
-    yaw_deg: float | None = None  # 95th percentile of the absolute angle
-    pitch_deg: float | None = None
-    roll_deg: float | None = None
-    motion_deg: float | None = None  # standard deviation of the rotation over the clip
-    sharpness: float | None = None  # variance of the Laplacian of the crop
+    yaw_deg: float | None = None  # 95th percentile of the absolute angle, degrees
+    pitch_deg: float | None = None  # as yaw_deg
+    roll_deg: float | None = None  # as yaw_deg
+    motion_deg: float | None = None  # standard deviation of the rotation over the clip, degrees
+    sharpness: float | None = None  # variance of the Laplacian of the grey crop (0..255), median over the frames
     brightness: float | None = None  # mean of the crop, 0..255
-    jitter_px: float | None = None  # median second difference of the landmarks over time
+    jitter_px: float | None = None  # median second difference of the landmarks over time, crop pixels
 
 
 SCORES = tuple(entry.name for entry in fields(Scores))
@@ -109,14 +115,16 @@ LIMITS = (
     Limit(Reason.SEVERAL_FACES, "faces", "max_faces", below=False),
     Limit(Reason.FACE_LOST, "face_share", "min_face_share", below=True),
     Limit(Reason.FACE_LOST, "inside_share", "min_inside_share", below=True),
-    Limit(Reason.NO_SPEECH, "voiced_share", "min_voiced_share", below=True),
+    Limit(Reason.NO_SPEECH, "voice_share", "min_voice_share", below=True),
     Limit(Reason.NO_SPEECH, "mouth_range", "min_mouth_range", below=True),
     Limit(Reason.OUT_OF_SYNC, "sync_offset", "max_sync_frames", below=False),
     Limit(Reason.EXTREME_POSE, "yaw_deg", "max_yaw_deg", below=False),
     Limit(Reason.EXTREME_POSE, "pitch_deg", "max_pitch_deg", below=False),
+    Limit(Reason.EXTREME_POSE, "roll_deg", "max_roll_deg", below=False),
     Limit(Reason.BLURRED, "sharpness", "min_sharpness", below=True),
     Limit(Reason.TOO_DARK, "brightness", "min_brightness", below=True),
     Limit(Reason.UNSTEADY, "jitter_px", "max_jitter_px", below=False),
+    Limit(Reason.COVERED, "covered_share", "max_covered_share", below=False),
 )
 
 
@@ -127,9 +135,12 @@ def _is_the_speaker(scores: Scores, config: FiltersConfig) -> bool:
 
 
 def _in_sync(scores: Scores, config: FiltersConfig) -> bool:
-    """The offset is small, or not believed."""
-    offset, confidence = scores.sync_offset, scores.sync_confidence
-    return offset is None or confidence is None or confidence < config.min_sync_confidence or abs(offset) <= config.max_sync_frames
+    """What is left of the offset is small, or the offset is not believed. SyncNet is asked first."""
+    if scores.sync_offset is None:
+        return True
+    mouths, lips = (scores.sync_confidence or 0) >= config.min_sync_confidence, (scores.lse_c or 0) >= config.min_lse_c
+    believed = mouths if scores.lse_c is None else lips
+    return not believed or abs(scores.sync_offset - (scores.sync_corrected or 0)) <= config.max_sync_frames
 
 
 # limits that are not plain comparisons of one score: what is asked instead

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int16, UInt8
 
+from a2h_models.metrics.sync import mouth_opening
 from a2h_models.sample import SIZE, Sample
 from a2h_models.speech import log_mel, speech_features
-from a2h_models.timebase import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Span
+from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, Span
 from pipelines import media
-from pipelines.config import ClipsConfig, FeaturesConfig
+from pipelines.config import FeaturesConfig
 from pipelines.prepare.clips import Clip
-from pipelines.prepare.faces import cut_square, mesh, solve_pose
+from pipelines.prepare.faces import cut_square, hands_before, mesh, solve_pose
 from pipelines.prepare.filters import Scores
+from pipelines.prepare.lip_sync import Offset, correction, find_offset
 
-# numbers of the face mesh
-INNER_LIPS = ((13, 14), (82, 87), (312, 317))  # upper, lower
-NOSE, FOREHEAD, CHIN = 1, 10, 152
+if TYPE_CHECKING:
+    from pipelines.prepare.speaking import Speaker
+
 VOICED = -1  # column of the speech features
+LOOKED_AT = 4  # sharpness and brightness are taken from each so-many-th frame
+LEVEL_PIECE = 2**20  # samples at a time: an hour of sound as 64-bit floats is 460 MB
 PEAK = 32768.0  # of 16-bit sound
 FLOOR_DB = -100.0  # digital silence
-# What follows was chosen on 36 real clips: of the variants tried (lips, jaw, both; five bands and levels; five band-passes), these found
-# the offset within −3…+5 frames most often, and told a clip's own sound from other clips' best.
-SYLLABLES_HZ = (300.0, 1200.0)  # of the sound: where vowels are loud
-SPEECH_RANGE_DB = 30.0  # below the clip's loudest frames; what is quieter counts as silence when mouths are matched
-LOUDEST = 95  # percentile
-TREND_FRAMES, NOISE_FRAMES = 5.0, 1.0  # sigmas: slower and faster changes of mouth and sound are not matched
-JAW_WEIGHT = 0.7  # of the jaw beside the lips
-MAX_SHIFT = 15  # frames; offsets are searched in ± so many, as SyncNet does
-SPEAKER_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
+VOICE_MS, VOICE_MODE = 20, 2  # of WebRTC's voice detector: the length of what it judges, and how sceptical it is, 0 to 3
 MOUTH_PERCENTILES = (10, 90)  # between which a mouth's range is taken
 EXTREME = 95  # percentile of the absolute angles
+HANDS_EVERY = 25  # frames between two looks for hands: one a second
 DIGITS = 4  # of scores in ledgers and samples
-
-
-class Match(NamedTuple):
-    """How a mouth goes with a speech."""
-
-    offset: float  # frames; positive: the sound is late
-    confidence: float  # correlation there, times the root of the seconds
-
-
-class Speaker(NamedTuple):
-    """Whether a face is the one who speaks, where there are several."""
-
-    confidence: float  # of its mouth's match
-    lead: float  # over the best other mouth's
 
 
 class Features(NamedTuple):
@@ -67,19 +50,17 @@ class Features(NamedTuple):
 def crop_frames(video: media.Video, clip: Clip) -> UInt8[np.ndarray, "t 256 256 3"]:
     """The frames of a clip, cut out and resized."""
     crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8)
-    index = 0
-    for chunk in video.read(clip.span):
-        for frame in chunk:
-            crops[index] = cut_square(frame, clip.square)
-            index += 1
+    for index, frame in enumerate(video.stream(clip.span)):
+        crops[index] = cut_square(frame, clip.square)
     return crops
 
 
-def cut_wave(wave: Int16[np.ndarray, " n"], span: Span) -> Int16[np.ndarray, " t*640"]:
-    """The sound of a span; silence where the video's sound ends before its picture."""
-    start, stop = span.start * SAMPLES_PER_FRAME, span.stop * SAMPLES_PER_FRAME
-    piece = wave[start:stop]
-    return np.pad(piece, (0, stop - start - len(piece)))
+def cut_wave(wave: Int16[np.ndarray, " n"], span: Span, late: int = 0) -> Int16[np.ndarray, " t*640"]:
+    """The sound of a span, taken `late` frames later; silence where the video has none: before its start and after its sound's end."""
+    start, stop = (span.start + late) * SAMPLES_PER_FRAME, (span.stop + late) * SAMPLES_PER_FRAME
+    piece = wave[max(start, 0) : max(stop, 0)]
+    before = min(max(-start, 0), stop - start)
+    return np.pad(piece, (before, stop - start - before - len(piece)))
 
 
 # ---------------------------------------------------------------------------------------------------------------- features
@@ -93,24 +74,29 @@ def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], s
         speaker: where there are other faces.
         config: prepare/features.
     """
-    frames, piece = crop_frames(video, clip), cut_wave(wave, clip.span)
-    speech = speech_features(piece, frames=len(frames), f0=config.f0)
+    frames = crop_frames(video, clip)
     found = mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
-    pose = smooth(solve_pose(landmarks), config.pose_smoothing_frames) if found.found.any() else np.zeros((len(frames), 6), np.float32)
-    scores = Scores(
+    piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()
+    if found.found.any():
+        offset = find_offset(frames, landmarks, piece, config.syncnet)
+        late = correction(offset, config)
+        piece, pose = cut_wave(wave, clip.span, late), smooth(solve_pose(landmarks), config.pose_smoothing_frames)
+        scores = with_motion_scores(with_sync_scores(scores, offset, late), frames, landmarks, pose)
+    speech = speech_features(piece, frames=len(frames), f0=config.f0)
+    scores = replace(
+        scores,
         face_px=clip.face_px,
         faces=float(clip.faces),
         speaker_confidence=speaker.confidence if speaker else None,
         speaker_lead=speaker.lead if speaker else None,
         face_share=float(found.found.mean()),
         speech_db=level_db(piece),
+        voice_share=voice_share(piece),
         voiced_share=float(speech[..., VOICED].mean()),
-        sharpness=sharpness(frames),
-        brightness=float(frames.mean()),
+        sharpness=sharpness(frames[::LOOKED_AT]),
+        brightness=float(frames[::LOOKED_AT].mean()),
     )
-    if found.found.any():
-        scores = with_motion_scores(scores, landmarks, pose, piece)
     return Features(frames, piece, speech, landmarks, pose, rounded(scores))
 
 
@@ -148,109 +134,46 @@ def smooth(pose: Float32[np.ndarray, "t 6"], sigma: float) -> Float32[np.ndarray
     return np.asarray(gaussian_filter1d(pose, sigma, axis=0, mode="nearest"), np.float32) if sigma > 0 else pose
 
 
-# ---------------------------------------------------------------------------------------------------------------- mouth and speech
-def mouth_opening(landmarks: Float32[np.ndarray, "t n 3"]) -> Float64[np.ndarray, " t"]:
-    """Distance of the inner lips / height of the face, in space: free of the head's distance, and nearly of its turning."""
-    lips = np.mean([_distance(landmarks, upper, lower) for upper, lower in INNER_LIPS], axis=0)
-    return np.asarray(lips / np.maximum(_distance(landmarks, FOREHEAD, CHIN), 1.0), np.float64)
-
-
-def mouth_motion(landmarks: Float32[np.ndarray, "t n 3"]) -> Float64[np.ndarray, " t"]:
-    """Opening of the lips and drop of the jaw together, in standard deviations: what is matched with the sound."""
-    jaw = _distance(landmarks, NOSE, CHIN) / np.maximum(_distance(landmarks, NOSE, FOREHEAD), 1.0)
-    return np.asarray(standardised(mouth_opening(landmarks)) + JAW_WEIGHT * standardised(jaw))
-
-
-def _distance(landmarks: Float32[np.ndarray, "t n 3"], a: int, b: int) -> Float64[np.ndarray, " t"]:
-    return np.asarray(np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=1), np.float64)
-
-
-def standardised(signal: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
-    """Mean 0, standard deviation 1; a flat signal becomes zeros."""
-    spread = float(signal.std())
-    return np.asarray((signal - signal.mean()) / spread if spread > 0 else np.zeros_like(signal))
-
-
-def loudness(wave: Int16[np.ndarray, " t*640"]) -> Float64[np.ndarray, " t"]:
-    """Level of each frame's vowels in dB, held at `SPEECH_RANGE_DB` below the loud ones."""
-    from scipy.signal import butter, sosfiltfilt
-
-    band = butter(2, SYLLABLES_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
-    blocks = sosfiltfilt(band, wave.astype(np.float64) / PEAK).reshape(-1, SAMPLES_PER_FRAME)
-    level = 20 * np.log10(np.maximum(np.sqrt(np.square(blocks).mean(axis=1)), 10 ** (FLOOR_DB / 20)))
-    return np.asarray(np.maximum(level, np.percentile(level, LOUDEST) - SPEECH_RANGE_DB))
-
-
-def match(motion: Float64[np.ndarray, " t"], level: Float64[np.ndarray, " t"], max_shift: int = MAX_SHIFT) -> Match:
-    """The shift within ± max_shift frames at which mouth and sound go together best.
-
-    The confidence is the correlation there times the root of the length in seconds: chance makes high correlations in short clips. For
-    clips with the sound of another clip it stays below 1.05 in 95 % and below 1.4 in all of 240 cases.
-    """
-    mouth, sound = _middle_band(motion), _middle_band(level)
-    best = Match(0.0, 0.0)
-    for shift in range(-max_shift, max_shift + 1):
-        a = standardised(mouth[max(0, -shift) : len(mouth) - max(0, shift)])
-        b = standardised(sound[max(0, shift) : len(sound) - max(0, -shift)])
-        confidence = float((a * b).mean()) * (len(motion) / FPS) ** 0.5
-        if confidence > best.confidence:
-            best = Match(float(shift), confidence)
-    return best
-
-
-def _middle_band(signal: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
-    from scipy.ndimage import gaussian_filter1d
-
-    slow = gaussian_filter1d(signal, TREND_FRAMES, mode="nearest")
-    return np.asarray(gaussian_filter1d(signal - slow, NOISE_FRAMES, mode="nearest"))
-
-
-def mouth_match(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"]) -> Match:
-    """How the mouth of a clip goes with the sound, from its own crop."""
-    found = mesh(crop_frames(video, clip))
-    if not found.found.any():
-        return Match(0.0, 0.0)
-    motion = mouth_motion(fill_gaps(found.landmarks, found.found))
-    return match(motion, loudness(cut_wave(wave, clip.span)), SPEAKER_SHIFT)
-
-
-def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> dict[str, Speaker]:
-    """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others."""
-    crowded = [clip for clip in clips if clip.faces > 1 and len(clip.span) >= config.min_frames]
-    matches = {clip.key: mouth_match(video, clip, wave).confidence for clip in crowded}
-    leads = {}
-    for clip in crowded:
-        rivals = [matches[other.key] for other in crowded if other is not clip and _meet(clip.span, other.span)]
-        leads[clip.key] = Speaker(matches[clip.key], matches[clip.key] - max(rivals, default=0.0))
-    return leads
-
-
-def _meet(a: Span, b: Span) -> bool:
-    return a.start < b.stop and b.start < a.stop
-
-
 # ---------------------------------------------------------------------------------------------------------------- scores
+def with_sync_scores(scores: Scores, found: Offset, late: int) -> Scores:
+    """Add the offset that was found, and what of it was corrected."""
+    return replace(
+        scores,
+        sync_offset=float(found.frames),
+        sync_confidence=found.confidence,
+        sync_corrected=float(late),
+        lse_d=found.lse_d,
+        lse_c=found.lse_c,
+    )
+
+
 def with_motion_scores(
-    scores: Scores, landmarks: Float32[np.ndarray, "t n 3"], pose: Float32[np.ndarray, "t 6"], wave: Int16[np.ndarray, " n"]
+    scores: Scores,
+    frames: UInt8[np.ndarray, "t 256 256 3"],
+    landmarks: Float32[np.ndarray, "t 468 3"],
+    pose: Float32[np.ndarray, "t 6"],
 ) -> Scores:
     """Add what needs landmarks and pose."""
-    offset, confidence = match(mouth_motion(landmarks), loudness(wave))
-    shut, wide = np.percentile(mouth_opening(landmarks), MOUTH_PERCENTILES)
     pitch, yaw, roll = np.percentile(np.abs(angles(pose)), EXTREME, axis=0)
     flat = landmarks[..., :2]
     inside = ((flat >= 0) & (flat < SIZE)).all(axis=2)
     return replace(
         scores,
-        sync_offset=offset,
-        sync_confidence=confidence,
-        mouth_range=float(wide - shut),
+        mouth_range=mouth_range(landmarks),
         yaw_deg=float(yaw),
         pitch_deg=float(pitch),
         roll_deg=float(roll),
         motion_deg=float(np.degrees(np.linalg.norm(pose[:, :3].std(axis=0)))),
         inside_share=float(inside.mean()),
+        covered_share=float(hands_before(frames[::HANDS_EVERY], landmarks[::HANDS_EVERY]).mean()),
         jitter_px=jitter(flat),
     )
+
+
+def mouth_range(landmarks: Float32[np.ndarray, "t n 3"]) -> float:
+    """How far the lips open and shut: 10th to 90th percentile, shares of the face's height."""
+    shut, wide = np.percentile(mouth_opening(landmarks), MOUTH_PERCENTILES)
+    return float(wide - shut)
 
 
 def angles(pose: Float32[np.ndarray, "t 6"]) -> Float64[np.ndarray, "t 3"]:
@@ -262,15 +185,26 @@ def angles(pose: Float32[np.ndarray, "t 6"]) -> Float64[np.ndarray, "t 3"]:
 
 def level_db(wave: Int16[np.ndarray, " n"]) -> float:
     """Mean level, full scale = 0."""
-    rms = float(np.sqrt(np.square(wave.astype(np.float64) / PEAK).mean()))
+    pieces = (wave[start : start + LEVEL_PIECE] for start in range(0, len(wave), LEVEL_PIECE))
+    rms = math.sqrt(sum(float(np.square(piece.astype(np.float64) / PEAK).sum()) for piece in pieces) / max(len(wave), 1))
     return max(FLOOR_DB, 20 * float(np.log10(rms))) if rms > 0 else FLOOR_DB
+
+
+def voice_share(wave: Int16[np.ndarray, " n"]) -> float:
+    """Share of the stretches of 20 ms in which WebRTC's detector hears somebody speak, 0 to 1; music may be heard as speech."""
+    import webrtcvad
+
+    detector, length = webrtcvad.Vad(VOICE_MODE), SAMPLE_RATE * VOICE_MS // 1000
+    stretches = [wave[start : start + length].tobytes() for start in range(0, len(wave) - length + 1, length)]
+    return float(np.mean([detector.is_speech(stretch, SAMPLE_RATE) for stretch in stretches])) if stretches else 0.0
 
 
 def sharpness(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
     """Variance of the Laplacian of the grey crop, median over the frames."""
     import cv2
 
-    return float(np.median([cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for frame in frames]))
+    edges = (cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_16S) for frame in frames)
+    return float(np.median([cv2.meanStdDev(edge)[1][0, 0] ** 2 for edge in edges]))
 
 
 def jitter(points: Float32[np.ndarray, "t n 2"]) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 
@@ -10,69 +10,95 @@ from a2h_models.metrics import sync
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 
-def syllables(frames: int, seed: int = 0) -> np.ndarray:
-    """A curve that opens and closes some times a second, in [0, 1]."""
-    curve = gaussian_filter1d(np.random.default_rng(seed).normal(size=frames), 1.5)
-    return (curve - curve.min()) / np.ptp(curve)
+def mouths(frames: int, seed: int = 0) -> np.ndarray:
+    """Three numbers of a mouth that change some times a second."""
+    return gaussian_filter1d(np.random.default_rng(seed).normal(size=(frames, 3)), 1.5, axis=0)
 
 
 @given(offset=st.integers(-12, 12), seed=st.integers(0, 20))
 def test_a_planted_offset_is_found(offset: int, seed: int) -> None:
     """Positive: the sound comes late."""
-    curve = syllables(200, seed)
-    mouth, level = curve[50:150], curve[50 - offset : 150 - offset]
-    found = sync.mouth_speech(mouth, 40 * level)
+    curve = mouths(200, seed)
+    mouth, expected = curve[50:150], curve[50 - offset : 150 - offset]
+    found = sync.match(mouth, 40 * expected)
     assert found.offset == offset
-    assert found.best > 0.8
+    assert found.confidence > 0.8 * 2  # four seconds
 
 
 def test_in_step_and_against_it() -> None:
-    curve = syllables(100)
-    assert sync.mouth_speech(curve, curve).correlation == pytest.approx(1.0)
-    assert sync.mouth_speech(curve, -curve).correlation == pytest.approx(-1.0)
+    curve = mouths(100)
+    assert sync.match(curve, curve).correlation == pytest.approx(1.0)
+    assert sync.match(curve, curve).confidence == pytest.approx(2.0)
+    assert sync.match(curve, -curve).correlation == pytest.approx(-1.0)
 
 
 def test_slow_trends_do_not_count() -> None:
-    curve = syllables(200)
-    assert sync.mouth_speech(curve + np.linspace(0, 2, 200), curve).correlation > 0.8
+    curve = mouths(200)
+    assert sync.match(curve + np.linspace(0, 9, 200)[:, None], curve).correlation > 0.95
 
 
 def test_frames_without_a_face_are_left_out() -> None:
-    curve = syllables(120)
+    curve = mouths(120)
     gaps = curve.copy()
     gaps[::7] = np.nan
-    assert sync.mouth_speech(gaps, curve).correlation > 0.95
+    assert sync.match(gaps, curve).correlation > 0.9
 
 
-@pytest.mark.parametrize("still", [np.zeros(50), np.full(50, np.nan)])
+@pytest.mark.parametrize("still", [np.zeros((50, 3)), np.full((50, 3), np.nan)])
 def test_a_mouth_that_never_moves_says_nothing(still: np.ndarray) -> None:
-    assert sync.mouth_speech(still, syllables(50)) == sync.MouthSpeech(0.0, 0, 0.0)
+    assert sync.match(still, mouths(50)) == sync.Match(0, 0.0, 0.0)
 
 
 def test_too_short_says_nothing() -> None:
-    assert sync.mouth_speech(np.arange(3.0), np.arange(3.0)) == sync.MouthSpeech(0.0, 0, 0.0)
+    assert sync.match(mouths(3), mouths(3)) == sync.Match(0, 0.0, 0.0)
 
 
 def test_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="3 frames of mouth and 4 of speech"):
-        sync.mouth_speech(np.zeros(3), np.zeros(4))
+        sync.match(np.zeros((3, 3)), np.zeros((4, 3)))
 
 
-def test_level_of_a_sine_is_known() -> None:
-    """A full-scale sine has -3.01 dB; silence is held at 40 dB below the loud frames."""
-    sine = np.sin(2 * np.pi * 1000 * np.arange(10 * SAMPLES_PER_FRAME) / SAMPLE_RATE)
-    level = sync.speech_level((sine * 32767).astype(np.int16), 12)
-    np.testing.assert_allclose(level[:10], -3.01, atol=0.01)
-    np.testing.assert_allclose(level[10:], -43.01, atol=0.01)
-    np.testing.assert_allclose(sync.speech_level(sine, 10), level[:10], atol=0.01)
+def test_chance_is_not_believed() -> None:
+    """Mouths against others' mouths, five seconds each: the confidence from which preparation believes is beyond them."""
+    confidences = [sync.match(mouths(125, seed), mouths(125, seed + 1000)).confidence for seed in range(200)]
+    assert max(confidences) < 1.2
 
 
-def test_mouth_opening_is_free_of_size() -> None:
-    face = np.zeros((2, 468, 3))
+@given(st.floats(0.05, 1.0), st.integers(0, 5))
+@settings(max_examples=10, deadline=None)
+def test_the_expected_mouth_does_not_depend_on_the_level(gain: float, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    wave = np.repeat(noise.uniform(0.1, 1, 40), SAMPLES_PER_FRAME) * noise.normal(0, 0.2, 40 * SAMPLES_PER_FRAME)
+    expected = sync.expected_mouth(wave, 40)
+    assert expected.shape == (40, 3)
+    np.testing.assert_allclose(sync.expected_mouth(wave * gain, 40), expected, atol=1e-6)
+
+
+def test_silence_lets_expect_nothing() -> None:
+    assert not sync.expected_mouth(np.zeros(20 * SAMPLES_PER_FRAME, np.int16), 20).any()
+    assert sync.expected_mouth(np.zeros(5, np.int16), 7).shape == (7, 3)
+
+
+def test_a_louder_voice_lets_expect_a_wider_mouth() -> None:
+    """What was learned has the right sign: vowels open the mouth and drop the jaw."""
+    time = np.arange(100 * SAMPLES_PER_FRAME) / SAMPLE_RATE
+    vowel = sum(np.sin(2 * np.pi * 120 * harmonic * time) / harmonic for harmonic in range(1, 20))
+    loud = 0.02 + (np.sin(2 * np.pi * 3 * time) > 0)  # three syllables a second
+    opening, jaw, _ = sync.expected_mouth(0.1 * vowel * loud, 100).T
+    heard = loud.reshape(100, -1).mean(axis=1)
+    # lips are ahead of their sound
+    assert np.corrcoef(opening[:-2], heard[2:])[0, 1] > 0.5
+    assert np.corrcoef(jaw[:-2], heard[2:])[0, 1] > 0.5
+
+
+def test_mouths_are_free_of_size() -> None:
+    face = np.random.default_rng(0).uniform(50, 200, (4, 468, 3))
+    np.testing.assert_allclose(sync.mouth_shape(face * 3), sync.mouth_shape(face))
+    face[:] = 0
     face[:, sync.FOREHEAD, 1], face[:, sync.CHIN, 1] = 50, 150
-    face[:, sync.UPPER_LIP, 1], face[:, sync.LOWER_LIP, 1] = 110, [110, 120]
-    np.testing.assert_allclose(sync.mouth_opening(face), [0.0, 0.1])
-    np.testing.assert_allclose(sync.mouth_opening(face * 3), [0.0, 0.1])
+    for (upper, lower), drop in zip(sync.INNER_LIPS, (20, 10, 0), strict=True):
+        face[:, upper, 1], face[:, lower, 1] = 110, 110 + drop
+    np.testing.assert_allclose(sync.mouth_opening(face), 0.1)
 
 
 def test_speech_beats_are_onsets() -> None:

@@ -122,6 +122,12 @@ def test_a_face_that_fills_the_picture_is_found(photo: np.ndarray) -> None:
     assert faces.detect_faces(photo[62:182, 165:285])
 
 
+def test_no_hand_stands_before_a_bare_face(photo: np.ndarray) -> None:
+    crops = faces.crop_portrait(photo)[None].repeat(2, axis=0)
+    assert faces.hands_before(crops, faces.mesh(crops).landmarks).tolist() == [False, False]
+    assert faces.hands_before(crops[:0], np.zeros((0, 468, 3), np.float32)).shape == (0,)
+
+
 def test_a_new_tracker_for_each_clip(photo: np.ndarray) -> None:
     """What was meshed before changes nothing."""
     crop = faces.crop_portrait(photo)[None]
