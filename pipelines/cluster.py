@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-LOST = "worker_lost"  # the node died, or Ray killed the worker: the piece is innocent
+LOST = "worker_lost"  # the node died, or Ray killed the worker: the piece is innocent, and never ends so
+MAX_LOSSES = 3  # of one piece, after Ray's own retries each time
 QUEUE = 2  # pieces handed to a Ray of our own for each worker, so that none waits for the driver
 POLL_S = 1.0  # how often a running piece's deadline is looked at
 STOP_S = 10.0  # patience with pieces that are cancelled
@@ -168,6 +169,7 @@ class _Work:
 class _Flight:
     piece: Any
     deadline: float  # of time.monotonic
+    losses: int = 0
 
 
 def _on_ray(work: _Work, pieces: Iterable[Any]) -> Iterator[tuple[Any, Any] | None]:
@@ -175,18 +177,22 @@ def _on_ray(work: _Work, pieces: Iterable[Any]) -> Iterator[tuple[Any, Any] | No
     ray = _ray()
     limit_s = float("inf") if work.isolated else work.config.timeout_s
     with session(work.config):
-        task, waiting, flying = work.task(ray), iter(pieces), dict[Any, _Flight]()
+        task, flying = work.task(ray), dict[Any, _Flight]()
+        waiting = (_Flight(piece, 0.0) for piece in pieces)
+        lost: list[_Flight] = []
         try:
             while True:
-                for piece in islice(waiting, work.in_flight - len(flying)):
-                    flying[task.remote(piece)] = _Flight(piece, time.monotonic() + limit_s)
+                for flight in (*lost, *islice(waiting, work.in_flight - len(flying) - len(lost))):
+                    flying[task.remote(flight.piece)] = replace(flight, deadline=time.monotonic() + limit_s)
                 if not flying:
                     return
-                ended, running = ray.wait(list(flying), num_returns=len(flying), timeout=0)
-                if not ended:
-                    ended, running = ray.wait(running, num_returns=1, timeout=POLL_S)
+                lost, (ended, running) = [], _wait(ray, list(flying))
                 for reference in ended:
-                    yield flying.pop(reference).piece, _outcome(reference, isolated=work.isolated)
+                    flight, outcome = flying.pop(reference), _outcome(reference, isolated=work.isolated)
+                    if isinstance(outcome, Failure) and outcome.reason == LOST:
+                        lost.append(_again(flight, outcome, work))
+                    else:
+                        yield flight.piece, outcome
                 for reference in [late for late in running if time.monotonic() > flying[late].deadline]:
                     ray.cancel(reference, force=True)
                     piece = flying.pop(reference).piece
@@ -194,6 +200,22 @@ def _on_ray(work: _Work, pieces: Iterable[Any]) -> Iterator[tuple[Any, Any] | No
                 yield None
         finally:
             _cancel(ray, list(flying))
+
+
+def _wait(ray: Any, references: list[Any]) -> tuple[list[Any], list[Any]]:
+    """What has ended, all of it, or the next one within a while; and the rest."""
+    ended, running = ray.wait(references, num_returns=len(references), timeout=0)
+    return (ended, running) if ended else ray.wait(running, num_returns=1, timeout=POLL_S)
+
+
+def _again(flight: _Flight, failure: Failure, work: _Work) -> _Flight:
+    if flight.losses >= MAX_LOSSES:
+        raise ClusterError(
+            f"{work.key(flight.piece)}: {failure.message}, {MAX_LOSSES} times after all retries",
+            hint="are the nodes healthy? The same command again goes on where it stopped",
+        )
+    logger.warning("%s: %s; it is given to another", work.key(flight.piece), failure.message)
+    return replace(flight, losses=flight.losses + 1)
 
 
 def _cancel(ray: Any, references: list[Any]) -> None:

@@ -13,18 +13,25 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end. A KeyboardInterrupt, so that whoever cleans up after Ctrl-C cleans up here."""
 
 
-def _raise(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
 @contextmanager
 def terminated_cleanly() -> Iterator[None]:
     """While the block lasts, SIGTERM raises `Terminated` in the main thread. Nothing changes in another thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _raise)
+    asked = False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except KeyboardInterrupt:
+        if asked:  # Ray makes a KeyboardInterrupt of its own of whatever ends its waiting
+            raise Terminated from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

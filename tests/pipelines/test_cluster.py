@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from a2h_models.errors import InputError
+from a2h_models.errors import ClusterError, InputError
 from pipelines import cluster
 from pipelines.config import ClusterConfig
 from pipelines.isolation import working_on
@@ -156,6 +156,30 @@ def test_an_isolated_piece_that_crashes_is_tried_again_as_often_as_asked(ray_ses
     assert _isolated(crash_twice, [7], retries=2) == {7: 7}
     assert _isolated(crash_twice, [8], retries=1)[8].reason == "decoder_crashed"
     assert len(list(tmp_path.glob("8-*"))) == 2
+
+
+@pytest.mark.slow
+def test_an_innocent_piece_whose_worker_is_lost_is_given_to_another(ray_session, tmp_path):
+    """The sandbox of a Ray worker that is killed, by the node's memory guard for example, dies with it."""
+
+    def kill_the_worker_once(number):
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            signal.pause()
+        return number
+
+    assert _isolated(kill_the_worker_once, range(3)) == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.slow
+def test_a_piece_that_is_lost_again_and_again_ends_the_run_with_a_sentence(ray_session):
+    def kill_the_worker(_):
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+
+    with pytest.raises(ClusterError, match=r"7: the worker died .* 3 times after all retries"):
+        _isolated(kill_the_worker, [7])
 
 
 @pytest.mark.slow

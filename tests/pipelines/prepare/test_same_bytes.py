@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from pathlib import Path
@@ -99,13 +100,14 @@ def waits_on_the_victim(meeting, build):
     """`build`, which says on which node it runs, and on the victim's node never comes back."""
 
     def build_there(unit, **options):
-        import os
 
         me = os.environ["RAY_RAYLET_PID"]  # a node is its raylet
         (Path(meeting) / f"{me}.{unit.number}{unit.split}").touch()
-        while not (Path(meeting) / "victim").exists():
-            time.sleep(0.05)
-        while (Path(meeting) / "victim").read_text() == me:
+        assert os.environ["A2H_TEST"] == "brought by the runtime environment"
+        deadline = time.monotonic() + PATIENCE_S
+        while not (Path(meeting) / "victim").exists() or (Path(meeting) / "victim").read_text() == me:
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody was killed")
             time.sleep(0.05)
         return build(unit, **options)
 
@@ -119,7 +121,7 @@ def test_three_nodes_of_which_one_is_killed_write_the_same(prepare_into, referen
     killed = []
 
     def kill_a_busy_node():
-        workers = {node.node_id: node for node in three_nodes.worker_nodes}
+        workers = {str(node.all_processes["raylet"][0].process.pid): node for node in three_nodes.worker_nodes}
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             busy = {path.name.partition(".")[0] for path in meeting.iterdir()} & set(workers)
@@ -132,7 +134,8 @@ def test_three_nodes_of_which_one_is_killed_write_the_same(prepare_into, referen
                 return
             time.sleep(0.05)
 
-    with cluster.session(ClusterConfig(workers=3, address=three_nodes.address)):
+    brought = {"env_vars": {"A2H_TEST": "brought by the runtime environment"}}
+    with cluster.session(ClusterConfig(workers=3, address=three_nodes.address, runtime_env=brought)):
         killer = threading.Thread(target=kill_a_busy_node)
         killer.start()
         try:
