@@ -80,7 +80,7 @@ def _naming_column(values: Mapping[str, Any], row: TableRow) -> str:
     if not key:
         near = difflib.get_close_matches("url", values, n=1, cutoff=0.5)
         there = ", ".join(map(repr, row.values)) or "nothing"
-        hint = f"did you mean {near[0]!r}?" if near else "a manifest has the columns url, identity, start, end, licence, consent"
+        hint = f"call the column {near[0]!r} url" if near else "a manifest has the columns url, identity, start, end, licence, consent"
         raise InputError(f"{row.place} has no url (its columns with a value: {there})", hint=hint)
     return key
 

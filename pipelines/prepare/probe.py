@@ -16,7 +16,7 @@ from pipelines.isolation import Failure
 from pipelines.prepare.filters import Reason
 from pipelines.prepare.inputs import Inputs, placed
 from pipelines.prepare.ledger import printable
-from pipelines.prepare.manifest import Entry, OptOuts, read_opt_outs
+from pipelines.prepare.manifest import Entry, OptOuts
 from pipelines.prepare.plan import Video
 from pipelines.storage import Storage
 
@@ -30,13 +30,8 @@ Batch = Sequence[Sequence[Entry]]  # of files, each with its entries
 
 
 def probe_all(inputs: Inputs, command: PrepareCommand) -> Iterator[Video]:
-    """All videos, probed on the cluster; many small files go through the driver in batches.
-
-    Raises:
-        InputError: if the list of opt-outs cannot be read.
-    """
-    opt_outs = read_opt_outs(command.prepare.plan.opt_out)
-    probe = partial(probe_files, source=inputs.source, opt_outs=opt_outs, config=command.prepare)
+    """All videos, probed on the cluster; many small files go through the driver in batches."""
+    probe = partial(probe_files, source=inputs.source, opt_outs=inputs.opt_outs, config=command.prepare)
     size = batch_size(len(inputs.videos), command.cluster.workers)
     yield from _probed(probe, [inputs.videos[start : start + size] for start in range(0, len(inputs.videos), size)], command.cluster)
 

@@ -55,6 +55,7 @@ class DatasetSummary:
     reasons: dict[str, int]  # of videos that gave no sample
     hours: dict[str, float] = field(default_factory=dict)  # split → accepted clips
     identities: dict[str, int] = field(default_factory=dict)  # split → people with an accepted clip
+    forecast: str = ""  # of a dry run: what the plan will take
 
     @property
     def accepted(self) -> int:
@@ -64,7 +65,8 @@ class DatasetSummary:
     def __str__(self) -> str:
         dropped = counted(self.reasons) or "none"
         if not self.fingerprint:
-            return f"plan {self.plan}: {sum(self.videos.values())} videos in {self.shards} units; dropped: {dropped}"
+            plan = f"plan {self.plan}: {sum(self.videos.values())} videos in {self.shards} units; dropped: {dropped}"
+            return f"{plan}\n{self.forecast}".rstrip()
         minutes = ", ".join(f"{split} {60 * hours:.1f} min" for split, hours in self.hours.items())
         videos = f"{sum(self.videos.values())} videos: {counted(self.videos)}; dropped: {dropped}"
         return f"{self.path}: {self.accepted} samples in {self.shards} shards ({minutes}); {videos}"

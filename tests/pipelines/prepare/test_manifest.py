@@ -92,7 +92,7 @@ def test_a_bad_row_is_named(tmp_path, text, sentence):
 def test_a_mistyped_column_brings_a_suggestion(tmp_path):
     with pytest.raises(InputError, match="has no url") as refused:
         list(read_manifest(_csv(tmp_path / "m.csv", "ulr\na.mp4\n")))
-    assert refused.value.hint == "did you mean 'ulr'?"
+    assert refused.value.hint == "call the column 'ulr' url"
 
 
 @pytest.mark.parametrize(
