@@ -58,3 +58,12 @@ def test_a_shift_moves_the_image() -> None:
 def test_the_same_seed_draws_the_same() -> None:
     assert torch.equal(bent(2, seed=5).affine, bent(2, seed=5).affine)
     assert not torch.equal(bent(2, seed=5).affine, bent(2, seed=6).affine)
+
+
+def test_autocast_does_not_coarsen_coordinates() -> None:
+    transform, points = bent(2), torch.rand(2, 6, 2, dtype=torch.float32) - 0.5
+    single = Transform(affine=transform.affine.float(), centres=transform.centres.float(), weights=transform.weights.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        warped, jacobian = single.warp(points), single.jacobian(points)
+    assert torch.equal(warped, single.warp(points))
+    assert torch.equal(jacobian, single.jacobian(points))

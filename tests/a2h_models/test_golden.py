@@ -39,8 +39,8 @@ GAINS = {
 }
 MEL_ROWS = slice(0, None, 16)
 
-# At most, as a difference. In brackets: the largest of what AVX2, SSE4.1 and float64 gave against AVX-512 with 32 bits. About ten times that
-# leaves room for other processors; a wrong kernel, order or grid is off by far more.
+# At most, as a difference. In brackets: the largest of what AVX2, SSE4.1 and float64 gave against AVX-512 with 32 bits. About ten times
+# that leaves room for other processors; a wrong kernel, order or grid is off by far more.
 BOUNDS = {
     "speech": 1e-4,  # (0) the release's bounds: logarithms and FFTs of other libraries
     "f0": 1e-3,  # Hz (0)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from a2h_models import losses
-from a2h_models.equivariance import random_transform
+from a2h_models.equivariance import Transform, random_transform
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks.blocks import gaussian_kernel
@@ -84,7 +84,54 @@ def test_equivariance_of_perfect_keypoints_is_zero() -> None:
     assert losses.equivariance_value(shifted, transformed, transform).item() == pytest.approx(0.1, abs=1e-5)
 
 
+def test_equivariance_under_a_known_shift() -> None:
+    """Keypoints that follow a shift by 0.5 lose nothing; keypoints that stay lose 0.5 in x and 0 in y."""
+    shift = Transform(affine=torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), centres=torch.zeros(1, 2), weights=torch.zeros(1, 1))
+    eye = torch.eye(2).expand(1, 10, 2, 2)
+    image = Keypoints(value=torch.rand(1, 10, 2) - 0.5, jacobian=eye)
+    followed = image._replace(value=image.value - torch.tensor([0.5, 0.0]))
+    assert losses.equivariance_value(image, followed, shift).item() == pytest.approx(0, abs=1e-6)
+    assert losses.equivariance_value(image, image, shift).item() == pytest.approx(0.25)
+    assert losses.equivariance_jacobian(image, followed, shift).item() == pytest.approx(0, abs=1e-6)
+    turned = followed._replace(jacobian=2 * eye)
+    assert losses.equivariance_jacobian(image, turned, shift).item() == pytest.approx(0.5)  # |2 − 1| on the diagonal, 0 beside it
+
+
+def test_the_identity_costs_nothing() -> None:
+    none = random_transform(torch.zeros(2, 3, 8, 8), affine_sigma=0.0, tps_sigma=0.0, tps_points=5)
+    found = Keypoints(value=torch.rand(2, 10, 2), jacobian=torch.eye(2).expand(2, 10, 2, 2))
+    assert losses.equivariance_value(found, found, none).item() == 0
+    assert losses.equivariance_jacobian(found, found, none).item() == 0
+
+
+def test_the_order_of_a_batch_does_not_matter() -> None:
+    made, true, order = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32), torch.tensor([2, 0, 3, 1])
+    pose, patches = torch.rand(2, 4, 64, 6) - 0.5, torch.rand(2, 4, 1, 3, 3)
+    pairs = [
+        (losses.pyramid_l1(made, true, SCALES), losses.pyramid_l1(made[order], true[order], SCALES)),
+        (losses.ssim_over_time(*pose), losses.ssim_over_time(*pose[:, order])),
+        (losses.lsgan_discriminator(*patches), losses.lsgan_discriminator(*patches[:, order])),
+        (losses.feature_matching([true], [made]), losses.feature_matching([true[order]], [made[order]])),
+    ]
+    for one, other in pairs:
+        torch.testing.assert_close(one, other)
+    assert losses.pyramid_l1(made, true[order], SCALES) != losses.pyramid_l1(made, true, SCALES)
+
+
 class TestPerceptual:
+    def test_a_shifted_image_costs_more_the_further_it_is(self) -> None:
+        torch.manual_seed(0)
+        vgg, ramp = Vgg19(), torch.linspace(0, 6, 40).sin().add(1).div(2).expand(1, 3, 32, 40)
+        image, near, far = (ramp[..., start : start + 32] for start in (0, 1, 4))
+        costs = [losses.perceptual(vgg, moved, image, (1.0, 0.5)).item() for moved in (image, near, far)]
+        assert costs[0] == 0 < costs[1] < costs[2]
+
+    def test_made_up_weights_of_the_right_layout_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "vgg19-dcbb9e9d.pth"
+        torch.save(Vgg19().state_dict(), path)
+        with pytest.raises(CheckpointError, match=r"is not vgg19-dcbb9e9d\.pth: its sha-256 begins with"):
+            load_vgg19(path)
+
     def test_layers_are_torchvisions(self) -> None:
         vgg = Vgg19()
         assert vgg.taps == [1, 6, 11, 20, 29]  # relu1_1 … relu5_1 of torchvision's features

@@ -133,5 +133,13 @@ def test_release_to_ours_and_back_gives_the_same_bits(checkpoint: Path, stand_in
     hold("release → ours → release, tensors that differ", len(different))
 
 
+def test_the_page_shows_these_bounds() -> None:
+    text = (Path(__file__).resolve().parents[2] / "PARITY.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    shown = {row[0]: row[1:] for row in rows if row[0] in BOUNDS}
+    assert {what: float(at_most) for what, (at_most, _) in shown.items()} == BOUNDS
+    assert all(float(measured) <= BOUNDS[what] for what, (_, measured) in shown.items())
+
+
 def _same(ours: torch.Tensor, wanted: torch.Tensor) -> bool:
     return ours.dtype == wanted.dtype and torch.equal(ours, wanted)

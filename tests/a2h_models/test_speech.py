@@ -84,3 +84,11 @@ def test_what_is_not_one_channel_of_numbers_is_refused(wave: np.ndarray) -> None
 def test_an_unknown_pitch_method_is_refused() -> None:
     with pytest.raises(ConfigError, match="f0='yin'"):
         speech.speech_features(vowel(2), f0="yin")
+
+
+def test_dio_agrees_with_harvest_where_both_hear_a_voice() -> None:
+    harvest, dio = (speech.speech_features(vowel(25), frames=25, f0=method).reshape(-1, 41) for method in speech.F0_METHODS)
+    both = (harvest[:, VOICED] > 0) & (dio[:, VOICED] > 0)
+    assert both.mean() > 0.8
+    assert np.median(np.abs(harvest - dio)[both, F0]) < 0.5  # Hz, of 120
+    assert np.array_equal(harvest[:, :F0], dio[:, :F0])  # the method changes nothing but the pitch
