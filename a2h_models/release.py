@@ -42,6 +42,7 @@ UNREADABLE = (
     AttributeError,
     EOFError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -172,12 +173,14 @@ def read_release(path: Path, config: NetworksConfig | None = None) -> dict[str, 
         CheckpointError: when it cannot be read without running code from it, or holds anything but the release's tensors.
     """
     try:
-        content = _load(path)
+        path.open("rb").close()
     except OSError as error:
         raise InputError(
             f"no checkpoint at {path}" if isinstance(error, FileNotFoundError) else f"{path} cannot be opened: {error.strerror}",
             hint="the release's file is called audio2head.pth.tar",
         ) from error
+    try:
+        content = _load(path)
     except UNREADABLE as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {_reason(path, str(error))}") from error
     return from_release(content, config, source=str(path))
@@ -251,12 +254,15 @@ def to_release(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]
     Raises:
         CheckpointError: for a network that the released code could not run as it is.
     """
-    generator = modules["image_generator"]
-    if isinstance(generator, ImageGenerator) and generator.generator.blend_source:
+    _refuse_blending(modules["image_generator"])
+    return {part: {name: tensor.cpu() for name, tensor in state.items()} for part, state in _named(modules).items()}
+
+
+def _refuse_blending(module: nn.Module) -> None:
+    if isinstance(module, ImageGenerator) and module.generator.blend_source:
         raise CheckpointError(
             "a generator that blends in the portrait cannot be written as a release", hint="train with blend_source=false"
         )
-    return {part: {name: tensor.cpu() for name, tensor in state.items()} for part, state in _named(modules).items()}
 
 
 def _named(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
@@ -280,7 +286,8 @@ def check_scale(modules: Mapping[str, nn.Module], config: NetworksConfig, *, sou
         CheckpointError: naming the first tensor, or else the first setting, that differs from the release's.
     """
     hint = "only networks of scale=paper fit the release's code"
-    ours = to_release(modules)
+    _refuse_blending(modules["image_generator"])
+    ours = _named(modules)
     for part, state in _named(_unfilled(NetworksConfig())).items():
         for name, tensor in state.items():
             if name not in ours[part]:
@@ -290,10 +297,19 @@ def check_scale(modules: Mapping[str, nn.Module], config: NetworksConfig, *, sou
                 raise CheckpointError(f"{part}.{name} of {source} has shape {found}, the release's {tuple(tensor.shape)}", hint=hint)
         if more := [name for name in ours[part] if name not in state]:
             raise CheckpointError(f"{source} has {part}.{more[0]}, which the release has not", hint=hint)
-    theirs = asdict(NetworksConfig())
-    for key, value in asdict(config).items():
-        if key not in TRAINING_ONLY and value != theirs[key]:
-            raise CheckpointError(f"{source} was made with networks.{key}={value}, the release's is {theirs[key]}", hint=hint)
+    for key, found, wanted in _differences(asdict(config), asdict(NetworksConfig()), "networks"):
+        raise CheckpointError(f"{source} was made with {key}={found}, the release's is {wanted}", hint=hint)
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that matter when a head talks: dotted key, our value, their value."""
+    for key, value in ours.items():
+        if key in TRAINING_ONLY:
+            continue
+        if isinstance(value, Mapping):
+            yield from _differences(value, theirs[key], f"{prefix}.{key}")
+        elif value != theirs[key]:
+            yield f"{prefix}.{key}", value, theirs[key]
 
 
 def write_release(modules: Mapping[str, nn.Module], path: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import cast
 
 from a2h_models.errors import CheckpointError, InputError
 from pipelines.compose import CONF_DIR
-from pipelines.config import AssetConfig
+from pipelines.config import MISSING
 from pipelines.download import MB, discard, download
 
 LISTING = CONF_DIR / "assets.yaml"
@@ -23,12 +23,25 @@ ALL = "all"  # for `a2h assets fetch`
 TABLE_WIDTH = 160  # letters
 
 
+@dataclass
+class Entry:
+    """What the listing says of one file; omegaconf checks its types."""
+
+    purpose: str = MISSING  # what needs it, as the subject of "… needs FILE"
+    file: str = MISSING
+    page: str = MISSING  # where people read about it
+    licence: str = MISSING
+    url: str | None = None  # where programs get it; None: only people can
+    size_bytes: int | None = None
+    sha256: str | None = None  # None: unknown, so the file that is used first is remembered
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asset:
     """One file of the listing, and the folder in which it lies or should lie."""
 
     name: str
-    about: AssetConfig
+    about: Entry
     folder: Path
 
     @property
@@ -61,8 +74,8 @@ def listed(folder: str | Path) -> dict[str, Asset]:
     from omegaconf import OmegaConf
 
     rows = OmegaConf.load(LISTING)
-    schema = OmegaConf.structured(AssetConfig)
-    abouts = {str(name): cast("AssetConfig", OmegaConf.to_object(OmegaConf.merge(schema, row))) for name, row in rows.items()}
+    schema = OmegaConf.structured(Entry)
+    abouts = {str(name): cast("Entry", OmegaConf.to_object(OmegaConf.merge(schema, row))) for name, row in rows.items()}
     return {name: Asset(name=name, about=about, folder=Path(folder)) for name, about in abouts.items()}
 
 

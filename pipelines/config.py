@@ -47,19 +47,6 @@ class PathsConfig:
 
 
 @dataclass
-class AssetConfig:
-    """One entry of assets.yaml."""
-
-    purpose: str = MISSING  # what needs it, as the subject of "… needs FILE"
-    file: str = MISSING
-    page: str = MISSING  # where people read about it
-    licence: str = MISSING
-    url: str | None = None  # where programs get it; None: only people can
-    size_bytes: int | None = None
-    sha256: str | None = None  # None: unknown, so the file that is used first is remembered
-
-
-@dataclass
 class LoggerConfig:
     """logger/: MLflow, the one tracker."""
 

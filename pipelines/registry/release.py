@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from a2h_models.animator import Animator
-from a2h_models.errors import InputError
+from a2h_models.errors import InputError, RegistryError
 from a2h_models.networks import STAGES, NetworksConfig, save
 from a2h_models.release import check_scale, read_release, write_release
 from pipelines import assets
@@ -73,12 +73,16 @@ def import_release(command: ImportReleaseCommand) -> Imported:
 
 
 def _known(digest: str, logger: LoggerConfig) -> ModelVersion | None:
-    """The newest version that was imported from a file of this hash."""
+    """The newest version that was imported from a file of this hash; None if its own files are not sound any more."""
     with session(logger) as client:
         found = client.search_model_versions(
             f"name = '{BUNDLE}' and tags.{SOURCE_HASH} = '{digest}'", max_results=1, order_by=["version_number DESC"]
         )
-        return version_of(client, found[0]) if found else None
+        version = version_of(client, found[0]) if found else None
+    try:
+        return version if version and fetch(version.uri, logger) else None
+    except RegistryError:
+        return None
 
 
 def _register(modules: dict[str, nn.Module], tags: Mapping[str, str], command: ImportReleaseCommand) -> ModelVersion:
