@@ -132,6 +132,7 @@ def outcomes(
     path = Path(video.file)
     try:
         store, name = placed(video.file, source)
+        path = Path(store.path(name))
         with store.local_copy(name) as local:
             path = local
             if content_hash(path) != (video.sha256, video.size):

@@ -79,6 +79,7 @@ def probe_file(entries: Sequence[Entry], source: Storage, opt_outs: OptOuts, con
     path = Path(file)
     try:
         store, name = placed(file, source)
+        path = Path(store.path(name))
         with store.local_copy(name) as local:
             path = local
             sha256, size = content_hash(path)

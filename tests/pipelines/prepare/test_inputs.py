@@ -34,8 +34,9 @@ def test_folders_globs_and_files(tmp_path):
         assert all(source.exists(name) for name in names)
         return names
 
-    assert found(tmp_path) == ["a.MOV", "b.mp4", "sub/c.webm"]
-    assert found(f"{tmp_path}/") == ["a.MOV", "b.mp4", "sub/c.webm"]
+    everything = ["a.MOV", "b.mp4", "pipe.mp4", "sub/c.webm"]  # what is named like a video and is none becomes a row of the ledger
+    assert found(tmp_path) == everything
+    assert found(f"{tmp_path}/") == everything
     assert found(tmp_path / "b.mp4") == ["b.mp4"]
     assert found(tmp_path / "*.mp4") == ["b.mp4"]
     assert found(tmp_path / "**" / "*.webm") == ["sub/c.webm"]

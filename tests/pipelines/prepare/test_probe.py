@@ -83,7 +83,8 @@ def test_a_video_that_was_cut_off_is_a_row(tmp_path):
 
 
 def test_a_missing_or_forbidden_file_is_a_row(tmp_path):
-    assert _probe(tmp_path / "gone.mp4").reason == "unreadable"
+    assert (gone := _probe(tmp_path / "gone.mp4")).reason == "unreadable"
+    assert str(tmp_path) not in gone.error_message
     (tmp_path / "folder.mp4").mkdir()
     assert _probe(tmp_path / "folder.mp4").reason == "unreadable"
 
