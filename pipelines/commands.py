@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2h_models.errors import A2HError
-from pipelines import config
+from pipelines import config, promotion_config
 from pipelines.stopping import terminated_cleanly
 
 
@@ -58,7 +58,7 @@ def register(command: config.RegisterCommand) -> int:
     return 0
 
 
-def promote(command: config.PromoteCommand) -> int:
+def promote(command: promotion_config.PromoteCommand) -> int:
     from pipelines import registry
 
     decision = registry.promote(command)
@@ -66,21 +66,21 @@ def promote(command: config.PromoteCommand) -> int:
     return 0 if decision.accepted else A2HError.exit_code
 
 
-def rollback(command: config.RollbackCommand) -> int:
+def rollback(command: promotion_config.RollbackCommand) -> int:
     from pipelines import registry
 
     print(registry.rollback(command))
     return 0
 
 
-def models(command: config.ModelsCommand) -> int:
+def models(command: promotion_config.ModelsCommand) -> int:
     from pipelines import registry
 
     print(registry.models(command))
     return 0
 
 
-def card(command: config.CardCommand) -> int:
+def card(command: promotion_config.CardCommand) -> int:
     from pipelines import registry
 
     text = registry.card(command)
@@ -88,7 +88,7 @@ def card(command: config.CardCommand) -> int:
     return 0
 
 
-def copy(command: config.CopyCommand) -> int:
+def copy(command: promotion_config.CopyCommand) -> int:
     from pipelines import registry
 
     print(registry.copy(command))

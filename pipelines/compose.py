@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from a2h_models.errors import ConfigError
-from pipelines import config
+from pipelines import config, promotion_config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,11 +24,11 @@ COMMANDS: dict[str, type] = {
     "train": config.TrainCommand,
     "evaluate": config.EvaluateCommand,
     "register": config.RegisterCommand,
-    "promote": config.PromoteCommand,
-    "rollback": config.RollbackCommand,
-    "models": config.ModelsCommand,
-    "card": config.CardCommand,
-    "copy": config.CopyCommand,
+    "promote": promotion_config.PromoteCommand,
+    "rollback": promotion_config.RollbackCommand,
+    "models": promotion_config.ModelsCommand,
+    "card": promotion_config.CardCommand,
+    "copy": promotion_config.CopyCommand,
     "import-release": config.ImportReleaseCommand,
     "export-release": config.ExportReleaseCommand,
     "generate": config.GenerateCommand,

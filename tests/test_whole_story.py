@@ -61,6 +61,27 @@ def test_the_champion_is_the_registered_bundle(story: Path) -> None:
     assert diary["promote"]["result"]["accepted"] is True
 
 
+def test_the_champions_lineage_ends_at_the_videos(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The SHA-256 of every video that training saw, read from the model, is that of a file."""
+    import hashlib
+
+    import pandas as pd
+
+    runs = story / "runs"
+    words = [f"logger.tracking_uri=sqlite:///{runs / 'mlflow.db'}", f"logger.artifacts={runs / 'artifacts'}", "max_sources=0"]
+    assert cli.main(["models", "audio2head@champion", *words]) == 0
+    shown = capsys.readouterr().out
+    fingerprint = json.loads((story / "dataset" / "dataset.json").read_text())["fingerprint"]
+    assert f"dataset {fingerprint}  {story / 'dataset'}: verified" in shown
+    ledger = pd.read_parquet(story / "dataset" / "ledger.parquet")
+    videos = ledger[(ledger["kind"] == "video") & (ledger["status"] == "accepted") & (ledger["split"] == "train")]
+    assert len(videos)
+    folder = story.parent / "videos" if SHARED_CLIPS.is_dir() else story / "talkers"
+    for name in videos["file"]:
+        (file,) = folder.rglob(Path(name).name)
+        assert f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}  {name}" in shown
+
+
 def test_the_video_plays_as_long_as_the_speech(story: Path) -> None:
     import soundfile
 

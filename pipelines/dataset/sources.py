@@ -17,7 +17,7 @@ from pipelines.storage import Storage
 COLUMNS = ("sha256", "file", "identity", "licence", "consent")  # consent: yes | no | empty, where nobody said
 DATASET_FILE = "dataset.json"
 
-Table = Any  # a pyarrow.Table with COLUMNS, all text: a million sources take some 100 MB, as objects they would take a GB
+Table = Any  # a pyarrow.Table with COLUMNS, all text: there may be millions of sources, and columns take little more than their letters
 
 
 @dataclass(frozen=True, kw_only=True)

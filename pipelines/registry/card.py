@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.metrics import DEFINITIONS
-from pipelines.config import CardCommand
+from pipelines.promotion_config import CardCommand
 from pipelines.registry.evaluations import Measured, read_evaluation
 from pipelines.registry.lineage import Lineage, draw_lineage, trace
 from pipelines.registry.tracking import UNKNOWN

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError
-from pipelines.config import CopyCommand, LoggerConfig
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import CopyCommand
 from pipelines.registry.evaluations import EVALUATION_TAG, evaluation_runs
 from pipelines.registry.files import check, download
 from pipelines.registry.models import upload

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from a2h_models.sample import FEATURES_VERSION, SCHEMA_VERSION
-from pipelines.config import PromoteConfig
+from pipelines.promotion_config import PromoteConfig
 from pipelines.registry.comparison import loss
 from pipelines.registry.decisions import FAILED, PASSED, WAIVED, Gate
 from pipelines.registry.evaluations import Measured

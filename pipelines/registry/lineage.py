@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config import LoggerConfig, ModelsCommand
+from pipelines.config import LoggerConfig
 from pipelines.dataset.sources import COLUMNS
+from pipelines.promotion_config import ModelsCommand
 from pipelines.registry.claims import is_claim
 from pipelines.registry.datasets import verify
 from pipelines.registry.decisions import WIDTH, draw

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from a2h_models.errors import RegistryError
-from pipelines.config import LoggerConfig, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.registry.claims import claimed
 from pipelines.registry.datasets import DIGITS_SHOWN, verify
 from pipelines.registry.decisions import FAILED, WAIVED, Decision, Gate

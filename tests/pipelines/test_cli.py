@@ -18,10 +18,19 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in shown
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "generate", "app", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "rollback", "models", "generate", "app", "demo"])
 def test_each_command_shows_its_keys_and_groups(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert "Keys and their defaults" in capsys.readouterr().out
+
+
+def test_a_bare_first_word_names_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    import yaml
+
+    for words in (["audio2head/3"], ["model=audio2head/3"], ["--model", "audio2head/3"]):
+        assert cli.main(["promote", *words, "--alias", "best", "--dry-run", "--cfg", "job"]) == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert (shown["model"], shown["alias"], shown["dry_run"]) == ("audio2head/3", "best", True)
 
 
 def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +52,10 @@ def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[st
         (["prepare", "videos=/nowhere", "out=/nowhere-else"], 2, "/nowhere"),
         (["promote", "modl=audio2head/1"], 2, "did you mean model?"),
         (["verify", "/nowhere"], 2, "/nowhere"),
+        (["promote", "audio2head"], 2, "names no version"),
+        (["promote", "audio2head/1", "audio2head/2"], 2, "is not key=value"),
+        (["card"], 2, "needs a value for model"),
+        (["copy", "audio2head/1"], 2, "needs a value for to"),
         (["train", "--cfg", "all"], 2, "--cfg job"),
     ],
 )

@@ -14,9 +14,10 @@ from PIL import Image
 
 from a2h_models.errors import ConfigError, InputError
 from pipelines import registry
-from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig, PromoteCommand, PromoteConfig
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig
 from pipelines.evaluate import ClipResult, _without_middling_pictures, choose, evaluate
 from pipelines.evaluation_report import contact_sheet, draw_table
+from pipelines.promotion_config import PromoteCommand, PromoteConfig
 from pipelines.storage import Storage
 
 HERE = ClusterConfig(workers=0)

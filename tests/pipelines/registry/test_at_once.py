@@ -15,7 +15,8 @@ import pytest
 
 from a2h_models.errors import RegistryError
 from pipelines import registry
-from pipelines.config import LoggerConfig, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.registry import claims, promotion
 from pipelines.registry.claims import claimed
 
@@ -29,7 +30,8 @@ import fcntl, json, os, signal, sys
 import mlflow, pandas, pyarrow.parquet, sqlalchemy
 from a2h_models.errors import A2HError
 from pipelines import registry
-from pipelines.config import LoggerConfig, PromoteCommand, PromoteConfig
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import PromoteCommand, PromoteConfig
 from pipelines.registry import promotion
 
 def say(**values):

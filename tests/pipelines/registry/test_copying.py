@@ -8,7 +8,8 @@ import pytest
 
 from a2h_models.errors import ConfigError, RegistryError
 from pipelines import registry
-from pipelines.config import CopyCommand, LoggerConfig, ModelsCommand, PromoteCommand, PromoteConfig
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import CopyCommand, ModelsCommand, PromoteCommand, PromoteConfig
 from pipelines.registry import copying
 from pipelines.registry.files import download
 

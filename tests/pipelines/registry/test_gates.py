@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import PromoteConfig
+from pipelines.promotion_config import PromoteConfig
 from pipelines.registry.decisions import FAILED, PASSED, WAIVED, Decision, Gate
 from pipelines.registry.evaluations import Measured
 from pipelines.registry.gates import Champion, Facts, judge

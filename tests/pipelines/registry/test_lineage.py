@@ -8,8 +8,9 @@ import pytest
 
 from a2h_models.errors import RegistryError
 from pipelines import cli, registry
-from pipelines.config import CardCommand, LoggerConfig, ModelsCommand, PromoteCommand, PromoteConfig, RegisterCommand, RollbackCommand
+from pipelines.config import LoggerConfig, RegisterCommand
 from pipelines.dataset.sources import as_table, read_origin
+from pipelines.promotion_config import CardCommand, ModelsCommand, PromoteCommand, PromoteConfig, RollbackCommand
 
 Maker = Callable[..., str]
 ANN, EVE = "a" * 64, "e" * 64

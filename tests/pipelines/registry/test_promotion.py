@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
 from pipelines import registry
-from pipelines.config import LoggerConfig, PromoteCommand, PromoteConfig
+from pipelines.config import LoggerConfig
 from pipelines.dataset.sources import Origin, as_table, read_origin
+from pipelines.promotion_config import PromoteCommand, PromoteConfig
 from pipelines.registry import promotion
 
 GATES = PromoteConfig(

@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
 from pipelines import cli, registry
-from pipelines.config import LoggerConfig, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import LoggerConfig
+from pipelines.promotion_config import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.registry.promotion import read_history_of
 
 Maker = Callable[..., str]
