@@ -3,6 +3,7 @@
 ffmpeg    the binary, and how it is called: no shell, always a time limit
 probe     what is in a file, by its own time stamps
 video     frames at exactly 25 fps; what is odd is made plain first
+piping    frames of large videos, one at a time
 speech    sound as 16 kHz mono, in step with the frames
 crops     the crop of a sample, to bytes and back
 writer    a stream of frames and speech → mp4
@@ -11,6 +12,7 @@ portrait  one picture
 
 from pipelines.media.bundled import ffmpeg
 from pipelines.media.crops import decode_crop, encode_crop
+from pipelines.media.piping import Part
 from pipelines.media.portrait import load_portrait
 from pipelines.media.probing import VideoInfo, probe
 from pipelines.media.speech import read_speech
@@ -18,6 +20,7 @@ from pipelines.media.video import Video, open_video, read_clip
 from pipelines.media.writer import write_video
 
 __all__ = [
+    "Part",
     "Video",
     "VideoInfo",
     "decode_crop",

@@ -6,6 +6,7 @@ import functools
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from a2h_models.errors import MediaError
 
@@ -28,8 +29,8 @@ def source(path: Path) -> tuple[str, ...]:
     return ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-i", f"file:{path.absolute()}")
 
 
-def run(arguments: Sequence[str], *, path: Path, timeout_s: float) -> tuple[bytes, str]:
-    """Run ffmpeg to its end; returns stdout and stderr.
+def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[bytes] | None = None) -> tuple[bytes, str]:
+    """Run ffmpeg to its end; returns stdout, unless it goes into a file, and stderr.
 
     Raises:
         MediaError: `unreadable` with ffmpeg's last words when it fails, `timed_out` when it takes too long; both name `path`.
@@ -38,7 +39,8 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float) -> tuple[byte
         done = subprocess.run(  # noqa: S603  an argument list, never a shell
             [ffmpeg(), *QUIET, *arguments],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE if into is None else into,
+            stderr=subprocess.PIPE,
             timeout=timeout_s,
             check=False,
         )
@@ -47,7 +49,7 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float) -> tuple[byte
     stderr = done.stderr.decode(errors="replace")
     if done.returncode:
         raise MediaError(f"{path}: cannot be read ({last_words(stderr)})", hint="is it a video, and is it whole?")
-    return done.stdout, stderr
+    return done.stdout or b"", stderr
 
 
 def last_words(stderr: str) -> str:

@@ -87,6 +87,12 @@ class Stream:
     stamped: bool  # false: some times are only the order of decoding
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures as stored."""
+        width, height = (int(side) for side in self.header["dimensions"].split("x"))
+        return width, height
+
+    @property
     def frames(self) -> int:
         """How many frames come out at 25 fps."""
         return max(1, round((self.end - float(self.times[0])) * FPS))
@@ -164,7 +170,7 @@ def describe(path: Path, scanned: Scan) -> VideoInfo:
         raise MediaError(f"{path}: there is no picture in it", hint="give a video file")
     _refuse_truncated(path, scanned)
     start, duration = float(video.times[0]), video.end - float(video.times[0])
-    width, height, rotation, square = _shape(path, video.header, scanned.description)
+    width, height, rotation, square = _shape(path, video, scanned.description)
     container = _INPUT.search(scanned.description)
     return VideoInfo(
         duration_s=duration,
@@ -200,12 +206,12 @@ def _refuse_truncated(path: Path, scanned: Scan) -> None:
         raise MediaError(message, hint="copy or download the file again", reason="truncated")
 
 
-def _shape(path: Path, header: dict[str, str], description: str) -> tuple[int, int, int, bool]:
+def _shape(path: Path, video: Stream, description: str) -> tuple[int, int, int, bool]:
     """Width and height as shown, rotation in degrees, and whether pixels are square."""
-    width, height = (int(side) for side in header["dimensions"].split("x"))
+    width, height = video.size
     if not 0 < max(width, height) <= MAX_SIDE or not min(width, height):
         raise MediaError(f"{path}: a picture of {width}×{height} pixels is not between 1 and {MAX_SIDE} a side")
-    across, _, up = header.get("sar", "0/1").partition("/")
+    across, _, up = video.header.get("sar", "0/1").partition("/")
     aspect = int(across) / int(up) if int(across) and int(up) else 1.0  # 0/1: not said
     square = abs(aspect - 1) < SQUARE_TOLERANCE
     if not square:

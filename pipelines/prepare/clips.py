@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from a2h_models.timebase import Span
 from pipelines import media
@@ -17,6 +18,7 @@ from pipelines.prepare.faces import Box, Square, crop_square, detect_faces
 
 BINS = 6  # levels of each colour in a histogram
 LEVELS = 256  # of each colour in a picture
+COLOURS = (BINS + 1) ** 3  # bins: the ones that lie half a bin apart are one more
 GRID = 3  # histograms are taken on a grid of so many cells a side, so that two framings of one room differ
 CELL = 24  # pixels a side of a cell in the thumbnail that they are taken of
 KEY_DIGITS = 20  # of the video's content hash: 80 bits
@@ -72,18 +74,16 @@ def look(video: media.Video, config: ClipsConfig, span: Span | None = None) -> S
     """Read a video, or a span of it, once, at a bounded size: a colour histogram of every frame, faces in every `detect_every`-th."""
     span = Span(0, video.frames) if span is None else span
     cuts, sightings = [], []
-    previous, index = None, span.start
-    for chunk in video.read(span, max_height=config.scan_height):
-        scale = video.height / chunk.shape[1]
-        for frame in chunk:
-            colours = colours_of(frame)
-            if previous is not None and change(previous, colours) > config.cut_threshold:
-                cuts.append(index)
-            if (index - span.start) % config.detect_every == 0:
-                boxes = tuple(box.scaled(scale) for box in detect_faces(frame))
-                sightings.append(Sighting(frame=index, boxes=boxes))
-            previous, index = colours, index + 1
-    return Scan(start=span.start, frames=index, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings))
+    previous = None
+    for index, frame in zip(span, video.stream(span, max_height=config.scan_height), strict=True):
+        colours = colours_of(frame)
+        if previous is not None and change(previous, colours) > config.cut_threshold:
+            cuts.append(index)
+        if (index - span.start) % config.detect_every == 0:
+            boxes = tuple(box.scaled(video.height / len(frame)) for box in detect_faces(frame))
+            sightings.append(Sighting(frame=index, boxes=boxes))
+        previous = colours
+    return Scan(start=span.start, frames=span.stop, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings))
 
 
 def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cells bins"]:
@@ -94,15 +94,26 @@ def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cell
     import cv2
 
     side = GRID * CELL
-    thumbnail = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA).reshape(GRID, CELL, GRID, CELL, 3).swapaxes(1, 2)
-    cells = thumbnail.reshape(GRID * GRID, CELL * CELL, 3).astype(np.int64)
-    shares = np.zeros((2, len(cells), (BINS + 1) ** 3), np.float32)
-    for half in range(2):
-        levels = (cells * BINS + half * LEVELS // 2) // LEVELS
-        numbers = (levels[..., 0] * (BINS + 1) + levels[..., 1]) * (BINS + 1) + levels[..., 2]
-        for cell, row in enumerate(numbers):
-            shares[half, cell] = np.bincount(row, minlength=(BINS + 1) ** 3)
-    return shares / (CELL * CELL)
+    thumbnail = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+    bins = _bins()
+    numbers = _cells() + bins[:, 0, thumbnail[..., 0]] + bins[:, 1, thumbnail[..., 1]] + bins[:, 2, thumbnail[..., 2]]
+    shares = np.bincount(numbers.ravel(), minlength=2 * GRID**2 * COLOURS).astype(np.float32)
+    return shares.reshape(2, GRID**2, COLOURS) / CELL**2
+
+
+@functools.cache
+def _bins() -> Int32[np.ndarray, "2 3 256"]:
+    """What each level of red, green and blue adds to the number of a colour's bin, in both binnings."""
+    levels = np.stack([np.arange(LEVELS) * BINS, np.arange(LEVELS) * BINS + LEVELS // 2]) // LEVELS
+    return np.asarray(levels[:, None] * np.array([(BINS + 1) ** 2, BINS + 1, 1])[:, None], np.int32)
+
+
+@functools.cache
+def _cells() -> Int32[np.ndarray, "2 side side"]:
+    """For both binnings and each pixel of a thumbnail, the number of its cell's first bin."""
+    cell = np.arange(GRID * CELL) // CELL
+    first = (cell[:, None] * GRID + cell) * COLOURS
+    return np.asarray([first, first + GRID**2 * COLOURS], np.int32)
 
 
 def change(a: Float32[np.ndarray, "2 cells bins"], b: Float32[np.ndarray, "2 cells bins"]) -> float:

@@ -16,7 +16,7 @@ from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import FeaturesConfig
 from pipelines.prepare.clips import Clip
-from pipelines.prepare.faces import cut_square, hands_before, mesh, solve_pose
+from pipelines.prepare.faces import Square, cut_square, hands_before, mesh, solve_pose
 from pipelines.prepare.filters import Scores
 from pipelines.prepare.lip_sync import Offset, correction, find_offset
 
@@ -50,8 +50,9 @@ class Features(NamedTuple):
 def crop_frames(video: media.Video, clip: Clip) -> UInt8[np.ndarray, "t 256 256 3"]:
     """The frames of a clip, cut out and resized."""
     crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8)
-    for index, frame in enumerate(video.stream(clip.span)):
-        crops[index] = cut_square(frame, clip.square)
+    part = media.Part(clip.square.x, clip.square.y, clip.square.side)
+    for index, piece in enumerate(video.stream(clip.span, part=part, max_height=SIZE)):
+        crops[index] = cut_square(piece, Square(0, 0, len(piece)))  # a small one grows
     return crops
 
 
