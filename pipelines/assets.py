@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from a2h_models.errors import CheckpointError, InputError
+from a2h_models.errors import CheckpointError, FailedError, InputError
 from pipelines.compose import CONF_DIR
 from pipelines.config import MISSING
 from pipelines.download import MB, discard, download
@@ -132,7 +132,11 @@ def fetch(asset: Asset) -> Path:
     if not asset.about.url:
         raise InputError(f"{asset.name} is not offered to programs", hint=asset.by_hand)
     part = asset.path.with_name(asset.path.name + ".part")
-    download(asset.about.url, part, size=asset.about.size_bytes)
+    try:
+        download(asset.about.url, part, size=asset.about.size_bytes)
+    except FailedError as error:
+        error.hint = f"{error.hint}; or {asset.by_hand}"
+        raise
     try:
         _accept(asset, part)
     except CheckpointError:
@@ -175,7 +179,7 @@ def state(asset: Asset) -> str:
             return f"another file is at {asset.path}"
         return f"here: {asset.path}" + ("" if wanted else ", not used yet")
     part = asset.path.with_name(asset.path.name + ".part")
-    return f"begun, {part.stat().st_size / MB:.0f} MB are here" if part.is_file() else "missing"
+    return f"begun, {part.stat().st_size / MB:.0f} MB are here" if part.is_file() and part.stat().st_size else "missing"
 
 
 def table(assets: Mapping[str, Asset]) -> str:

@@ -44,9 +44,10 @@ def download(url: str, part: Path, *, size: int | None) -> None:
         try:
             _complete(url, file, _Versioned(part), size)
         except requests.RequestException as error:
-            raise FailedError(
-                f"{url}: {_reason(error)}, after {file.tell() / MB:.1f} MB", hint="the same command again goes on from there"
-            ) from error
+            have = file.tell()
+            so_far = f", after {have / MB:.1f} MB" if have else ""
+            hint = "the same command again goes on from there" if have else "is this machine allowed to reach it?"
+            raise FailedError(f"{url}: {_reason(error)}{so_far}", hint=hint) from error
         except OSError as error:
             raise FailedError(f"cannot write {part}: {error.strerror}", hint="free some space or choose another folder") from error
 

@@ -128,7 +128,7 @@ def test_what_is_cut_off_goes_on_from_there(folder: Path, server: Server) -> Non
     server.cut_after = CUT
     with pytest.raises(FailedError, match=r"after 0\.1 MB") as caught:
         fetch("known", folder)
-    assert "goes on from there" in caught.value.hint
+    assert caught.value.hint.startswith("the same command again goes on from there; or get known.bin from ")
     assert not (folder / "known.bin").exists()
     with pytest.raises(FailedError):  # and once more
         fetch("known", folder)
@@ -231,11 +231,14 @@ def test_an_unknown_size_is_bounded(folder: Path, server: Server, monkeypatch: p
 
 
 # ---------------------------------------------------------------------------------------------------------------- no file
-def test_no_network(folder: Path, server: Server) -> None:
+def test_no_network(folder: Path, listing: dict[str, dict[str, object]], tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/file"
-    with pytest.raises(FailedError, match="Connection refused"):
-        download.download(url, folder / "x.part", size=None)
+    listing["known"]["url"] = url
+    (tmp_path / "assets.yaml").write_text(yaml.safe_dump(listing))
+    with pytest.raises(FailedError, match=f"{url}: Connection refused$") as caught:
+        fetch("known", folder)
+    assert caught.value.hint.endswith(f"or get known.bin from {url} and put it at {folder / 'known.bin'}")
 
 
 @pytest.mark.parametrize("status", [403, 404, 503])
