@@ -178,15 +178,23 @@ class Storage:
         with self._asking(name):
             self.fs.rm_file(self.path(name))
 
-    def remove_parts(self) -> None:
-        """Remove what was being written when its writer was killed. Nobody may be writing here."""
-        for name in self.names(f"**/*{PART_SUFFIX}"):
+    def remove_parts(self) -> list[str]:
+        """Remove what was being written when its writer was killed, and name it. Nobody may be writing here."""
+        parts = self.names(f"**/*{PART_SUFFIX}")
+        for name in parts:
             self.remove(name)
-        if hasattr(self.fs, "list_multipart_uploads"):  # S3 keeps, and charges for, what was sent of a file that never became one
-            bucket, _, folder = self.root.partition("/")
+        return [*parts, *self._abort_uploads()]
+
+    def _abort_uploads(self) -> Iterator[str]:
+        """S3 keeps, and charges for, what was sent of a file that never became one."""
+        if not hasattr(self.fs, "list_multipart_uploads"):
+            return
+        bucket, _, folder = self.root.partition("/")
+        with self._asking():
             for upload in self.fs.list_multipart_uploads(bucket):
                 if upload["Key"].startswith(f"{folder}/"):
                     self.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+                    yield upload["Key"].removeprefix(f"{folder}/")
 
     def local_path(self, name: str) -> Path:
         """The file as a local path. Only for local stores; remote shards go through a cache.

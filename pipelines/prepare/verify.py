@@ -113,9 +113,9 @@ def _problems(dataset: Storage, seen: Seen, deep: float) -> Iterator[str]:
 # -------------------------------------------------------------------------------- files
 def remove_rests(dataset: Storage) -> tuple[str, ...]:
     """Remove what interrupted writing left: it never was part of the dataset."""
-    rests = [*dataset.names(f"*{PART_SUFFIX}"), *(name for folder in FOLDERS for name in dataset.names(f"{folder}/*{PART_SUFFIX}"))]
+    rests = dataset.remove_parts()
     orphans = [name for name in dataset.names("a2h-*.tar") if not dataset.exists(f"{name.removesuffix('.tar')}.json")]
-    for name in (*rests, *orphans):
+    for name in orphans:
         dataset.remove(name)
     return (*rests, *orphans)
 

@@ -98,7 +98,7 @@ def test_parts_are_removed_wherever_they_are_and_nothing_else(tmp_path):
     store = Storage(tmp_path)
     for name in (f"a.tar.0123{PART_SUFFIX}", f"previews/a.tar.0123{PART_SUFFIX}", "previews/a.tar", "a.tar"):
         store.publish(name, b"")
-    store.remove_parts()
+    assert store.remove_parts() == [f"a.tar.0123{PART_SUFFIX}", f"previews/a.tar.0123{PART_SUFFIX}"]
     assert store.files("**") == ["a.tar", "previews/a.tar"]
 
 

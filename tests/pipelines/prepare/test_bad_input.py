@@ -97,7 +97,7 @@ def header_only(path: Path, good: Path) -> None:
 
 
 def without_index(path: Path, good: Path) -> None:
-    path.write_bytes(good.read_bytes().replace(b"moov", b"free", 1))
+    path.write_bytes(good.read_bytes().replace(b"moov", b"junk", 1))
 
 
 def zipped(path: Path, good: Path) -> None:
@@ -112,7 +112,7 @@ def sparse(path: Path, good: Path) -> None:
 
 def huge_picture(path: Path, good: Path) -> None:
     codecs = ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s16le")
-    film(path, pictures="color=black:size=10000x10000:rate=1", seconds=2, options=codecs)
+    film(path, pictures="color=black:size=10000x10000:rate=1", seconds=1, options=codecs)
 
 
 def no_rate(path: Path, good: Path) -> None:
@@ -238,7 +238,7 @@ def good(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     (video,) = make_talkers(folder, count=1, seed=5, seconds=2.7, size=200)
     path = folder / "a_good_one.mp4"
-    ff("-i", video.path, "-c", "copy", "-movflags", "+faststart", path)
+    ff("-i", video, "-c", "copy", "-movflags", "+faststart", path)
     return path
 
 

@@ -135,7 +135,7 @@ def test_what_a_killed_writer_left_is_removed(bucket):
     for _ in range(12):
         handle.write(bytes(2**20))
     assert len(uploads(bucket)) == 1
-    bucket.remove_parts()
+    assert bucket.remove_parts() == ["a.bin"]
     assert uploads(bucket) == []
     handle.closed = True  # its writer is dead
 
