@@ -67,10 +67,10 @@ class Estimate:
 
     def __str__(self) -> str:
         taken, workers, hours = self.measured, max(1, self.config.workers), self.work_s / SECONDS_PER_HOUR
-        basis = f"{taken.videos} videos, {taken.video_s:.0f} s of them, built in {taken.work_s:.1f} s by one worker alone"
+        basis = f"{_some(taken.videos, 'video')}, {taken.video_s:.0f} s of them, built in {taken.work_s:.1f} s by one worker alone"
         lines = [
             f"if all of it is like the sample ({basis}; {taken.accepted_s:.0f} s accepted):",
-            f"  time     {duration(self.wall_s)} with {workers} workers ({self._rate:.2f} s of work for a second of video)",
+            f"  time     {duration(self.wall_s)} with {_some(workers, 'worker')} ({self._rate:.2f} s of work for a second of video)",
             f"  storage  {sized(self.size)} ({sized(taken.size / taken.video_s)} for a second of video)",
         ]
         if not taken.accepted_s:
@@ -83,9 +83,10 @@ class Estimate:
 def forecast(planned: Plan, build: Build, config: ClusterConfig) -> str:
     """What `--dry-run` says of a plan: its splits, and what they will take."""
     lines = [
-        f"  {split:<6} {len(units)} units, {sum(len(unit.videos) for unit in units)} videos of"
-        f" {len({video.identity for unit in units for video in unit.videos})} identities, {_seconds(units) / SECONDS_PER_HOUR:.3f} hours"
+        f"  {split:<6} {_some(len(units), 'unit')}, {_some(len(videos), 'video')}, {len({video.identity for video in videos})} people,"
+        f" {_seconds(units) / SECONDS_PER_HOUR:.3f} hours"
         for split, units in sorted(by_split(planned).items(), key=lambda item: SPLITS.index(item[0]))
+        for videos in [[video for unit in units for video in unit.videos]]
     ]
     return "\n".join([*lines, str(estimate(planned, build, config))])
 
@@ -140,6 +141,10 @@ def sized(count: float) -> str:
 
 def _seconds(units: list[Unit] | tuple[Unit, ...]) -> float:
     return sum(unit.frames for unit in units) / FPS
+
+
+def _some(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _name(unit: Unit) -> str:

@@ -84,4 +84,4 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(command, tmp_path,
     said = str(prepare(dry))
     assert not (tmp_path / "dry").exists()
     assert "5 videos in 2 units; dropped: 1 duplicate, 1 no_consent, 1 unreadable" in said
-    assert "1 videos, 3 s of them, built in" in said  # the first span, of 70 frames
+    assert "1 video, 3 s of them, built in" in said  # the first span, of 70 frames
