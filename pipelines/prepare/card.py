@@ -25,7 +25,9 @@ def write_card(out: Storage, plan: Plan, summary: DatasetSummary, licences: Mapp
     """
     splits = "\n".join(f"| {split} | {summary.identities[split]} | {summary.hours[split]:.3f} |" for split in SPLITS)
     reasons = "\n".join(f"| {reason} | {number} |" for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1]))
-    rights = "\n".join(f"* {one_line(licence) or 'not stated'}: {number} videos" for licence, number in sorted(licences.items()))
+    rights = "\n".join(
+        f"* {one_line(licence) or 'not stated'}: {number} video{'s' * (number != 1)}" for licence, number in sorted(licences.items())
+    )
     text = CARD.format(
         summary=summary,
         schema=SCHEMA_VERSION,

@@ -75,12 +75,19 @@ def draw_histogram(found: Histogram, *, axis: str, bounds: Sequence[float], titl
     for start, stop, good, bad in zip(found.edges, found.edges[1:], found.accepted, found.dropped, strict=False):
         parts += _bar(x(start), x(stop), y(0), y(good), "good")
         parts += _bar(x(start), x(stop), y(good), y(good + bad), "bad")
-    parts += (f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 12}" text-anchor="middle">{value:g}</text>' for value in ticks(low, high))
+    parts += (
+        f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 12}" text-anchor="middle">{signed(value)}</text>' for value in ticks(low, high)
+    )
     for bound in bounds:
         parts.append(f'<path class="bound" d="M{x(bound):.1f} {TOP - 4}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="bound" x="{x(bound):.1f}" y="{TOP - 7}" text-anchor="{_anchor(x(bound))}">{bound:g}</text>')
+        parts.append(f'<text class="bound" x="{x(bound):.1f}" y="{TOP - 7}" text-anchor="{_anchor(x(bound))}">{signed(bound)}</text>')
     parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{axis}</text></svg>')
     return "".join(parts)
+
+
+def signed(value: float) -> str:
+    """With a minus that is as wide as a plus."""
+    return f"{value:g}".replace("-", "−")
 
 
 def span_of(found: Histogram, bounds: Sequence[float]) -> tuple[float, float]:
@@ -128,9 +135,9 @@ def draw_poses(yaw: np.ndarray, pitch: np.ndarray, *, max_yaw: float, max_pitch:
         shade = FAINTEST + (1 - FAINTEST) * math.log1p(counts[row, column]) / math.log1p(counts.max())
         parts.append(f'<rect class="cell" x="{column * CELL}" y="{row * CELL}" width="{CELL}" height="{CELL}" opacity="{shade:.2f}"/>')
     for value in ticks(-YAW_DEG, YAW_DEG, 8):
-        parts.append(f'<text x="{(value + YAW_DEG) * scale:g}" y="{height + 16}" text-anchor="middle">{value:g}°</text>')
+        parts.append(f'<text x="{(value + YAW_DEG) * scale:g}" y="{height + 16}" text-anchor="middle">{signed(value)}°</text>')
     for value in ticks(-PITCH_DEG, PITCH_DEG, 6):
-        parts.append(f'<text x="-6" y="{(value + PITCH_DEG) * scale + 4:g}" text-anchor="end">{value:g}°</text>')
+        parts.append(f'<text x="-6" y="{(value + PITCH_DEG) * scale + 4:g}" text-anchor="end">{signed(value)}°</text>')
     x, y = min(max_yaw, YAW_DEG), min(max_pitch, PITCH_DEG)
     frame = f'x="{(YAW_DEG - x) * scale:g}" y="{(PITCH_DEG - y) * scale:g}" width="{2 * x * scale:g}" height="{2 * y * scale:g}"'
     parts.append(f'<rect class="bound" {frame}/>')

@@ -128,7 +128,7 @@ def describe(
             _file(
                 LEDGER_FILE,
                 "One row for every video and every candidate clip.",
-                "application/vnd.apache.parquet",
+                "application/x-parquet",
                 _sha256(out, LEDGER_FILE),
             ),
             *(_member_files(extension, shards) for extension in members),

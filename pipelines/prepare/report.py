@@ -36,20 +36,30 @@ SECONDS_PER_HOUR = 3600
 # scores that decide whether another one's limit is applied
 CONDITIONS = {
     "sync_confidence": "min_sync_confidence",
+    "lse_c": "min_lse_c",
     "speaker_confidence": "min_speaker_confidence",
     "speaker_lead": "min_speaker_lead",
 }
 UNITS = {"px": "pixels", "deg": "degrees", "db": "dB", "share": "share, 0 to 1"}  # by the ending of a score's name
-AXES = {  # of scores whose name does not say the unit
-    "faces": "faces seen beside each other",
-    "speaker_confidence": "correlation × √seconds",
-    "speaker_lead": "correlation × √seconds",
-    "sync_offset": "frames by which the sound is late",
-    "sync_confidence": "correlation × √seconds",
-    "mouth_range": "share of the face's height",
-    "sharpness": "variance of the Laplacian",
-    "brightness": "mean, 0 to 255",
-    "occlusion": "share, 0 to 1",
+WORDS = {  # score → title, and what its axis counts where the ending does not say
+    "face_px": ("height of the face", ""),
+    "faces": ("faces", "seen beside each other"),
+    "speaker_confidence": ("this mouth speaks", "correlation × √seconds"),
+    "speaker_lead": ("lead over other mouths", "correlation × √seconds"),
+    "face_share": ("frames with a face", ""),
+    "inside_share": ("landmarks in the crop", ""),
+    "covered_share": ("frames with a covered face", ""),
+    "speech_db": ("level of the speech", ""),
+    "voiced_share": ("voiced speech", ""),
+    "voice_share": ("voice activity", ""),
+    "sync_offset": ("sync offset", "frames by which the sound is late"),
+    "sync_confidence": ("sync confidence", "correlation × √seconds"),
+    "sync_corrected": ("sync corrected", "frames"),
+    "mouth_range": ("mouth opening", "share of the face's height"),
+    "motion_deg": ("head motion", ""),
+    "sharpness": ("sharpness", "variance of the Laplacian"),
+    "brightness": ("brightness", "mean, 0 to 255"),
+    "jitter_px": ("jitter of the landmarks", ""),
 }
 STEPS = {  # of timings, in the order of the data
     "open": "open: probe, make plain, read the sound",
@@ -147,13 +157,11 @@ def funnel(videos: pa.Table, clips: pa.Table) -> list[dict[str, Any]]:
     good, bad = _accepted(clips), _dropped(clips)
     lost = {reason: (ledger.where(barren, reason=reason), ledger.where(bad, reason=reason)) for reason in _reasons(barren, bad)}
     steps = [
-        ("all video", ledger.frames(videos), f"{len(videos):,} videos", "all"),
-        ("accepted", ledger.frames(good), _clips(good), "accepted"),
+        ("all video", ledger.frames(videos), _number(videos, "video"), "all"),
+        ("accepted", ledger.frames(good), _number(good, "clip"), "accepted"),
     ]
     for reason, (files, pieces) in lost.items():
-        counted = ", ".join(
-            part for part in (f"{len(files):,} videos" if len(files) else "", _clips(pieces) if len(pieces) else "") if part
-        )
+        counted = ", ".join(_number(rows, word) for rows, word in ((files, "video"), (pieces, "clip")) if len(rows))
         steps.append((reason, ledger.frames(files) + ledger.frames(pieces), counted, "dropped"))
     between = ledger.frames(videos.filter(with_clips)) - ledger.frames(good) - ledger.frames(bad)
     ordered = steps[:2] + sorted(steps[2:], key=lambda step: (-step[1], step[0]))
@@ -170,8 +178,8 @@ def _reasons(*tables: pa.Table) -> list[str]:
     return sorted({reason for table in tables for reason in ledger.counts(table["reason"])})
 
 
-def _clips(rows: pa.Table) -> str:
-    return f"{len(rows):,} clips"
+def _number(rows: pa.Table, word: str) -> str:
+    return f"{len(rows):,} {word}{'s' * (len(rows) != 1)}"
 
 
 def split_table(good: pa.Table, sidecars: Sequence[str]) -> list[dict[str, Any]]:
@@ -249,8 +257,9 @@ def score_charts(good: pa.Table, bad: pa.Table, config: FiltersConfig) -> list[d
             continue
         found = charts.count(*values)
         shown = charts.near(found, bounds(score, config))
-        title = score.rpartition("_")[0].replace("_", " ") if score.rpartition("_")[2] in UNITS else score.replace("_", " ")
-        axis = AXES.get(score) or UNITS.get(score.rpartition("_")[2], "")
+        stem, _, unit = score.rpartition("_")
+        title, axis = WORDS.get(score, ((stem if unit in UNITS else score).replace("_", " "), ""))
+        axis = axis or UNITS.get(unit, "")
         drawn.append({"name": title, "svg": charts.draw_histogram(found, axis=axis, bounds=shown, title=title)})
     return drawn
 
@@ -273,9 +282,9 @@ def bounds(score: str, config: FiltersConfig) -> list[float]:
 
 def pose_map(dataset: Storage, good: pa.Table, config: FiltersConfig) -> str:
     """Yaw and pitch of the frames of some samples, evenly drawn; empty where there is no sample."""
-    chosen = ledger.records(good.select(["shard", "key"]).take(spread(len(good), POSED_CLIPS)).sort_by("shard"))
-    if not chosen:
+    if not len(good):  # no indices have no type, and Arrow wants one
         return ""
+    chosen = ledger.records(good.select(["shard", "key"]).take(spread(len(good), POSED_CLIPS)).sort_by("shard"))
     shards = gallery.Shards(dataset)
     poses = [
         decode_npy(read_members(dataset, shards[row["shard"]], row["key"], ["pose.npy"]).members["pose.npy"], key=row["key"])

@@ -150,8 +150,14 @@ DAMAGE = {  # what is done → what must be said
     "a row twice": (lambda d: _edit_ledger(d, lambda rows: rows.append(rows[-1])), "more than once"),
     "a ledger that is none": (lambda d: (d / ledger.LEDGER_FILE).write_bytes(b"no"), "ledger.parquet is damaged"),
     "no ledger": (lambda d: (d / ledger.LEDGER_FILE).unlink(), "has no ledger.parquet"),
-    "another fingerprint": (lambda d: _edit(d / "dataset.json", lambda v: v.update(fingerprint="0")), "another fingerprint than the shards"),
-    "a dataset.json of tomorrow": (lambda d: _edit(d / "dataset.json", lambda v: v.update(schema_version=9)), "dataset.json has schema version 9"),
+    "another fingerprint": (
+        lambda d: _edit(d / "dataset.json", lambda v: v.update(fingerprint="0")),
+        "another fingerprint than the shards",
+    ),
+    "a dataset.json of tomorrow": (
+        lambda d: _edit(d / "dataset.json", lambda v: v.update(schema_version=9)),
+        "dataset.json has schema version 9",
+    ),
     "half a dataset.json": (lambda d: (d / "dataset.json").write_text("{"), "dataset.json is damaged"),
     "no dataset.json": (lambda d: (d / "dataset.json").unlink(), "dataset.json is missing"),
     "no data card": (lambda d: (d / "README.md").unlink(), "README.md is missing"),
@@ -222,7 +228,7 @@ def test_companions_are_compared_with_their_shards(dataset):
     assert verify(dataset).sound
     replace_shard(out, whole, whole.keys[1:], [])
     assert any("has other samples than" in problem for problem in verify(dataset).problems)
-    _flip(dataset / f"{name}.tar")
+    _flip(dataset / f"{name}.tar", 600)
     assert any(f"{name}.tar has other content" in problem for problem in verify(dataset).problems)
     (dataset / f"{name}.json").unlink()
     assert verify(dataset).problems == (f"{name}.tar has no sidecar (--clean removes it)",)
