@@ -66,6 +66,7 @@ class PlanConfig:
     min_identities_for_splits: int = 3  # with fewer, everything is train
     seed: int = 0  # of the hash that assigns identities to splits
     max_minutes: float = 120.0  # a longer video is rejected as too_long
+    max_pixels: int = 9_500_000  # of one picture; more is rejected as too_large: a decoder holds up to 17 of them. 4K has 8.8 million
     identity_csv: str = ""  # table file,identity: who is in which video; empty: the layout's word, or the file's own name
     opt_out: str = ""  # list of identities and SHA-256 hashes that must not be used: .txt, .csv, .jsonl, .parquet
 

@@ -209,8 +209,10 @@ def _refuse_truncated(path: Path, scanned: Scan) -> None:
 def _shape(path: Path, video: Stream, description: str) -> tuple[int, int, int, bool]:
     """Width and height as shown, rotation in degrees, and whether pixels are square."""
     width, height = video.size
-    if not 0 < max(width, height) <= MAX_SIDE or not min(width, height):
-        raise MediaError(f"{path}: a picture of {width}×{height} pixels is not between 1 and {MAX_SIDE} a side")
+    if not min(width, height):
+        raise MediaError(f"{path}: a picture of {width}×{height} pixels is none")
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(f"{path}: pictures of {width}×{height} pixels; at most {MAX_SIDE} a side are read", reason="too_large")
     across, _, up = video.header.get("sar", "0/1").partition("/")
     aspect = int(across) / int(up) if int(across) and int(up) else 1.0  # 0/1: not said
     square = abs(aspect - 1) < SQUARE_TOLERANCE

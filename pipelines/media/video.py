@@ -30,6 +30,7 @@ CHUNK = 32  # frames at a time …
 CHUNK_BYTES = 32 * 2**20  # … and bytes
 COLOURS = 3
 KEPT_BYTES = 128 * 2**20  # a video whose frames fit into so much is decoded once, by decord: 35 s at 224×224, 2 s at 720p
+MAX_FRAMES = 24 * 3600 * FPS  # a day: time stamps that leap ahead would ask for frames without end
 PLAIN_CRF = 8  # of x264 at its fastest: about 50 dB, so that the rewrite costs no quality that could be seen
 PLAIN_GOP = 25
 NORMALISE_TIMEOUT_S = 1800.0
@@ -130,6 +131,10 @@ def open_video(
     info = describe(path, scanned)
     assert scanned.video is not None  # describe has refused it
     with tempfile.TemporaryDirectory(prefix="a2h-", dir=scratch) as folder:
+        if info.frames > MAX_FRAMES:
+            raise MediaError(
+                f"{path}: its time stamps reach {info.duration_s:.0f} s; at most {MAX_FRAMES // FPS} are read", reason="too_long"
+            )
         stream, decoded = scanned.video, _plain_name(path, Path(folder))
         reader = None if info.oddities else _open_sound(decoded, stream.times)
         if reader is None:

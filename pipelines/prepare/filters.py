@@ -31,6 +31,7 @@ class Reason(StrEnum):
     NO_CONSENT = "no_consent"
     NO_AUDIO = "no_audio"
     TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"  # more pixels than a worker has memory for
     LOW_FRAME_RATE = "low_frame_rate"
     SILENT = "silent"
     NO_FACE = "no_face"

@@ -155,6 +155,8 @@ def first_objection(info: media.VideoInfo, frames: int, config: PrepareConfig) -
         return Reason.NO_AUDIO.value, "there is no audio stream"
     if info.duration_s > plan.max_minutes * SECONDS_PER_MINUTE:
         return Reason.TOO_LONG.value, f"{info.duration_s / SECONDS_PER_MINUTE:.1f} minutes, at most {plan.max_minutes:g}"
+    if info.width * info.height > plan.max_pixels:
+        return Reason.TOO_LARGE.value, f"{info.width}×{info.height} pixels, at most {plan.max_pixels:,}"
     if info.fps < filters.min_fps:
         return Reason.LOW_FRAME_RATE.value, f"{info.fps:.2f} frames a second, at least {filters.min_fps:g}"
     if frames < clips.min_frames:

@@ -46,6 +46,7 @@ def test_a_sound_video_is_planned(tmp_path):
         ({"fps": 10}, CONFIG, "low_frame_rate"),
         ({"seconds": 1.0}, CONFIG, "too_short"),
         ({}, PrepareConfig(plan=PlanConfig(max_minutes=0.01)), "too_long"),
+        ({}, PrepareConfig(plan=PlanConfig(max_pixels=1000)), "too_large"),
         ({"fps": 10}, PrepareConfig(filters=FiltersConfig(min_fps=5.0)), ""),
     ],
 )
