@@ -75,9 +75,11 @@ def _data(lineage: Lineage) -> Iterator[str]:
 def _rights(lineage: Lineage) -> Iterator[str]:
     if not lineage.sources:
         yield f"The sources of the training data are {NOT_RECORDED}."
+        return
     counts = Counter((row["licence"], row["consent"]) for row in lineage.sources)
+    yield "| licence | consent | source videos |\n|---|---|---|"
     for (licence, consent), number in sorted(counts.items()):
-        yield f"* {licence or 'licence not stated'}; consent {consent or 'not stated'}: {number} videos"
+        yield f"| {licence or 'not stated'} | {consent or 'not stated'} | {number} |"
 
 
 def _metrics(measured: Measured | None) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pipelines.registry.versions import ModelVersion, find
 
 METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artefact of its run
 CLIPS_FILE = "metrics.parquet"  # one row a clip and row of the table
+SPEED = "real_time_factor"  # metric of the evaluation's run; not in METRICS_FILE, which is the same on every machine
 EVALUATION_TAG = "evaluation"  # of a version: the set it was last evaluated on
 LABELS = frozenset({"key", "identity", "frames", "row"})  # columns of CLIPS_FILE that are no metrics
 
@@ -75,13 +76,14 @@ def read_evaluation(version: ModelVersion, logger: LoggerConfig, *, set_id: str 
         text = Path(client.download_artifacts(run_id, METRICS_FILE, aside)).read_text(encoding="utf-8")
         there = any(file.path == CLIPS_FILE for file in client.list_artifacts(run_id))
         rows = Path(client.download_artifacts(run_id, CLIPS_FILE, aside)).read_bytes() if there else b""
+        speed = client.get_run(run_id).data.metrics.get(SPEED)
     try:
-        return _measured(json.loads(text), _by_clip(rows) if rows else {})
+        return _measured(json.loads(text), _by_clip(rows) if rows else {}, speed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # pyarrow's errors are ValueErrors
         raise RegistryError(f"{METRICS_FILE} of run {run_id} is damaged ({error!r})", hint="evaluate again") from error
 
 
-def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values]) -> Measured:
+def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> Measured:
     found = {f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()}
     return Measured(
         set_id=str(summary["set_id"]),
@@ -95,7 +97,7 @@ def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values]) -> Meas
         means={name: _number(values["mean"]) for name, values in found.items()},
         intervals={name: (_number(values.get("low")), _number(values.get("high"))) for name, values in found.items()},
         by_clip=by_clip,
-        real_time_factor=summary.get("real_time_factor"),
+        real_time_factor=speed,
     )
 
 

@@ -165,7 +165,7 @@ def _add_data(tree: Tree, lineage: Lineage, max_sources: int) -> None:
     if not lineage.sources:
         tree.add(Text("source videos: not recorded"))
         return
-    branch = tree.add(Text(f"{len(lineage.sources)} source videos, of {len(lineage.provenance.get('identities', []))} people"))
+    branch = tree.add(Text(f"source videos: {len(lineage.sources)}, people: {len(lineage.provenance.get('identities', []))}"))
     shown = lineage.sources[: max_sources or None]
     for row in shown:
         rights = f"licence: {row['licence'] or 'not stated'}, consent: {row['consent'] or 'not stated'}"

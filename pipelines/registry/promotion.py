@@ -17,6 +17,7 @@ from pipelines.registry.decisions import FAILED, WAIVED, Decision, Gate
 from pipelines.registry.evaluations import Measured, read_evaluation
 from pipelines.registry.files import fetch
 from pipelines.registry.gates import Champion, Facts, judge
+from pipelines.registry.lineage import list_versions
 from pipelines.registry.provenance import read_provenance, read_sources
 from pipelines.registry.tracking import session
 from pipelines.registry.versions import SCHEME, ModelVersion, find, holder
@@ -225,14 +226,8 @@ def rollback(command: RollbackCommand) -> Rollback:
 
 def _earlier(name: str, versions: list[int], logger: LoggerConfig) -> ModelVersion | None:
     """The last holder but this one that still exists."""
-    for number in reversed(versions[:-1]):
-        if number != versions[-1]:
-            try:
-                return find(f"{name}/{number}", logger)
-            except RegistryError as error:
-                if "not in the registry" not in error.message:
-                    raise
-    return None
+    there = {version.version: version for version, _ in list_versions(logger, name=name)}
+    return next((there[number] for number in reversed(versions[:-1]) if number != versions[-1] and number in there), None)
 
 
 def _last(versions: list[int], number: int) -> int:

@@ -87,9 +87,9 @@ def session(logger: LoggerConfig) -> Iterator[MlflowClient]:
         try:
             yield MlflowClient(tracking_uri=uri, registry_uri=uri)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise RegistryError(
-                f"the tracking store {public(uri)} refused: {first_line(error)}", hint="is it up, and is logger.tracking_uri right?"
-            ) from error
+            missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+            hint = "`a2h models` lists what is there" if missing else "is it up, and is logger.tracking_uri right?"
+            raise RegistryError(f"the tracking store {public(uri)} refused: {first_line(error)}", hint=hint) from error
 
 
 def first_line(error: Exception) -> str:

@@ -94,7 +94,7 @@ class Promoter:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(120)
         self.process.stdout.close()
         self.lock.close()
 

@@ -1,5 +1,7 @@
 """From a version back to its source videos; the list, the tree and the card, as they are printed."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from pipelines import cli, registry
 from pipelines.config import LoggerConfig, RegisterCommand
 from pipelines.dataset.sources import as_table, read_origin
 from pipelines.promotion_config import CardCommand, ModelsCommand, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.registry.datasets import verify
 
 Maker = Callable[..., str]
 ANN, EVE = "a" * 64, "e" * 64
@@ -36,7 +39,7 @@ def test_the_lineage_ends_at_the_videos(make_version: Maker, store: LoggerConfig
     text = models(store, uri)
     assert f"dataset {fingerprint}  {paper_dataset}: verified" in text
     assert f"sha256 {ANN}  ann.mp4 (ann; licence: CC-BY 4.0, consent: yes)" in text
-    assert "1 source videos, of 1 people" in text
+    assert "source videos: 1, people: 1" in text
     assert EVE not in text  # of the test split
 
 
@@ -104,7 +107,7 @@ def test_a_card_tells_what_is_recorded(make_version: Maker, store: LoggerConfig,
     assert "for the alias `champion`: **refused**" in text
     assert "| evaluation_size | failed | 9 clips | 2 | chance could hide a loss;" in text
     assert f"* dataset `{fingerprint}`" in text
-    assert "* CC-BY 4.0; consent yes: 1 videos" in text
+    assert "| CC-BY 4.0 | yes | 1 |" in text
     assert ANN in text
 
 
@@ -124,3 +127,17 @@ def test_a_card_remembers_a_rollback(make_version: Maker, tracking: LoggerConfig
         registry.promote(PromoteCommand(model=uri, promote=PromoteConfig(), logger=tracking))
     registry.rollback(RollbackCommand(model="a2h-head-pose", reason="it blinks sideways", logger=tracking))
     assert f"rolled back to {uris[0]}. it blinks sideways" in registry.card(CardCommand(model=uris[1], logger=tracking))
+
+
+# -------------------------------------------------------------------------------- datasets, looked at again
+def test_a_dataset_is_verified_against_its_own_shards(paper_dataset: Path, fingerprint: str, tmp_path: Path) -> None:
+    """Another shard under an old dataset.json, and a dataset.json that cannot be read."""
+    copy = shutil.copytree(paper_dataset, tmp_path / "copy")
+    assert verify(str(copy), fingerprint) == ""
+    sidecar = copy / "a2h-train-000000.json"
+    values = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**values, "sha256": "0" * 64}))
+    assert verify(str(copy), fingerprint) == f"has shards that do not add up to its fingerprint {fingerprint[:12]}"
+    (copy / "dataset.json").write_text("[]")
+    assert verify(str(copy), fingerprint).startswith("cannot be read from here")
+    assert verify("nosuchstore://bucket/x", fingerprint).startswith("cannot be read from here")

@@ -109,7 +109,7 @@ def test_each_reason_refuses_and_leaves_the_champion(
         "evaluation_size": {"psnr": [25.0]},
         "speakers_disjoint": {"identities": ["ann", "eve"]},
         "sources_disjoint": {"origin": sources(sha256="e" * 64)},
-        "real_time_factor": {"real_time_factor": 3.0},
+        "real_time_factor": {"speed": 3.0},
         "true_pose/psnr": {"psnr": 19.0},
         "true_pose/psnr against champion": {"psnr": 24.0},
     }
