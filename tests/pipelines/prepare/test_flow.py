@@ -196,7 +196,7 @@ def test_a_decoder_that_crashes_hangs_or_eats_memory_takes_down_its_own_video_on
         subprocess.run([str(word) for word in command], check=True, timeout=60)
     engine = replace(TWO, max_retries=1, video_timeout_s=8.0, video_timeout_factor=0.0, memory_mb_per_worker=1000)
     config = make_command(videos, tmp_path / "out", cluster=engine)
-    config.prepare.plan.min_units = 1  # all in one unit
+    config.prepare.plan.min_units, config.prepare.plan.min_identities_for_splits = 1, 5  # all in one unit
     accidents = {name: name.removesuffix(".mp4") for name in names}
     monkeypatch.setattr(flow, "build_shard", _poisoned(flow.build_shard, accidents))
     monkeypatch.setattr(flow, "rehearse", _poisoned(flow.rehearse, accidents))
