@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from a2h_models.errors import ClusterError, ConfigError, InputError
+from a2h_models.sample import UNIT
 from pipelines import cluster, media, registry
 from pipelines.config import KeypointsCommand, LoggerConfig
 from pipelines.dataset.companions import companion_name, encode_keypoints, read_companion
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 HASH_DIGITS = 12  # of the detector's hash, in the names of companions
 STAGE = "image_generator"  # whose detector it is
-WHITE = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def detect(detector: KeypointDetector, key: str, video: bytes, *, frames: int, s
     for start in range(0, frames, batch_size):
         chosen = range(start, min(start + batch_size, frames))
         pixels = torch.from_numpy(media.decode_crop(video, chosen, size)).to(device)
-        found = detector(pixels.permute(0, 3, 1, 2).float() / WHITE)
+        found = detector(pixels.permute(0, 3, 1, 2).float() * UNIT)
         values.append(found.value.cpu().numpy())
         jacobians.append(found.jacobian.cpu().numpy())
     return encode_keypoints(key, np.concatenate(values), np.concatenate(jacobians))

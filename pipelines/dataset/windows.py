@@ -22,13 +22,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputError, MediaError
-from a2h_models.sample import WINDOW, PairBatch, WindowBatch
+from a2h_models.sample import UNIT, WINDOW, PairBatch, WindowBatch
 from pipelines.config import DatasetConfig
 from pipelines.dataset.index import BYTES_PER_GB, Clip, Index, ShardCache
 from pipelines.storage import Storage
 
 VALIDATION_SEED = 0  # validation draws the same frames whatever the run's seed, so that runs can be compared
-WHITE = 255
 
 
 # -------------------------------------------------------------------------------- order
@@ -281,7 +280,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
         """Bytes → [0, 1], on the device."""
-        return batch._replace(**{name: value.float() / WHITE for name, value in batch._asdict().items() if _is_image(value)})
+        return batch._replace(**{name: value.float() * UNIT for name, value in batch._asdict().items() if _is_image(value)})
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self._consumed(), "order": self.stream.fingerprint(self.config.batch_size)}

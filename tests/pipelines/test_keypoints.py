@@ -12,7 +12,7 @@ import torch
 
 from a2h_models.errors import ConfigError, DatasetError, InputError
 from a2h_models.networks import ImageGenerator, load
-from a2h_models.sample import SIZE, Sample
+from a2h_models.sample import SIZE, UNIT, Sample
 from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.config import ClusterConfig, KeypointsCommand, PathsConfig
@@ -89,7 +89,7 @@ def test_they_are_the_detectors_own(dataset, detector):
             stored = read_keypoints(dataset, companion, key)
             frames = media.decode_crop(read_members(dataset, sidecar, key).members["mp4"], None, size)
             with torch.inference_mode():
-                found = network(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
+                found = network(torch.from_numpy(frames).permute(0, 3, 1, 2).float() * UNIT)
             assert stored.shape == (FRAMES[key], found.value.shape[1], 6)
             np.testing.assert_allclose(stored[..., :2], found.value, atol=1e-6)
             np.testing.assert_allclose(stored[..., 2:].reshape(found.jacobian.shape), found.jacobian, atol=1e-5)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputError
-from a2h_models.sample import WINDOW
+from a2h_models.sample import UNIT, WINDOW
 from pipelines import media
 from pipelines.config import DatasetConfig
 from pipelines.dataset.index import Index
@@ -103,7 +103,7 @@ def test_a_batch_becomes_floats_in_the_unit_range_on_the_device(settings_of, tmp
     batch = _batches(module, 1)[0]
     moved = module.on_after_batch_transfer(batch, 0)
     assert moved.keys == batch.keys
-    assert torch.equal(moved.source, batch.source.float() / 255)
+    assert torch.equal(moved.source, batch.source.float() * UNIT)
 
 
 def test_a_resumed_loader_gives_bit_equal_batches(settings_of, tmp_path):
