@@ -1,26 +1,38 @@
-"""Speed of preparation: the two ways to find the pitch, one worker against two, and what publishing costs."""
+"""Speed of preparation: two ways to find the pitch, the whole against its parts, publishing, workers, and the memory for a long video."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
+import time
 from argparse import Namespace
+from collections import Counter, deque
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import measurement
+import psutil
 
+from a2h_models.speech import speech_features
 from a2h_models.timebase import FPS
-from pipelines import cluster
+from pipelines import cluster, media
 from pipelines.compose import compose
-from pipelines.config import ClusterConfig, PrepareCommand
+from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
 from pipelines.dataset.shards import read_shard, read_sidecars, write_shard
+from pipelines.prepare.clips import find_clips, look
+from pipelines.prepare.faces import detect_faces, mesh
 from pipelines.prepare.flow import build_units, make_plan
 from pipelines.prepare.inputs import find_inputs
+from pipelines.prepare.ledger import CLIP
 from pipelines.prepare.plan import Plan
+from pipelines.prepare.samples import crop_frames, cut_wave
 from pipelines.storage import Storage
 
 PITCH = ("harvest", "dio")
+SAMPLE_S = 0.1  # between two looks at a process
 
 
 class Bench:
@@ -72,6 +84,72 @@ def pitch(bench: Bench, rounds: int) -> dict[str, list[measurement.Elapsed]]:
     return found
 
 
+def parts(bench: Bench, built_cpu_s: float) -> None:
+    """Each part alone over the same videos and clips, in processor time, against the whole build (dio)."""
+    built = bench.build("dio")
+    rows = [row for sidecar in read_sidecars(built) for row in sidecar.ledger if row["kind"] == CLIP]
+    kept = {row["key"] for row in rows if row["status"] == "accepted"}
+    config, spent = bench.command("dio").prepare, Counter[str]()
+    for video in (video for unit in bench.plans["dio"].units for video in unit.videos):
+        with bench.inputs.source.local_copy(video.file) as path:
+            spent.update(parts_of(path, video.sha256, kept, config))
+    table = [[name, f"{seconds:.2f}", f"{100 * seconds / built_cpu_s:.0f} %"] for name, seconds in spent.items()]
+    table.append(["together", f"{spent.total():.2f}", f"{100 * spent.total() / built_cpu_s:.0f} %"])
+    measurement.show("Parts alone (dio)", ["", "processor s", "of the whole"], table)
+
+
+def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> dict[str, float]:
+    """Processor seconds of decoding, detection, mesh, pitch and encoding of one video."""
+
+    def cpu(work: measurement.Work) -> float:
+        return measurement.timed(work).cpu
+
+    spent = Counter[str]()
+    height, every = config.clips.scan_height, config.clips.detect_every
+    with media.open_video(path) as opened:
+        spent["decode"] = cpu(lambda: deque(opened.stream(max_height=height), maxlen=0))
+        seen = list(opened.stream(every=every, max_height=height))
+        spent["detect"] = cpu(lambda: [detect_faces(frame) for frame in seen])
+        wave = opened.speech()
+        for clip in find_clips(look(opened, config.clips), sha256, config.clips):
+            if len(clip.span) < config.clips.min_frames:
+                continue
+            spent["decode"] += cpu(partial(crop_frames, opened, clip))
+            frames = crop_frames(opened, clip)
+            spent["mesh"] += cpu(partial(mesh, frames))
+            spent["pitch and speech features"] += cpu(partial(speech_features, cut_wave(wave, clip.span), frames=len(frames), f0="dio"))
+            spent["encode"] += cpu(partial(media.encode_crop, frames)) if clip.key in kept else 0.0
+    return spent
+
+
+def memory(bench: Bench, minutes: float) -> None:
+    """The most that one worker takes for a long video, its ffmpeg included: the first video, looped, in a process of its own."""
+    first = bench.plans["dio"].units[0].videos[0].file
+    looped = bench.folder / "long" / f"long{Path(first).suffix}"
+    looped.parent.mkdir()
+    with bench.inputs.source.local_copy(first) as path:
+        times = int(minutes * 60 / media.probe(path).duration_s)
+        command = [media.ffmpeg(), "-v", "error", "-stream_loop", str(times), "-i", str(path), "-c", "copy", str(looped)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    words = [f"videos={looped}", f"out={bench.folder / 'long' / 'dataset'}", "cluster.workers=0", "prepare.features.f0=dio"]
+    worker = psutil.Popen([sys.executable, "-m", "pipelines.cli", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"])
+    most = 0
+    while worker.poll() is None:
+        most = max(most, resident(worker))
+        time.sleep(SAMPLE_S)
+    measurement.show("Memory of one worker", ["minutes of video", "most MB"], [[f"{minutes:g}", f"{most / 2**20:.0f}"]])
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes in memory of a process and those that it started."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total
+
+
 def publishing(bench: Bench, built_s: float) -> None:
     """Publish the same samples once more, and nothing else: tars, hashes, flushes, renames, sidecars."""
     built = bench.build("dio")
@@ -112,7 +190,10 @@ def main(words: Namespace) -> None:
         videos = measurement.videos_or_talkers(words.videos, folder, count=words.talkers, seconds=words.seconds)
         bench = Bench(videos, folder, words.limit)
         found = pitch(bench, words.rounds)
+        parts(bench, measurement.median_cpu(found["dio"]))
         publishing(bench, measurement.median_wall(found["dio"]))
+        if words.minutes:
+            memory(bench, words.minutes)
         if not words.no_ray:
             workers(bench, words.rounds)
 
@@ -122,5 +203,6 @@ if __name__ == "__main__":
     parser = measurement.arguments(__doc__, rounds=2, talkers=4, seconds=4.0)
     parser.add_argument("--videos", default="", help="a folder of talking videos; empty makes talkers")
     parser.add_argument("--limit", type=int, default=0, help="only the first so many videos; 0 takes all")
+    parser.add_argument("--minutes", type=float, default=0, help="length of the video for which memory is measured; 0 leaves it out")
     parser.add_argument("--no-ray", action="store_true", help="leave out the comparison of workers")
     main(parser.parse_args())
