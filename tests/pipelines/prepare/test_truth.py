@@ -162,7 +162,7 @@ def test_what_lies_beyond_correction_is_rejected() -> None:
 
 def test_of_two_faces_the_speaking_one_is_kept(tmp_path: Path) -> None:
     config = dio()
-    path = make_talker(tmp_path / "talker-0000.mp4", (7, 1), SceneConfig(seconds=8.0, size=200, second_face=True))
+    path = make_talker(tmp_path / "talker-0000.mp4", (7, 1), SceneConfig(seconds=12.0, size=200, second_face=True))
     with media.open_video(path) as video:
         wave = media.read_speech(path)
         clips = find_clips(look(video, config.clips), SHA256, config.clips)
