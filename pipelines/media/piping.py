@@ -1,6 +1,6 @@
 """Frames through a pipe from the bundled ffmpeg: cut, scaled and made RGB there, and never more than one of them in memory here.
 
-decord decodes ahead of its reader without a bound: 10 s of 1080×1920 took 1.4 GB where a face detector read them. A pipe makes the decoder
+decord decodes ahead of its reader without a bound: 10 s of 1080×1920 took 1.2 GB where a face detector read them. A pipe makes the decoder
 wait. It is also faster where only a part of the picture or a smaller one is wanted, because only that becomes RGB.
 """
 
