@@ -16,6 +16,10 @@ from pipelines.storage import Storage
 
 COLUMNS = ("sha256", "file", "identity", "licence", "consent")  # consent: yes | no | empty, where nobody said
 DATASET_FILE = "dataset.json"
+FEATURE_SETTINGS = (
+    "f0",
+    "pose_smoothing_frames",
+)  # of prepare/features: what changes the numbers that networks see, not which clips there are
 
 Table = Any  # a pyarrow.Table with COLUMNS, all text: there may be millions of sources, and columns take little more than their letters
 
@@ -85,8 +89,9 @@ def _sources(sidecars: Iterable[Sidecar], keys: Collection[str] | None) -> Table
 
 def _features(dataset: Storage) -> dict[str, Any]:
     described = _json(dataset, DATASET_FILE)
-    settings = described.get("config", {}).get("features")
-    return {"version": described.get("features_version"), **settings} if settings else {}
+    settings = described.get("config", {}).get("features", {})
+    shared = {name: settings[name] for name in FEATURE_SETTINGS if name in settings}
+    return {"version": described.get("features_version"), **shared} if shared else {}
 
 
 def _json(dataset: Storage, name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ USE = """Makes the head in a portrait talk to a speech recording:
 **Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video says in its
 metadata that it is synthetic, and with which model it was made."""
 LIMITS = """* One face, near frontal, 256×256 pixels or the networks' size, 25 frames a second; speech at 16 kHz, of one speaker.
-* Numbers hold for the evaluation set below, and for people like those in it; who is not like the training data was not measured.
+* Numbers hold for the evaluation set above, and for people like those in it; who is not like the training data was not measured.
 * An interval tells what chance among the clips could do, not what another dataset would show."""
 
 
