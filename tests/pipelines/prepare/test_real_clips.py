@@ -13,7 +13,7 @@ import pytest
 from a2h_models.metrics import sync
 from a2h_models.sample import SIZE, Sample
 from pipelines import media
-from pipelines.config import ClusterConfig
+from pipelines.config import ClusterConfig, FiltersConfig
 from pipelines.dataset.shards import decode, read_members, read_sidecars
 from pipelines.prepare import faces, ledger
 from pipelines.prepare.filters import Reason
@@ -51,7 +51,7 @@ class Prepared:
         return [row for row in self.clips if row["status"] == "accepted"]
 
     def sample(self, row: dict[str, Any]) -> Sample:
-        return decode(read_members(self.store, self._sidecars[row["shard"]], row["key"]))
+        return decode(read_members(self.store, self._sidecars[f"{row['shard']}.tar"], row["key"]))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def test_every_video_ends_as_expected(real: Prepared) -> None:
 
 def test_of_several_faces_only_a_speaking_one_is_taken(real: Prepared) -> None:
     """What the notes of the `either` videos ask for."""
-    filters = make_filters()
+    filters = FiltersConfig()
     for row in real.accepted:
         if row["faces"] > 1:
             assert row["speaker_confidence"] >= filters.min_speaker_confidence
@@ -87,12 +87,6 @@ def test_of_several_faces_only_a_speaking_one_is_taken(real: Prepared) -> None:
     crowded = [row for row in real.clips if row["faces"] > 1 and row["status"] == "rejected"]
     assert crowded
     assert {row["reason"] for row in crowded} <= {Reason.SEVERAL_FACES, Reason.TOO_SHORT, Reason.FACE_TOO_SMALL}
-
-
-def make_filters():
-    from pipelines.config import FiltersConfig
-
-    return FiltersConfig()
 
 
 def likenesses(frames: np.ndarray) -> np.ndarray:
@@ -113,7 +107,9 @@ def test_no_accepted_clip_spans_a_cut(real: Prepared) -> None:
 @pytest.mark.parametrize("name", CUTS)
 def test_the_measure_of_cuts_sees_the_true_ones(real_clips: Path, name: str) -> None:
     frames = np.concatenate([chunk[:, ::4, ::4] for chunk in media.read_clip(real_clips / name)])
-    assert {int(at) + 1 for at in np.flatnonzero(likenesses(frames) < OTHER_SHOT)} == set(CUTS[name])
+    seen = {int(at) + 1 for at in np.flatnonzero(likenesses(frames) < OTHER_SHOT)}
+    assert set(CUTS[name]) <= seen
+    assert seen <= {frame + late for frame in CUTS[name] for late in (0, 1)}  # a cut may take one mixed frame
 
 
 def test_accepted_faces_are_whole_and_upright(real: Prepared) -> None:
@@ -138,7 +134,7 @@ def test_accepted_faces_are_whole_and_upright(real: Prepared) -> None:
 
 
 def test_sound_is_mended_where_it_is_late_and_left_where_it_is_not(real: Prepared) -> None:
-    filters = make_filters()
+    filters = FiltersConfig()
     for row in real.accepted:
         if row["sync_confidence"] >= filters.min_sync_confidence:
             left = abs(row["sync_offset"] - row["sync_corrected"])
