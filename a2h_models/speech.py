@@ -28,11 +28,14 @@ TINY = np.finfo(np.float64).eps  # stands in for an energy of exactly zero, as i
 MEL_FRAME = 800  # samples, 50 ms: the window of the lip-sync networks' mel
 MEL_FLOOR = 1e-5
 ROWS_AT_ONCE = 8192  # spectra in memory at a time, so that an hour of speech needs no more of it than a minute
+SAMPLES_AT_ONCE = 2**20  # likewise of the wave
 
 INT16_PEAK = 32768.0
 
-# Harvest filters a signal as a whole and takes 1 GB a minute for it. Up to a minute it gets all at once, as in the release; more in pieces.
-PITCH_ROWS = 60 * HOP_RATE
+# Harvest filters a signal as a whole and takes 1 GB a minute for it. Up to a minute it gets all at once, as in the release and in training;
+# more comes in pieces.
+PITCH_WHOLE_ROWS = 60 * HOP_RATE
+PITCH_ROWS = 10 * HOP_RATE
 PITCH_CONTEXT = HOP_RATE  # rows seen on either side of a piece
 
 
@@ -48,23 +51,40 @@ def speech_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "h
         InputError: for a wave that is not one channel of finite samples.
         ConfigError: for an unknown f0 method.
     """
-    level = _level(wave)
-    if frames is not None:
-        level = _fit(level, frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
-    rows = feature_rows(level, f0=f0)
-    count = len(rows) // HOPS_PER_FRAME if frames is None else frames
-    return rows[: count * HOPS_PER_FRAME].reshape(count, HOPS_PER_FRAME, SPEECH_DIM).astype(np.float32)
+    return np.concatenate([np.zeros((0, HOPS_PER_FRAME, SPEECH_DIM), np.float32), *stream_features(wave, frames=frames, f0=f0)])
 
 
-def feature_rows(level: Float64[np.ndarray, " n"], *, f0: str = "harvest") -> Float64[np.ndarray, "rows 41"]:
+def stream_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest") -> Iterator[Float32[np.ndarray, "n 4 41"]]:
+    """The same numbers block by block: what is not asked for yet is not computed, and memory does not grow with the length.
+
+    Only a span without a voice is held back until the pitch after it is known: it is bridged by a straight line. What is held is the pitch
+    alone, 3 MB for a whole hour of silence.
+    """
+    level = _Levelled(wave, None if frames is None else frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
+    wanted = level.rows // HOPS_PER_FRAME * HOPS_PER_FRAME if frames is None else frames * HOPS_PER_FRAME
+    rest, done = np.zeros((0, SPEECH_DIM), np.float32), 0
+    for rows in _feature_rows(level, f0):
+        ready = np.concatenate([rest, rows[: wanted - done].astype(np.float32)])
+        done += min(len(rows), wanted - done)
+        whole = len(ready) // HOPS_PER_FRAME
+        rest = ready[whole * HOPS_PER_FRAME :]
+        if whole:
+            yield ready[: whole * HOPS_PER_FRAME].reshape(whole, HOPS_PER_FRAME, SPEECH_DIM)
+        if done == wanted:
+            return
+
+
+def _feature_rows(level: _Levelled, f0: str) -> Iterator[Float64[np.ndarray, "n 41"]]:
     """The features of a levelled wave, one row a hop; as many rows as the shortest of the parts."""
-    energy, bands = _band_energies(level)
-    pitch, voiced = _pitch(level, f0)
-    rows = min(len(bands), len(pitch))
-    logs = np.log(bands[:rows])
-    cepstra = _cepstra(logs)
-    cepstra[:, 0] = np.log(energy[:rows])
-    return np.concatenate([cepstra, logs, pitch[:rows, None], voiced[:rows, None]], axis=1)
+    start = 0
+    for pitch, voiced in _pitch(level, f0):
+        stop = min(start + len(pitch), level.rows)
+        energy, bands = _band_energies(level, start, stop)
+        logs = np.log(bands)
+        cepstra = _cepstra(logs)
+        cepstra[:, 0] = np.log(energy)
+        yield np.concatenate([cepstra, logs, pitch[: stop - start, None], voiced[: stop - start, None]], axis=1)
+        start = stop
 
 
 def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "{4*frames} 80"]:
@@ -88,9 +108,9 @@ def log_bands(wave: np.ndarray, *, frames: int) -> Float64[np.ndarray, "{4*frame
     Raises:
         InputError: for a wave that is not one channel of finite samples.
     """
-    level = _fit(_level(wave), frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
-    energy, bands = _band_energies(level)
-    return np.asarray(np.log(np.column_stack([bands, energy])[: frames * HOPS_PER_FRAME]))
+    level = _Levelled(wave, frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
+    energy, bands = _band_energies(level, 0, frames * HOPS_PER_FRAME)
+    return np.asarray(np.log(np.column_stack([bands, energy])))
 
 
 def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
@@ -99,7 +119,8 @@ def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
     Raises:
         InputError: for a wave that is not one channel of finite samples.
     """
-    energy, bands = _band_energies(_checked(wave).astype(np.float64))
+    samples = _Levelled(wave, raw=True)
+    energy, bands = _band_energies(samples, 0, samples.rows)
     cepstra = _cepstra(np.log(bands))
     cepstra[:, 0] = np.log(energy)
     return cepstra
@@ -109,17 +130,38 @@ def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
 def _checked(wave: np.ndarray) -> np.ndarray:
     if wave.ndim != 1 or wave.size == 0:
         raise InputError(f"speech must be one channel of samples, not an array of shape {wave.shape}", hint="average the channels first")
-    if not np.isfinite(wave).all():
+    if not all(np.isfinite(piece).all() for piece in _pieces(wave)):
         raise InputError("speech holds samples that are not finite numbers")
     return wave
 
 
-def _level(wave: np.ndarray) -> Float64[np.ndarray, " n"]:
-    """Zero mean, peak 1; silence stays silence."""
-    level = _checked(wave).astype(np.float64)
-    level -= level.mean()
-    peak = np.abs(level).max()
-    return level / peak if peak > 0 else level
+class _Levelled:
+    """A wave with zero mean and peak 1, cut or followed by zeros to a length; silence stays silence. Made piece by piece, on demand.
+
+    `raw` leaves the samples as they are.
+    """
+
+    def __init__(self, wave: np.ndarray, length: int | None = None, *, raw: bool = False) -> None:
+        self._wave = _checked(wave)
+        self.length = len(wave) if length is None else length
+        self.rows = 1 + max(0, -(-(self.length - FRAME) // SAMPLES_PER_HOP))  # analysis windows; the last ones see zeros past the end
+        self._mean, self._peak = (0.0, 1.0) if raw else self._measured()
+
+    def _measured(self) -> tuple[float, float]:
+        """Mean, and the largest distance from it (1 for silence). Sums of integers are exact in any pieces."""
+        mean = sum(float(piece.sum(dtype=np.float64)) for piece in _pieces(self._wave)) / len(self._wave)
+        peak = max(float(np.abs(piece.astype(np.float64) - mean).max()) for piece in _pieces(self._wave))
+        return mean, peak or 1.0
+
+    def read(self, start: int, stop: int) -> Float64[np.ndarray, " n"]:
+        """Samples start … stop, as far as the length goes; zeros past the wave's own end."""
+        stop = min(stop, self.length)
+        samples = (self._wave[start:stop].astype(np.float64) - self._mean) / self._peak
+        return _fit(samples, max(0, stop - start))
+
+
+def _pieces(wave: np.ndarray) -> Iterator[np.ndarray]:
+    return (wave[start : start + SAMPLES_AT_ONCE] for start in range(0, len(wave), SAMPLES_AT_ONCE))
 
 
 def _fit(samples: np.ndarray, count: int) -> np.ndarray:
@@ -134,19 +176,27 @@ def _blocks(samples: np.ndarray, length: int, rows: int) -> Iterator[Float64[np.
 
 
 # ------------------------------------------------------------------------------------------------------------- energies, cepstra
-def _band_energies(level: Float64[np.ndarray, " n"]) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, "rows 26"]]:
-    """Total and per-filter energy of each window; the last windows see zeros past the end. Never exactly zero."""
-    rows = 1 + max(0, -(-(len(level) - FRAME) // SAMPLES_PER_HOP))
-    emphasised = np.append(level[0], level[1:] - PRE_EMPHASIS * level[:-1])
-    padded = _fit(emphasised, (rows - 1) * SAMPLES_PER_HOP + FRAME)
-    energy, bands = np.empty(rows), np.empty((rows, FILTERS))
-    done = 0
-    for block in _blocks(padded, FRAME, rows):
-        power = np.square(np.abs(np.fft.rfft(block, FFT))) / FFT
-        energy[done : done + len(block)] = power.sum(1)
-        bands[done : done + len(block)] = power @ _htk_filters().T
-        done += len(block)
+def _band_energies(level: _Levelled, start: int, stop: int) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 26"]]:
+    """Total and per-filter energy of the windows start … stop; the last windows see zeros past the end. Never exactly zero."""
+    energy, bands = np.empty(stop - start), np.empty((stop - start, FILTERS))
+    for first in range(start, stop, ROWS_AT_ONCE):
+        last = min(first + ROWS_AT_ONCE, stop)
+        windows = next(_blocks(_emphasised(level, first * SAMPLES_PER_HOP, (last - 1) * SAMPLES_PER_HOP + FRAME), FRAME, last - first))
+        power = np.square(np.abs(np.fft.rfft(windows, FFT))) / FFT
+        energy[first - start : last - start] = power.sum(1)
+        bands[first - start : last - start] = power @ _htk_filters().T
     return np.where(energy == 0, TINY, energy), np.where(bands == 0, TINY, bands)
+
+
+def _emphasised(level: _Levelled, start: int, stop: int) -> Float64[np.ndarray, " stop-start"]:
+    """Samples with high frequencies raised, and zeros past the end; nothing comes before the first sample."""
+    if start == 0:
+        samples = level.read(0, stop)
+        found = np.append(samples[:1], samples[1:] - PRE_EMPHASIS * samples[:-1])
+    else:
+        samples = level.read(start - 1, stop)
+        found = samples[1:] - PRE_EMPHASIS * samples[:-1]
+    return _fit(found, stop - start)
 
 
 @cache
@@ -180,21 +230,41 @@ def _mel_filters() -> Float[np.ndarray, "80 401"]:
 
 
 # ------------------------------------------------------------------------------------------------------------------------ pitch
-def _pitch(level: Float64[np.ndarray, " n"], method: str) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
-    """F0 in Hz with unvoiced spans filled, and whether each row was voiced."""
+def _pitch(level: _Levelled, method: str) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
+    """F0 in Hz with unvoiced spans filled, and whether each row was voiced; as far as the voice heard so far says it."""
     if method not in F0_METHODS:
         raise ConfigError(f"f0={method!r} is not a way to find the pitch", hint=f"one of: {', '.join(F0_METHODS)}")
-    rows = len(level) // SAMPLES_PER_HOP + 1
-    track = np.concatenate([_pitch_piece(level, method, start, min(start + PITCH_ROWS, rows)) for start in range(0, rows, PITCH_ROWS)])
-    return fill_unvoiced(track), (track > 0).astype(np.float64)
+    held, known = np.zeros(0), 0  # rows that wait for the next voice, after the last voiced row itself if there was one
+    for piece in _tracks(level, method):
+        held = np.concatenate([held, piece])
+        voiced = np.flatnonzero(held[known:])
+        if len(voiced):
+            last = known + int(voiced[-1])
+            yield from _filled(held[: last + 1], known)
+            held, known = held[last:], 1
+    yield from _filled(held, known)
 
 
-def _pitch_piece(level: Float64[np.ndarray, " n"], method: str, start: int, stop: int) -> Float64[np.ndarray, " rows"]:
+def _filled(track: Float64[np.ndarray, " m"], known: int) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
+    """A track bridged, without its first rows, which were given before; not too much at a time."""
+    filled, voiced = fill_unvoiced(track), (track > 0).astype(np.float64)
+    for start in range(known, len(track), ROWS_AT_ONCE):
+        yield filled[start : start + ROWS_AT_ONCE], voiced[start : start + ROWS_AT_ONCE]
+
+
+def _tracks(level: _Levelled, method: str) -> Iterator[Float64[np.ndarray, " n"]]:
+    """F0 of all rows, 0 where there is no voice."""
+    rows = level.length // SAMPLES_PER_HOP + 1
+    step = rows if rows <= PITCH_WHOLE_ROWS else PITCH_ROWS
+    return (_pitch_piece(level, method, start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def _pitch_piece(level: _Levelled, method: str, start: int, stop: int) -> Float64[np.ndarray, " rows"]:
     """F0 of the rows start … stop, found with some context before and after them."""
     import pyworld
 
     first = max(0, start - PITCH_CONTEXT)
-    piece = np.ascontiguousarray(level[first * SAMPLES_PER_HOP : (stop + PITCH_CONTEXT) * SAMPLES_PER_HOP])
+    piece = level.read(first * SAMPLES_PER_HOP, (stop + PITCH_CONTEXT) * SAMPLES_PER_HOP)
     period_ms = 1000 / HOP_RATE
     if method == "harvest":
         track, _ = pyworld.harvest(piece, SAMPLE_RATE, frame_period=period_ms)

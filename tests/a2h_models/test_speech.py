@@ -57,10 +57,44 @@ def test_silence_is_finite_and_unvoiced() -> None:
 
 def test_long_speech_in_pieces_has_the_same_pitch(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = speech.speech_features(vowel(75), frames=75)
+    monkeypatch.setattr(speech, "PITCH_WHOLE_ROWS", 2 * HOP_RATE)
     monkeypatch.setattr(speech, "PITCH_ROWS", HOP_RATE)
     pieces = speech.speech_features(vowel(75), frames=75)
     assert np.abs(whole - pieces)[:, :, F0].max() < 0.1  # Hz
     assert np.array_equal(whole[..., :F0], pieces[..., :F0])
+
+
+@given(
+    pauses=st.lists(st.integers(0, 60), min_size=1, max_size=4), rows=st.sampled_from([40, 75, 100]), frames=st.sampled_from([None, 20, 70])
+)
+@settings(max_examples=12, deadline=None)
+def test_a_stream_gives_the_same_numbers(pauses: list[int], rows: int, frames: int | None) -> None:
+    """Voices with pauses between them, which may be longer than a piece: each is bridged from voice to voice."""
+    wave = np.concatenate([np.concatenate([np.zeros(pause * SAMPLES_PER_FRAME, np.int16), vowel(9)]) for pause in pauses])
+    tracks, original = [], speech._tracks
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(speech, "PITCH_WHOLE_ROWS", 10)
+        change.setattr(speech, "PITCH_ROWS", rows)
+        change.setattr(speech, "ROWS_AT_ONCE", 30)
+        change.setattr(speech, "_tracks", lambda *inputs: (tracks.append(track) or track for track in original(*inputs)))
+        blocks = list(speech.stream_features(wave, frames=frames, f0="dio"))
+        change.setattr(speech, "_tracks", lambda *_: iter([np.concatenate(tracks)]))
+        wanted = speech.speech_features(wave, frames=frames, f0="dio")
+    assert all(len(block) for block in blocks)
+    assert np.array_equal(np.concatenate(blocks), wanted)
+
+
+def test_the_first_frames_come_before_the_rest_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute and more is not analysed before the first block is given."""
+    asked: list[int] = []
+    original = speech._pitch_piece
+    monkeypatch.setattr(speech, "PITCH_WHOLE_ROWS", 10)
+    monkeypatch.setattr(speech, "PITCH_ROWS", 50)
+    monkeypatch.setattr(speech, "_pitch_piece", lambda *inputs: asked.append(1) or original(*inputs))
+    blocks = speech.stream_features(vowel(100), frames=100, f0="dio")
+    assert asked == []
+    next(blocks)
+    assert asked == [1]
 
 
 def test_spectra_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
