@@ -23,6 +23,7 @@ LEDGER_FILE = "ledger.parquet"
 VIDEO, CLIP = "video", "clip"
 CONSENT = {True: "yes", False: "no", None: ""}
 SORTED_BY = ("file", "key", "start", "stop", "identity")  # within each kind
+BALANCED = ("kind", "key", "file", "shard", "start", "status", "reason")  # the columns that must add up
 MAX_DIFFERENCES = 10  # that are told
 ROWS_A_GROUP = 100_000  # of the Parquet file
 ORDER = {reason.value: number for number, reason in enumerate(Reason)}
@@ -144,11 +145,21 @@ def collect(plan: Plan, batches: Iterable[Sequence[Mapping[str, Any]]]) -> pa.Ta
 
 
 def join(plan: Plan, units: Iterable[pa.Table]) -> pa.Table:
-    """What the plan dropped, and the tables of all units, in the order of the ledger."""
+    """What the plan dropped, and the tables of all units, in the order of the ledger.
+
+    Columns are put in order one after the other: a sorted copy of the whole would double the memory.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     dropped = [video_row(video, unit=None, reason=Reason(video.reason), error_message=video.error_message).flat() for video in plan.dropped]
-    return pa.concat_tables([table(dropped), *units]).sort_by([("kind", "descending"), *((name, "ascending") for name in SORTED_BY)])
+    joined = pa.concat_tables([table(dropped), *units])
+    order = pc.sort_indices(joined, sort_keys=[("kind", "descending"), *((name, "ascending") for name in SORTED_BY)])
+    schema, columns = joined.schema, joined.columns
+    del joined
+    for number, column in enumerate(columns):
+        columns[number] = column.combine_chunks().take(order)
+    return pa.table(columns, schema=schema)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -201,6 +212,7 @@ def balance(rows: pa.Table, *, inputs: int) -> None:
     Raises:
         DatasetError: naming what does not add up.
     """
+    rows = rows.select(BALANCED)  # a filter copies every column that there is
     videos, clips = where(rows, kind=VIDEO), where(rows, kind=CLIP)
     for name, seen, expected in (("videos", videos, inputs), ("clips", clips, len(clips))):
         found = counts(seen["status"])

@@ -88,6 +88,7 @@ def write_report(path: str | Path | Storage, *, fingerprint: str = "", price_per
     config = FiltersConfig(**plan.config["filters"])
     videos, clips = ledger.where(rows, kind=ledger.VIDEO), ledger.where(rows, kind=ledger.CLIP)
     good, bad = _accepted(clips), _dropped(clips)
+    del rows, clips  # a filter copies: a million rows need not be there three times
     useless = _dropped(videos)
     taken = timings.read(dataset)
     pictures = gallery.Gallery(dataset)
@@ -97,7 +98,7 @@ def write_report(path: str | Path | Storage, *, fingerprint: str = "", price_per
         fingerprint=fingerprint or json.loads(dataset.read(DATASET_FILE))["fingerprint"],
         plan=plan.hash,
         facts=headline(videos, good),
-        funnel=funnel(videos, clips),
+        funnel=funnel(videos, good, bad),
         splits=split_table(good, sidecar_names(dataset)),
         scores=[{**chart, "svg": Markup(chart["svg"])} for chart in score_charts(good, bad, config)],  # noqa: S704  numbers and words of ours
         poses=Markup(pose_map(dataset, good, config)),  # noqa: S704  likewise
@@ -145,16 +146,17 @@ def duration(frames: float) -> str:
     return f"{60 * hours:.1f} min" if 60 * hours >= 1 else f"{SECONDS_PER_HOUR * hours:.0f} s"
 
 
-def funnel(videos: pa.Table, clips: pa.Table) -> list[dict[str, Any]]:
+def funnel(videos: pa.Table, good: pa.Table, bad: pa.Table) -> list[dict[str, Any]]:
     """All video, then what came of it: accepted clips, and what each reason cost, the most first.
 
     A reason is a video's where no clip came of it, else the clips'. What is left over lay between clips: no face, or none for long enough.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    with_clips = pc.is_in(videos["file"], value_set=clips["file"].unique())
-    barren = _dropped(videos).filter(pc.invert(pc.is_in(_dropped(videos)["file"], value_set=clips["file"].unique())))
-    good, bad = _accepted(clips), _dropped(clips)
+    files = pa.concat_tables([good.select(["file"]), bad.select(["file"])])["file"].unique()
+    with_clips = pc.is_in(videos["file"], value_set=files)
+    barren = _dropped(videos.filter(pc.invert(with_clips)))
     lost = {reason: (ledger.where(barren, reason=reason), ledger.where(bad, reason=reason)) for reason in _reasons(barren, bad)}
     steps = [
         ("all video", ledger.frames(videos), _number(videos, "video"), "all"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DATASET_FILE = "dataset.json"
+COUNTED = ("kind", "status", "reason", "split", "identity", "start", "stop")  # columns of the ledger
 FRAMES_PER_HOUR = 3600 * FPS
 PACKAGES = ("audio2head", "mediapipe", "numpy", "opencv-python-headless", "pyworld-prebuilt")  # whose versions the bytes depend on
 
@@ -79,6 +80,7 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> DatasetSummary:
     """Count a ledger."""
+    rows = rows.select(COUNTED)
     videos, clips = ledger.where(rows, kind=VIDEO), ledger.where(rows, kind=CLIP)
     accepted = {split: ledger.where(clips, status=Status.ACCEPTED, split=split) for split in SPLITS}
     reasons = ledger.counts(videos["reason"])

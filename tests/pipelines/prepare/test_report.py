@@ -117,7 +117,9 @@ def test_the_page_stays_small_whatever_the_dataset(dataset, monkeypatch):
     """Ten thousand clips of each reason and long names, with pictures as large as they get."""
     from pipelines.prepare.filters import Reason, status_of
 
-    noise = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (128, 768, 3), np.uint8))[1].tobytes()
+    noise = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (128, 768, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 40])[
+        1
+    ].tobytes()
     monkeypatch.setattr(gallery, "read_preview", lambda *_: noise)
     monkeypatch.setattr(gallery, "sample_strip", lambda *_: noise)
     out = Storage(dataset)
