@@ -10,7 +10,7 @@ writer    a stream of frames and speech → mp4
 portrait  one picture
 """
 
-from pipelines.media.bundled import ffmpeg
+from pipelines.media.bundled import ffmpeg, raise_if_full
 from pipelines.media.crops import decode_crop, encode_crop
 from pipelines.media.piping import Part
 from pipelines.media.portrait import load_portrait
@@ -29,6 +29,7 @@ __all__ = [
     "load_portrait",
     "open_video",
     "probe",
+    "raise_if_full",
     "read_clip",
     "read_speech",
     "write_video",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from a2h_models.errors import MediaError
+from a2h_models.errors import FailedError, MediaError
 
 # Containers that we read. Playlists, concatenations and image patterns stay out: they would open other files.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,flac,mp3,aac,m4v"
 QUIET = ("-hide_banner", "-nostdin", "-nostats")
 ERROR_LINES = 3  # of ffmpeg's stderr that an error message repeats
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room: no video is to blame for them
 
 
 @functools.cache
@@ -34,6 +39,7 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[byte
 
     Raises:
         MediaError: `unreadable` with ffmpeg's last words when it fails, `timed_out` when it takes too long; both name `path`.
+        FailedError: if the disk has no room for what it writes.
     """
     try:
         done = subprocess.run(  # noqa: S603  an argument list, never a shell
@@ -48,8 +54,33 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[byte
         raise MediaError(f"{path}: ffmpeg took longer than {timeout_s:g} s", reason="timed_out") from None
     stderr = done.stderr.decode(errors="replace")
     if done.returncode:
+        raise_if_no_room(done.returncode, stderr)
         raise MediaError(f"{path}: cannot be read ({last_words(stderr)})", hint="is it a video, and is it whole?")
     return done.stdout or b"", stderr
+
+
+def raise_if_full(error: Exception) -> None:
+    """Tell a disk without room from a video that cannot be read: the run stops, because every video after this one would fail as well.
+
+    Raises:
+        FailedError: if the error says that a file cannot grow.
+    """
+    if getattr(error, "errno", None) in FULL:
+        raise _no_room(str(error)) from error
+
+
+def raise_if_no_room(returncode: int, stderr: str) -> None:
+    """The same for an ffmpeg that failed.
+
+    Raises:
+        FailedError: if it says, or its end shows, that a file could not grow.
+    """
+    if returncode == -signal.SIGXFSZ or any(os.strerror(code) in stderr for code in FULL):
+        raise _no_room(last_words(stderr))
+
+
+def _no_room(why: str) -> FailedError:
+    return FailedError(f"no room for scratch files in {tempfile.gettempdir()}: {why}", hint="free some space, or say TMPDIR=… before a2h")
 
 
 def last_words(stderr: str) -> str:

@@ -51,7 +51,9 @@ def _feed(command: list[str], frames: UInt8[np.ndarray, "t h w 3"]) -> None:
     except subprocess.TimeoutExpired:
         raise MediaError(f"encoding {len(frames)} frames took longer than {ENCODE_TIMEOUT_S:g} s", reason="timed_out") from None
     if done.returncode:
-        raise MediaError(f"{len(frames)} frames could not be encoded ({bundled.last_words(done.stderr.decode(errors='replace'))})")
+        stderr = done.stderr.decode(errors="replace")
+        bundled.raise_if_no_room(done.returncode, stderr)
+        raise MediaError(f"{len(frames)} frames could not be encoded ({bundled.last_words(stderr)})")
 
 
 def decode_crop(data: bytes, indices: Sequence[int] | None = None, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:

@@ -142,6 +142,7 @@ def outcomes(
     except MediaError as error:
         yield Trouble(reason=Reason(error.reason), message=placeless(error.message, path, video.file))
     except (InputError, OSError) as error:
+        media.raise_if_full(error)
         yield Trouble(reason=Reason.UNREADABLE, message=placeless(str(error), path, video.file))
     except MemoryError:
         yield Trouble(reason=Reason.OUT_OF_MEMORY, message="it needs more memory than a worker may have")

@@ -90,6 +90,7 @@ def probe_file(entries: Sequence[Entry], source: Storage, opt_outs: OptOuts, con
     except MediaError as error:
         reason, message = Reason(error.reason), placeless(error.message, path, file)
     except (InputError, OSError) as error:
+        media.raise_if_full(error)
         reason, message = Reason.UNREADABLE, placeless(str(error), path, file)
     else:
         return [video if video.reason else seen(video, info, config) for video in videos]

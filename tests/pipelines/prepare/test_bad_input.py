@@ -314,18 +314,23 @@ def test_an_output_below_a_file_is_one_sentence(good, tmp_path, make_command):
         flow.prepare(make_command(good, tmp_path / "file" / "out"))
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(good, tmp_path):
+@pytest.mark.parametrize(
+    ("room", "sentence"),
+    [(2_000, "no room for scratch files"), (300_000, "cannot write")],  # bytes: less than the sound; more than that, less than the shard
+)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(good, tmp_path, room, sentence):
     """The limit of a file's size stands in for the end of the disk: both come as an error of `write`."""
     words = ["prepare", f"videos={good}", f"out={tmp_path / 'out'}", "cluster.workers=0", "prepare.features.f0=dio"]
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", *words],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 1
-    assert "cannot write" in done.stderr
+    assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "out").rglob(f"*{PART_SUFFIX}"))
+    assert not list((tmp_path / "out").glob("a2h-*.json"))  # no video is blamed: with more room the same command goes on
