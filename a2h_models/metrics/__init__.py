@@ -1,8 +1,11 @@
 """What is measured, and how to read it (METHOD §5).
 
-image     PSNR, SSIM and L1 of frames
+image     PSNR, SSIM, MS-SSIM and L1 of frames
+sharpness CPBD of frames, without a truth
 motion    of the head and of landmarks
+eyes      blinks
 sync      mouth against speech
+lip_sync  LSE-D, LSE-C and offset, by the public SyncNet
 identity  shape of the face against the portrait's
 clip      all of them for one film against the true one
 summary   means over clips, with intervals
@@ -31,7 +34,9 @@ class Definition:
 DEFINITIONS: dict[str, Definition] = {
     "psnr": Definition("PSNR", "higher", "dB", "peak signal-to-noise ratio of frames, mean over frames"),
     "ssim": Definition("SSIM", "higher", "", "structural similarity of frames, Gaussian 11×11 with σ 1.5"),
+    "ms_ssim": Definition("MS-SSIM", "higher", "", "SSIM at five scales; of frames of 176 pixels a side or more"),
     "l1": Definition("L1", "lower", "", "mean absolute difference of frames in [0, 1]"),
+    "cpbd": Definition("CPBD", "truth", "", "share of the edges whose blur is not noticed"),
     "lmd": Definition("LMD", "lower", "px", "landmark distance after removing translation and scale"),
     "m_lmd": Definition("M-LMD", "lower", "px", "the same, of the lips"),
     "f_lmd": Definition("F-LMD", "lower", "px", "the same, of the rest of the face"),
@@ -41,9 +46,16 @@ DEFINITIONS: dict[str, Definition] = {
         "Mouth-speech correlation", "truth", "", "of the mouth and the one that the speech lets expect, at offset 0; ours"
     ),
     "mouth_speech_offset": Definition("Mouth-speech offset", "truth", "frames", "by which the speech comes after the mouth; ours"),
+    "mouth_speech_confidence": Definition(
+        "Mouth-speech confidence", "truth", "", "the correlation at the best offset, times the root of the seconds; ours"
+    ),
+    "lse_d": Definition("LSE-D", "truth", "", "least mean distance of SyncNet's embeddings of lips and speech"),
+    "lse_c": Definition("LSE-C", "truth", "", "by how much that stands out among the shifts within ± 15 frames"),
+    "sync_offset": Definition("AV offset", "truth", "frames", "by which the speech comes after the lips, by SyncNet"),
     "landmark_shape_distance": Definition(
         "Landmark-shape distance", "lower", "%", "of the face's shape to the portrait's, in face sizes; ours"
     ),
+    "blink_rate": Definition("Blink rate", "truth", "1/min", "blinks a minute, from the openness of the eyes"),
     "head_diversity": Definition("Head diversity", "truth", "deg", "standard deviation of the head's rotation over time"),
     "mean_absolute_step": Definition("Mean absolute step", "truth", "deg/frame", "of the head's rotation"),
     "jitter": Definition("Jitter", "truth", "deg/frame²", "mean absolute second difference of the head's rotation"),
@@ -56,5 +68,4 @@ NOT_MEASURED = {
     "FID": "not measured by this version; it needs the weights of an Inception network (`a2h assets fetch inception`)",
     "FVD": "not measured, because it needs the weights of an I3D network from outside",
     "CSIM": "not measured by this version; it needs the weights of an ArcFace network (`a2h assets fetch arcface`)",
-    "LSE-D, LSE-C": "not measured by this version; they need the weights of the public SyncNet (`a2h assets fetch syncnet`)",
 }

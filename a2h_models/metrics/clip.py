@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from a2h_models.metrics import identity, image, motion, sync
+from a2h_models.metrics import eyes, identity, image, motion, sharpness, sync
+from a2h_models.sample import SIZE
+
+if TYPE_CHECKING:
+    from a2h_models.networks.syncnet import SyncNet
 
 
 class Face(NamedTuple):
@@ -25,17 +29,23 @@ class Film(NamedTuple):
     pose: Float[np.ndarray, "t 6"] | None  # that drives the head; None: there is none, or it is not the film's own
 
 
-def measure(film: Film, truth: Film, wave: np.ndarray) -> dict[str, float]:
+def measure(film: Film, truth: Film, wave: np.ndarray, syncnet: SyncNet | None = None) -> dict[str, float]:
     """Name of `DEFINITIONS` → value, for what can be measured; frame-wise numbers are means over frames.
 
     Args:
         film: the generated one; frame 0 of the truth is its portrait.
         truth: the real one, of as many frames at the same size.
         wave: the speech, 16 kHz mono.
+        syncnet: with the public weights; None: LSE is not measured.
     """
     values = {name: float(compare(film.frames, truth.frames).mean()) for name, compare in FRAMES.items()}
+    if min(film.frames.shape[1:3]) >= image.MS_SMALLEST:
+        values["ms_ssim"] = float(image.ms_ssim(film.frames, truth.frames).mean())
+    values["cpbd"] = float(sharpness.cpbd(film.frames).mean())
     if film.face is not None and truth.face is not None:
         values |= _face(film.face, truth.face, wave)
+    if film.face is not None and syncnet is not None:
+        values |= _lip_sync(film, film.face, wave, syncnet)
     if film.pose is not None and truth.pose is not None:
         values |= _pose(film.pose, truth.pose, wave)
     return values
@@ -52,6 +62,8 @@ def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
         "faces_found": float(face.found.mean()),
         "mouth_speech_correlation": heard.correlation,
         "mouth_speech_offset": float(heard.offset),
+        "mouth_speech_confidence": heard.confidence,
+        "blink_rate": eyes.blink_rate(face.landmarks, face.found),
     }
     if not both.any():
         return values
@@ -64,6 +76,17 @@ def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
         "akd": float(motion.average_keypoint_distance(ours, theirs).mean()),
         "landmark_shape_distance": identity.landmark_shape_distance(ours[:, still], theirs[0, still]),
     }
+
+
+def _lip_sync(film: Film, face: Face, wave: np.ndarray, syncnet: SyncNet) -> dict[str, float]:
+    """SyncNet's numbers; none where a frame has no face, for its windows are of five frames in a row."""
+    from a2h_models.metrics.lip_sync import lip_sync, sync_faces
+
+    if not face.found.all():
+        return {}
+    scale = film.frames.shape[1] / SIZE
+    said = lip_sync(syncnet, sync_faces(film.frames, face.landmarks * scale), wave)
+    return {} if said is None else {"lse_d": said.distance, "lse_c": said.confidence, "sync_offset": float(said.offset)}
 
 
 def _pose(pose: np.ndarray, truth: np.ndarray, wave: np.ndarray) -> dict[str, float]:

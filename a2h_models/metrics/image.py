@@ -14,6 +14,8 @@ WHITE = 255.0
 MAX_PSNR = 100.0  # dB; what two equal frames get, so that means stay finite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # of Wang et al. 2004, and of everybody since
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales, finest first (Wang, Simoncelli and Bovik 2003)
+MS_SMALLEST = SSIM_WINDOW * 2 ** (len(MS_WEIGHTS) - 1)  # pixels a side, below which the coarsest scale holds no window
 BATCH = 16  # frames whose windows are in memory at a time
 
 
@@ -58,8 +60,41 @@ def ssim(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     return np.concatenate([value.numpy() for value in values]) if values else np.zeros(0, np.float32)
 
 
+def ms_ssim(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
+    """SSIM at five scales, each half of the one before: the contrasts of all times the brightness of the coarsest. 0 … 1; higher is better.
+
+    A scale whose contrasts are negative counts as 0: the power of a negative number is none.
+
+    Raises:
+        ValueError: if the films differ in shape, or are smaller than MS_SMALLEST.
+    """
+    _same_shape(prediction, truth)
+    if min(prediction.shape[1:3]) < MS_SMALLEST:
+        raise ValueError(
+            f"frames of {prediction.shape[2]}×{prediction.shape[1]} pixels are smaller than {MS_SMALLEST}, which MS-SSIM needs"
+        )
+    batches = [slice(start, start + BATCH) for start in range(0, len(prediction), BATCH)]
+    values = [_ms_ssim(_tensor(prediction[batch]), _tensor(truth[batch])) for batch in batches]
+    return np.concatenate([value.numpy() for value in values]) if values else np.zeros(0, np.float32)
+
+
+def _ms_ssim(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(b, 3, h, w) in [0, 1] → (b,)."""
+    product = torch.ones(len(prediction))
+    for weight in MS_WEIGHTS[:-1]:
+        _, structure = _likeness(prediction, truth)
+        product = product * structure.clamp(min=0) ** weight
+        prediction, truth = F.avg_pool2d(prediction, 2), F.avg_pool2d(truth, 2)
+    return product * _ssim(prediction, truth).clamp(min=0) ** MS_WEIGHTS[-1]
+
+
 def _ssim(prediction: Tensor, truth: Tensor) -> Tensor:
     """(b, 3, h, w) in [0, 1] → (b,)."""
+    return _likeness(prediction, truth)[0]
+
+
+def _likeness(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(b, 3, h, w) in [0, 1] → of brightness and structure together, and of structure alone, both (b,)."""
     mean_p, mean_t = _blur(prediction), _blur(truth)
     variance_p = _blur(prediction * prediction) - mean_p * mean_p
     variance_t = _blur(truth * truth) - mean_t * mean_t
@@ -67,7 +102,7 @@ def _ssim(prediction: Tensor, truth: Tensor) -> Tensor:
     c1, c2 = SSIM_K1**2, SSIM_K2**2
     light = (2 * mean_p * mean_t + c1) / (mean_p * mean_p + mean_t * mean_t + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_t + c2)
-    return (light * structure).mean(dim=(1, 2, 3))
+    return (light * structure).mean(dim=(1, 2, 3)), structure.mean(dim=(1, 2, 3))
 
 
 def _blur(image: Tensor) -> Tensor:

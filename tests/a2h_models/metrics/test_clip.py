@@ -8,7 +8,8 @@ from a2h_models.metrics.clip import Face, Film, measure
 from a2h_models.metrics.summary import bootstrap
 from a2h_models.timebase import SAMPLES_PER_FRAME
 
-FRAMES = 40
+FRAMES, SIDE = 40, 176  # pixels: enough for MS-SSIM
+LSE = {"lse_d", "lse_c", "sync_offset"}  # where there is a SyncNet
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def truth() -> Film:
     rng = np.random.default_rng(0)
     pose = np.cumsum(rng.normal(0, 0.01, (FRAMES, 6)), axis=0) + np.array([0, 0, 0, 0, 0, 280])
     face = Face(landmarks=rng.uniform(60, 190, (FRAMES, 468, 3)), found=np.ones(FRAMES, dtype=bool))
-    return Film(frames=rng.integers(0, 256, (FRAMES, 16, 16, 3), dtype=np.uint8), face=face, pose=pose)
+    return Film(frames=rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), dtype=np.uint8), face=face, pose=pose)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,12 @@ def test_the_truth_against_itself_is_perfect(truth: Film, wave: np.ndarray) -> N
     assert values["l1"] == values["lmd"] == values["akd"] == 0.0
     assert values["ssim"] == pytest.approx(1.0, abs=1e-5)
     assert values["pose_ssim"] == pytest.approx(1.0)
-    assert values.keys() == DEFINITIONS.keys()
+    assert values.keys() | LSE == DEFINITIONS.keys()
 
 
 def test_without_a_face_mesh_or_pose_only_frames_are_measured(truth: Film, wave: np.ndarray) -> None:
     bare = truth._replace(face=None, pose=None)
-    assert measure(bare, truth, wave).keys() == {"psnr", "ssim", "l1"}
+    assert measure(bare, truth, wave).keys() == {"psnr", "ssim", "ms_ssim", "l1", "cpbd"}
 
 
 def test_a_face_that_is_never_found_is_counted_and_not_measured(truth: Film, wave: np.ndarray) -> None:
@@ -45,6 +46,27 @@ def test_a_face_that_is_never_found_is_counted_and_not_measured(truth: Film, wav
     values = measure(lost, truth, wave)
     assert values["faces_found"] == 0.0
     assert "lmd" not in values
+
+
+def test_small_frames_have_no_ms_ssim(truth: Film, wave: np.ndarray) -> None:
+    small = truth._replace(frames=truth.frames[:, :64, :64], face=None)
+    assert "ms_ssim" not in measure(small, small, wave)
+
+
+def test_syncnet_is_asked_where_every_frame_has_a_face(truth: Film, wave: np.ndarray) -> None:
+    import torch
+
+    from a2h_models.networks.syncnet import SyncNet
+
+    torch.manual_seed(0)
+    network = SyncNet().eval()
+    assert truth.face is not None
+    brief = Film(truth.frames[:9], Face(truth.face.landmarks[:9], truth.face.found[:9]), None)
+    values = measure(brief, brief, wave[: 9 * SAMPLES_PER_FRAME], network)
+    assert values.keys() >= LSE
+    assert values["lse_c"] >= 0.0
+    gap = brief._replace(face=Face(truth.face.landmarks[:9], np.arange(9) != 4))
+    assert not measure(gap, gap, wave[: 9 * SAMPLES_PER_FRAME], network).keys() & LSE
 
 
 def test_bootstrap_of_equal_clips_is_a_point() -> None:

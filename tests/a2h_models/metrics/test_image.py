@@ -60,3 +60,24 @@ def test_films_of_different_shapes_are_refused() -> None:
         image.psnr(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((3, 16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="smaller than a window"):
         image.ssim(np.zeros((2, 8, 16, 3), np.uint8), np.zeros((2, 8, 16, 3), np.uint8))
+
+
+def test_ms_ssim_agrees_with_torchmetrics() -> None:
+    import torch
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as theirs
+
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[0:180, 0:192]
+    truth = np.stack([127 + 100 * np.sin(rows / (9 + k) + columns / 14) for k in range(2)])[..., None] * np.array([1.0, 0.8, 0.6])
+    noisy = (truth + rng.normal(0, 25, truth.shape)).clip(0, 255).astype(np.uint8)
+    truth = truth.clip(0, 255).astype(np.uint8)
+    a, b = (torch.from_numpy(film).permute(0, 3, 1, 2).double() / 255 for film in (noisy, truth))
+    expected = [float(theirs(a[i : i + 1], b[i : i + 1], data_range=1.0)) for i in range(2)]
+    np.testing.assert_allclose(image.ms_ssim(noisy, truth), expected, atol=SSIM_TOLERANCE)
+    np.testing.assert_allclose(image.ms_ssim(truth, truth), 1.0, atol=SSIM_TOLERANCE)
+
+
+def test_ms_ssim_of_small_frames_is_refused() -> None:
+    small = np.zeros((1, 160, 200, 3), np.uint8)
+    with pytest.raises(ValueError, match="smaller than 176"):
+        image.ms_ssim(small, small)
