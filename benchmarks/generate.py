@@ -64,7 +64,7 @@ class Bench:
 
     # ------------------------------------------------------------------------------------------------------------ the two ways
     def ours(self) -> None:
-        for _ in self.animator.animate(self.portrait, self.speech, batch_size=BATCH):
+        for _ in self.animator.batches(self.portrait, self.speech, batch_size=BATCH):
             pass
 
     def releases(self) -> None:

@@ -119,6 +119,8 @@ def _split(words: list[str], bare: Sequence[str] = ()) -> tuple[bool, list[str]]
             if not rest or rest.pop(0) != "job":
                 raise ConfigError("--cfg knows only the word job", hint="say --cfg job")
             show = True
+        elif word in WHOLE_FLAGS:
+            overrides.append(WHOLE_FLAGS[word])
         elif word.startswith("--"):
             key, equals, value = word[2:].partition("=")
             key = FLAGS.get(key, key).replace("-", "_")
@@ -141,14 +143,22 @@ def _is_value(word: str, key: str) -> bool:
     return not word.startswith("--") and not _is_override(word)
 
 
-SWITCHES = ("champion", "dry_run", "generate.still", "resume")
+SWITCHES = ("champion", "dry_run", "generate.compile", "generate.mark", "generate.still", "resume")
 FLAGS = {
     "preprocess": "generate.preprocess",
+    "face": "generate.face",
     "still": "generate.still",
     "batch_size": "generate.batch_size",
     "keypoints": "generate.keypoints",
     "pose_scale": "generate.pose_scale",
+    "seed": "generate.seed",
+    "format": "generate.format",
+    "mark": "generate.mark",
+    "precision": "generate.precision",
 }
+
+
+WHOLE_FLAGS = {"--paste_back": "generate.preprocess=full", "--paste-back": "generate.preprocess=full"}
 
 
 def _is_override(word: str) -> bool:
@@ -195,6 +205,7 @@ COMMANDS: dict[str, Command] = {
         _configured("export-release", commands.export_release, first="model", second="out"),
     ),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
+    "inspect": Command("what a generated file says of itself", commands.inspect),
     "app": Command("the same in the browser", _configured("app", commands.app)),
     "assets": Command("weights of other people: what is here, and `assets fetch NAME`", commands.assets),
     "talkers": Command("write synthetic talking heads with known truth", commands.talkers),

@@ -112,7 +112,7 @@ def export_release(command: config.ExportReleaseCommand) -> int:
 def generate(command: config.GenerateCommand) -> int:
     from pipelines import generate as generation
 
-    print(generation.generate(command))
+    print(generation.generate_pairs(command) if command.pairs else generation.generate(command))
     return 0
 
 
@@ -210,6 +210,17 @@ def split(words: list[str]) -> int:
 
     settings = {"val_share": values.val_share, "test_share": values.test_share, "seed": values.seed}
     print(regroup.split(values.dataset, values.out, **settings, assign=values.assign))
+    return 0
+
+
+def inspect(words: list[str]) -> int:
+    parser = _parser("inspect", "what a generated file says of itself: synthetic, by which model, from which inputs (SHA-256)")
+    parser.add_argument("file", type=Path, help="a video, gif or picture, or a folder of frames")
+    values = parser.parse_args(words)
+    from pipelines import generate as generation
+
+    for key, value in generation.inspect(values.file).items():
+        print(f"{key}: {str(value).lower() if isinstance(value, bool) else value}")
     return 0
 
 

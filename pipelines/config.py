@@ -330,12 +330,22 @@ class ExportReleaseCommand:
 class GenerateConfig:
     """generate/: how a head is made to talk."""
 
-    preprocess: str = "crop"  # crop: to the face, as clips were cut | resize: the whole picture, which is such a crop already
+    # crop: to the face, as clips were cut | full: the same, laid back into the picture | resize: the picture is such a crop already
+    preprocess: str = "crop"
+    face: int = 0  # which, counted from the left; 0: the largest
+    max_side: int = 1920  # pixels of a picture with preprocess=full; a larger one is made smaller
     keypoints: str = "relative"  # absolute (as the release) | relative
     still: bool = False  # keep the portrait's pose
-    pose_scale: float = 1.0  # of the predicted head motion around the first pose
+    pose_scale: float = 1.0  # of the head's motion around the first pose
+    idle_motion: float = 1.0  # how much the head sways while nothing is said; 0, as in the release: not at all
+    seed: int = 0  # of that swaying
+    precision: str = "auto"  # of what draws: fp32 | bf16 | auto, which is bf16 where the processor computes in it
+    compile: bool = False  # by torch, at the first frames: a minute that only long videos pay back
     batch_size: int = 8  # frames rendered at a time
-    crf: int = 18  # of x264
+    windows: int = 1  # of 64 frames, for which keypoints are found at a time; more help a GPU
+    format: str = "mp4"  # mp4 | webm | gif (silent) | frames (a folder of PNGs)
+    mark: bool = False  # write "synthetic" into a corner of the frames
+    crf: int = 18  # of x264, and its like of VP9
     max_speech_s: float = 3600.0
 
 
@@ -343,11 +353,14 @@ class GenerateConfig:
 class GenerateCommand:
     """a2h generate"""
 
-    source_image: str = MISSING
-    driven_audio: str = MISSING
+    source_image: str = ""
+    driven_audio: str = ""
+    pairs: str = ""  # instead of the two: a CSV with the columns portrait,speech (and ref_pose), made on the cluster
+    ref_pose: str = ""  # a video whose head is followed, or poses as .npy, (t, 6), rad and mm-like; empty: the model's own
     result_dir: str = "results"
     model: str = "models:/audio2head@champion"
     generate: GenerateConfig = field(default_factory=GenerateConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)  # of pairs
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 

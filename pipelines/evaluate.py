@@ -231,7 +231,7 @@ def animate(
 ) -> Film:
     """Make the portrait talk, driven by the true poses or by the model's own."""
     pose = truth.pose if protocol == TRUE_POSE else animator.predict_pose(portrait, speech)
-    batches = animator.animate(portrait, speech, pose=pose, keypoints=config.keypoints, batch_size=config.batch_size)
+    batches = animator.batches(portrait, speech, pose=pose, keypoints=config.keypoints, batch_size=config.batch_size)
     frames = np.concatenate(list(batches))
     return Film(frames=frames, face=look(frames), pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)])
 

@@ -6,20 +6,25 @@ video     frames at exactly 25 fps; what is odd is made plain first
 piping    frames of large videos, one at a time
 speech    sound as 16 kHz mono, in step with the frames
 crops     the crop of a sample, to bytes and back
-writer    a stream of frames and speech → mp4
+writer    a stream of frames and speech → mp4, webm, gif
+pictures  the same → a folder of PNGs
+metadata  what a file says of itself
 portrait  one picture
 """
 
 from pipelines.media.bundled import ffmpeg, raise_if_full
 from pipelines.media.crops import decode_crop, encode_crop
+from pipelines.media.metadata import read_metadata
+from pipelines.media.pictures import write_pictures
 from pipelines.media.piping import Part
 from pipelines.media.portrait import load_portrait
 from pipelines.media.probing import VideoInfo, probe
 from pipelines.media.speech import read_speech
 from pipelines.media.video import Video, open_video, read_clip
-from pipelines.media.writer import write_video
+from pipelines.media.writer import VIDEO_FORMATS, write_video
 
 __all__ = [
+    "VIDEO_FORMATS",
     "Part",
     "Video",
     "VideoInfo",
@@ -31,6 +36,8 @@ __all__ = [
     "probe",
     "raise_if_full",
     "read_clip",
+    "read_metadata",
     "read_speech",
+    "write_pictures",
     "write_video",
 ]

@@ -1,4 +1,4 @@
-"""A stream of frames and speech → mp4 (H.264 + AAC, 25 fps), through a pipe, published whole or not at all."""
+"""A stream of frames and speech → mp4 (H.264 + AAC), webm (VP9 + Opus) or gif, through a pipe, published whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from a2h_models.errors import FailedError, MediaError
 from a2h_models.timebase import FPS, SAMPLE_RATE
 from pipelines.media import bundled
 from pipelines.media.crops import SCALING
+from pipelines.media.metadata import add_comment
 from pipelines.storage import PART_SUFFIX
 
 STALL_S = 120.0  # an encoder that takes nothing for so long is stuck
 DEFAULT_CRF = 18  # of x264: visually lossless
 EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # 4:2:0 has no odd sides
+PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"  # one for each frame, so that none is waited for
+BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+VP9_CRF = 13  # VP9's scale ends at 63, x264's at 51: what is added for about the same quality
+VIDEO_FORMATS = ("mp4", "webm", "gif")  # by the file's suffix; anything else is written as mp4
 
 
 def write_video(
@@ -36,7 +41,9 @@ def write_video(
     crf: int = DEFAULT_CRF,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write frames (RGB, chunk by chunk) with 16 kHz mono speech, or none. Equal input gives equal bytes.
+    """Write frames (RGB, chunk by chunk) with 16 kHz mono speech, or none, in the format of the path's suffix.
+
+    Equal input gives equal bytes. A gif is silent, and of the metadata holds the `comment`.
 
     Raises:
         MediaError: if there are no frames, or the encoder fails.
@@ -52,6 +59,8 @@ def write_video(
         with tempfile.TemporaryFile() as words, _encoder(path, command, words) as pipe:
             for chunk in itertools.chain([first], chunks):
                 _send(path, pipe, chunk)
+        if path.suffix == ".gif":
+            add_comment(part, (metadata or {}).get("comment", ""))
 
 
 def _command(
@@ -61,12 +70,24 @@ def _command(
     return [
         *(bundled.ffmpeg(), "-y", "-hide_banner", "-loglevel", "error"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:.6f}", "-i", "pipe:0", *sound),
-        *("-vf", f"{EVEN},{SCALING}", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-threads", "1"),
-        *("-c:a", "aac", "-b:a", "128k", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"),
-        *("-movflags", "+faststart+use_metadata_tags"),
+        *_format(part, crf),
         *(word for key, value in metadata.items() for word in ("-metadata", f"{key}={value}")),
-        *("-f", "mp4", f"file:{part}"),
+        f"file:{part}",
     ]
+
+
+def _format(part: Path, crf: int) -> list[str]:
+    """How the format is encoded that stands in a name such as `x.webm.1234.part`."""
+    plain = ["-vf", f"{EVEN},{SCALING}", "-pix_fmt", "yuv420p"]
+    match Path(part.stem).stem.rpartition(".")[2] if part.suffix == PART_SUFFIX else part.suffix[1:]:
+        case "gif":
+            return ["-an", "-filter_complex", PALETTES, "-loop", "0", *BITEXACT, "-f", "gif"]
+        case "webm":
+            picture = ["-c:v", "libvpx-vp9", "-b:v", "0", "-crf", str(crf + VP9_CRF), "-deadline", "realtime", "-cpu-used", "6"]
+            return [*plain, *picture, "-threads", "1", "-c:a", "libopus", "-b:a", "96k", *BITEXACT, "-f", "webm"]
+        case _:
+            picture = ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-threads", "1"]
+            return [*plain, *picture, "-c:a", "aac", "-b:a", "128k", *BITEXACT, "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
 
 
 def _sound(folder: Path, wave: Int16[np.ndarray, " n"] | None) -> list[str]:
@@ -74,7 +95,7 @@ def _sound(folder: Path, wave: Int16[np.ndarray, " n"] | None) -> list[str]:
     if wave is None:
         return []
     file = folder / "speech.s16"
-    file.write_bytes(np.ascontiguousarray(wave, "<i2").tobytes())
+    np.ascontiguousarray(wave, "<i2").tofile(file)
     return ["-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", f"file:{file}"]
 
 

@@ -1,5 +1,7 @@
 """The animator: windows tile the frames, the stream is as long as the speech, options do what they say, bundles are checked."""
 
+import itertools
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2h_models.animator import LEAD_IN, STEP, Animator, _with_lead_in, stitch
+from a2h_models import bundle
+from a2h_models.animator import LEAD_IN, STEP, Animator, Script, kept_of, speech_blocks, windows_of, with_lead_in
 from a2h_models.errors import CheckpointError, ConfigError, InputError
+from a2h_models.idle_motion import IdleMotion
 from a2h_models.networks import STAGES, NetworksConfig, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
 from a2h_models.networks.generator import GeneratorConfig
@@ -17,6 +21,10 @@ from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.sample import WINDOW
+from a2h_models.speech import speech_features
+from a2h_models.streaming import Tape
+
+POSES = np.random.default_rng(5).standard_normal((16, 6)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +53,28 @@ def speech(frames: int) -> np.ndarray:
 
 
 def film(animator: Animator, portrait: np.ndarray, frames: int, **options: object) -> np.ndarray:
-    return np.concatenate(list(animator.animate(portrait, speech(frames), **options)))
+    return np.stack(list(animator.animate(portrait, speech(frames), **options)))
+
+
+def stitched(frames: int) -> list[tuple[int, int, int]]:
+    """Start of each window, and the span of its frames that is kept."""
+    script = Script(Tape([np.zeros((frames, 4, 41), np.float32)]), Tape([np.zeros((frames + 1, 6))]))
+    return [(STEP * number, window.kept.start, window.kept.stop) for number, window in enumerate(windows_of(script))]
 
 
 @given(st.integers(0, 1000))
 def test_windows_tile_the_frames(frames: int) -> None:
-    kept = [start + offset for start, span in stitch(frames) for offset in span]
-    assert kept == list(range(frames))
+    assert [start + offset for start, first, stop in stitched(frames) for offset in range(first, stop)] == list(range(frames))
 
 
 def test_windows_are_the_releases() -> None:
-    assert [(start, span.start, span.stop) for start, span in stitch(110)] == [(0, 0, 48), (32, 16, 48), (64, 16, 46)]
+    assert stitched(110) == [(0, 0, 48), (32, 16, 48), (64, 16, 46)]
+    assert len(kept_of(96, 14)) == 0  # all that the last one could add is known
 
 
 @pytest.mark.parametrize("frames", [1, 40, 64, 101])
 def test_as_many_frames_as_speech(animator: Animator, portrait: np.ndarray, frames: int) -> None:
-    batches = list(animator.animate(portrait, speech(frames), batch_size=8))
+    batches = list(animator.batches(portrait, speech(frames), batch_size=8))
     assert [len(batch) for batch in batches] == [8] * (frames // 8) + [frames % 8] * (frames % 8 > 0)
     assert batches[0].shape[1:] == (64, 64, 3)
     assert batches[0].dtype == np.uint8
@@ -169,12 +183,111 @@ def test_no_bundle(tmp_path: Path) -> None:
 def test_a_relative_animation_does_not_begin_at_a_windows_border(animator: Animator, portrait: np.ndarray) -> None:
     """Keypoints are worst at the border, and all frames depend on the first: so silence in the first pose comes before."""
     frames, pose = 40, np.random.default_rng(2).standard_normal((41, 6)).astype(np.float32)
-    heard, held = _with_lead_in(speech(frames), pose)
+    script = with_lead_in(Script(Tape([speech(frames)]), Tape([pose])))
+    heard, held = script.speech.read(0, LEAD_IN + frames), script.pose.read(0, LEAD_IN + frames + 1)
     assert not heard[:LEAD_IN].any()
     np.testing.assert_array_equal(heard[LEAD_IN:], speech(frames))
     np.testing.assert_array_equal(held, np.concatenate([np.repeat(pose[:1], LEAD_IN, axis=0), pose]))
     encoded = animator.encode(portrait)
     longer = torch.cat([some.value for some in animator.predict_keypoints(portrait, heard, held)])
-    driving = torch.cat([some.value for some in animator._driving(encoded, speech(frames), pose, relative=True)])
+    driving = torch.cat([some.value for some in animator._driving(encoded, Script(Tape([speech(frames)]), Tape([pose])), relative=True)])
     moved = longer[LEAD_IN:] - longer[LEAD_IN : LEAD_IN + 1] + encoded.keypoints.value
     torch.testing.assert_close(driving, moved)
+
+
+# -------------------------------------------------------------------------------------------------------- in pieces, in batches
+@pytest.mark.parametrize("keypoints", ["absolute", "relative"])
+def test_in_pieces_as_at_once(animator: Animator, portrait: np.ndarray, keypoints: str) -> None:
+    """Whatever pieces the speech comes in, the frames are the same to the bit."""
+    whole = speech(150)
+    wanted = np.stack(list(animator.animate(portrait, whole, keypoints=keypoints)))
+    pieces = (whole[start:stop] for start, stop in [(0, 1), (1, 1), (1, 70), (70, 101), (101, 150)])
+    assert np.array_equal(np.stack(list(animator.animate(portrait, pieces, keypoints=keypoints))), wanted)
+
+
+def test_poses_may_come_in_pieces(animator: Animator, portrait: np.ndarray) -> None:
+    poses = np.random.default_rng(3).standard_normal((80, 6)).astype(np.float32)
+    pieces = np.array_split(poses, 7)
+    assert np.array_equal(film(animator, portrait, 70, pose=iter(pieces)), film(animator, portrait, 70, pose=poses))
+
+
+def test_windows_together_as_one_by_one(animator: Animator, portrait: np.ndarray) -> None:
+    one, many = (film(animator, portrait, 150, windows=count).astype(int) for count in (1, 3))
+    assert np.abs(one - many).max() <= 1
+
+
+def test_a_wave_is_as_good_as_its_features(animator: Animator, portrait: np.ndarray) -> None:
+    wave = np.random.default_rng(4).integers(-999, 999, 20 * 640 - 100).astype(np.int16)
+    heard = speech_features(wave, frames=20)
+    assert np.array_equal(np.stack(list(animator.animate(portrait, wave))), np.stack(list(animator.animate(portrait, heard))))
+
+
+def test_memory_does_not_grow_with_the_length(animator: Animator, portrait: np.ndarray) -> None:
+    """An endless speech: what has been shown is let go of."""
+    import tracemalloc
+
+    block = speech(64)
+    film_of_hours = animator.batches(portrait, itertools.repeat(block), keypoints="relative", batch_size=32, pose=itertools.repeat(POSES))
+    for _ in itertools.islice(film_of_hours, 6):
+        pass
+    tracemalloc.start()
+    try:
+        for _ in itertools.islice(film_of_hours, 4):
+            pass
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in itertools.islice(film_of_hours, 32):
+            pass
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    film_of_hours.close()
+    assert after - before < block.nbytes  # 1024 frames later; their features alone are 16 blocks
+
+
+# ------------------------------------------------------------------------------------------------------------------ idle motion
+def test_a_silent_head_sways_a_little(animator: Animator, portrait: np.ndarray) -> None:
+    silence = np.zeros(16_000 * 8, np.int16)
+    still, idle = (list(animator._poses(animator._image(portrait), speech_blocks(silence), IdleMotion(scale=s, seed=0))) for s in (0, 1))
+    offset = np.concatenate(idle) - np.concatenate(still)
+    assert np.isfinite(offset).all()
+    assert 0.2 < np.rad2deg(np.abs(offset[100:, :3]).max()) < 4
+    assert np.rad2deg(np.abs(np.diff(offset[:, :3], axis=0)).max()) < 0.5  # a frame: no jumps, also at the start
+
+
+def test_idle_motion_is_of_silence_of_its_seed_and_of_any_pieces() -> None:
+    quiet, loud = speech_features(np.zeros(64_000, np.int16), frames=100), speech(100)
+    move = [IdleMotion(scale=1.0, seed=seed).after(quiet) for seed in (0, 0, 1)]
+    assert np.array_equal(move[0], move[1])
+    assert not np.allclose(move[0], move[2])
+    assert not IdleMotion(scale=1.0, seed=0).after(loud).any()
+    pieces = IdleMotion(scale=1.0, seed=0)
+    assert np.allclose(np.concatenate([pieces.after(quiet[:33]), pieces.after(quiet[33:])]), move[0])
+
+
+def test_silence_has_frames(animator: Animator, portrait: np.ndarray) -> None:
+    frames = np.stack(list(animator.animate(portrait, np.zeros(3200, np.int16), idle_motion=1.0, keypoints="relative")))
+    assert len(frames) == 5
+
+
+# ------------------------------------------------------------------------------------------------------------------ precision
+def test_auto_precision_is_what_the_processor_has(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="auto")
+    for name, here, wanted in (("avx512_bf16", True, "bf16"), ("avx512_bf16", False, "fp32"), ("amx_bf16", True, "bf16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name, here=here: {name: here, "avx2": True})
+        assert auto.precision == wanted
+    assert animator.precision == "fp32"
+
+
+# ----------------------------------------------------------------------------------------------------------------------- names
+def test_from_pretrained(animator: Animator, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    animator.save(tmp_path / "a bundle")
+    again = Animator.from_pretrained(tmp_path / "a bundle", "cpu", precision="fp32")
+    assert np.array_equal(film(again, portrait, 3), film(animator, portrait, 3))
+    with pytest.raises(CheckpointError, match=r"nothing .* knows names that begin with gopher:"):
+        Animator.from_pretrained("gopher://audio2head")
+    with pytest.raises(CheckpointError, match=r"nowhere holds no bundle\.json"):
+        Animator.from_pretrained(tmp_path / "nowhere")
+    found = EntryPoint("gopher", f"{__name__}:fetched", bundle.FETCHERS)
+    monkeypatch.setattr(EntryPoint, "load", lambda _: lambda name: tmp_path / name.partition(":")[2])
+    monkeypatch.setattr(bundle, "entry_points", lambda *, group, name: [found] if (group, name) == (bundle.FETCHERS, "gopher") else [])
+    assert Animator.from_pretrained("gopher:a bundle").config == animator.config

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2h_models.animator import Animator
+from a2h_models.animator import Animator, Script
 from a2h_models.head_pose import POSE_MAX, POSE_MIN, draw_boxes, normalise
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import STAGES, NetworksConfig, build
@@ -24,6 +24,7 @@ from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.speech import log_mel, speech_features
+from a2h_models.streaming import Tape
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 GOLDEN = Path(__file__).with_name("golden.npz")
@@ -123,7 +124,7 @@ def driving_pose() -> np.ndarray:
 def compute(made: Animator) -> dict[str, np.ndarray]:
     picture, pose, speech = portrait(), driving_pose(), speech_features(wave(), frames=FRAMES)
     keypoints = joined(made.predict_keypoints(picture, speech, pose))
-    relative = joined(made._driving(made.encode(picture), speech, pose, relative=True))
+    relative = joined(made._driving(made.encode(picture), Script(Tape([speech]), Tape([pose])), relative=True))
     return {
         "speech": np.delete(speech, 39, axis=-1),
         "f0": speech[..., 39],
@@ -133,7 +134,7 @@ def compute(made: Animator) -> dict[str, np.ndarray]:
         "value": keypoints.value.numpy(),
         "jacobian": keypoints.jacobian.numpy(),
         "relative": relative.value.numpy(),
-        "frames": np.concatenate(list(made.animate(picture, speech, pose=pose)))[KEPT],
+        "frames": np.stack(list(made.animate(picture, speech, pose=pose)))[KEPT],
     }
 
 

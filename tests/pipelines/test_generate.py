@@ -1,6 +1,12 @@
 """Portrait + speech → mp4, with an untrained model; and every input that cannot be used."""
 
+import hashlib
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +14,24 @@ import pytest
 import soundfile
 from PIL import Image
 
-from a2h_models.errors import A2HError, ConfigError, InputError
-from pipelines import media
+from a2h_models.animator import Animator
+from a2h_models.errors import A2HError, ConfigError, FailedError, InputError, MediaError
+from pipelines import cli, media
 from pipelines.config import GenerateCommand, GenerateConfig, LoggerConfig
-from pipelines.generate import NOTICE, _is_crop, crop, frames_of, generate, notice, whole
+from pipelines.generate import NOTICE, crop, find, frames_of, generate, inspect, notice, whole
+from pipelines.generate.pose import reference_poses
+from pipelines.generate.provenance import Origin, made_before
+from pipelines.generate.speech import heard
+from pipelines.storage import PART_SUFFIX
+
+
+@pytest.fixture(scope="module")
+def made_talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of a talker, as a video with sound."""
+    from pipelines.talkers import make_talkers
+
+    pytest.importorskip("espeakng_loader")
+    return Path(make_talkers(tmp_path_factory.mktemp("talker"), count=1, seed=0, seconds=1.0)[0])
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +71,7 @@ def test_a_head_talks(portrait: Path, speech: Path, bundle: Path, tmp_path: Path
     assert info.duration_s == pytest.approx(1.04, abs=0.05)
     assert len(media.read_speech(video)) == pytest.approx(16_160, abs=1100)  # a block of AAC more or less
     assert NOTICE.encode() in video.read_bytes()
+    assert inspect(video)["model"] == bundle.name
     assert list(video.parent.iterdir()) == [video]
 
 
@@ -122,5 +143,191 @@ def test_a_crop_is_taken_whole_and_only_a_square_is_one() -> None:
 
 
 def test_an_unknown_way_to_cut_is_named() -> None:
-    with pytest.raises(ConfigError, match="preprocess=full"):
-        _is_crop(GenerateConfig(preprocess="full"))
+    with pytest.raises(ConfigError, match="preprocess=extfull"):
+        find(np.zeros((256, 256, 3), np.uint8), GenerateConfig(preprocess="extfull"), name="a.png")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [({"format": "avi"}, "format=avi"), ({"keypoints": "lazy"}, "keypoints='lazy'"), ({"precision": "int4"}, "precision='int4'")],
+)
+def test_unknown_words_are_named(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, values: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        generate(command(portrait, speech, tmp_path, bundle, **values))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["webm", "gif", "frames"])
+def test_every_format_says_what_it_is(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, kind: str) -> None:
+    made = generate(command(portrait, speech, tmp_path, bundle, format=kind, mark=True))
+    said = inspect(made)
+    assert said["synthetic"] is True
+    assert said["model"] == bundle.name
+    assert said["portrait_sha256"] == hashlib.sha256(portrait.read_bytes()).hexdigest()
+    assert said["speech_sha256"] == hashlib.sha256(speech.read_bytes()).hexdigest()
+    if kind == "frames":
+        assert len(list(made.glob("*.png"))) == 26
+        assert inspect(made / "000025.png") == said
+        assert len(media.read_speech(made / "speech.wav")) == 16_160
+        assert generate(command(portrait, speech, tmp_path, bundle, format=kind)) == made  # another run takes its place
+    elif kind == "webm":
+        assert (media.probe(made).video_codec, media.probe(made).frames) == ("vp9", 26)
+    else:
+        with Image.open(made) as picture:
+            assert (picture.n_frames, picture.info["duration"], picture.info["loop"]) == (26, 40, 0)
+    assert [path.name for path in tmp_path.iterdir()] == [made.name]
+
+
+@pytest.mark.slow
+def test_pasted_back_into_the_picture(portrait: Path, astronaut: np.ndarray, speech: Path, bundle: Path, tmp_path: Path) -> None:
+    made = generate(command(portrait, speech, tmp_path, bundle, preprocess="full", format="frames"))
+    frame = np.asarray(Image.open(made / "000010.png"))
+    assert frame.shape == astronaut.shape
+    changed = np.abs(frame.astype(int) - astronaut).max(axis=2) > 0
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert 100 < rows[-1] - rows[0] < 230  # the face and its surroundings …
+    assert 100 < columns[-1] - columns[0] < 230
+    assert np.array_equal(frame[300:], astronaut[300:])  # … and nothing else
+
+
+@pytest.mark.slow
+def test_the_head_follows_poses_from_a_file_and_from_a_video(
+    portrait: Path, speech: Path, bundle: Path, tmp_path: Path, made_talker: Path
+) -> None:
+    np.save(tmp_path / "nod.npy", np.array([[0.1 * n, 0, 0, 20, 30, 280] for n in range(5)], np.float32))
+    videos = []
+    for number, ref_pose in enumerate(["", str(tmp_path / "nod.npy"), str(made_talker)]):
+        order = command(portrait, speech, tmp_path / str(number), bundle, keypoints="absolute")
+        order.ref_pose = ref_pose
+        videos.append(generate(order))
+    assert "pose_sha256" not in inspect(videos[0])
+    assert inspect(videos[1])["pose_sha256"] == hashlib.sha256((tmp_path / "nod.npy").read_bytes()).hexdigest()
+    frames = [np.concatenate(list(media.read_clip(video))).astype(int) for video in videos]
+    assert all(len(film) == 26 for film in frames)
+    assert np.abs(frames[1] - frames[0]).max() > 0
+    assert np.abs(frames[2] - frames[1]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (np.zeros((4, 5)), "shape"),
+        (np.zeros((0, 6)), "shape"),
+        (np.full((4, 6), np.nan), "finite"),
+        (np.array([["a"] * 6]), "numbers"),
+        (b"no array", "cannot be read as an array"),
+    ],
+)
+def test_poses_that_are_none(content: np.ndarray | bytes, sentence: str, tmp_path: Path) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "x.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "x.npy", content)
+    with pytest.raises(InputError, match=sentence) as caught:
+        next(reference_poses(tmp_path / "x.npy", frames=3))
+    assert "x.npy" in caught.value.message
+
+
+def test_reference_poses_go_there_and_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(4)[:, None] * np.ones(6))
+    got = np.concatenate(list(reference_poses(tmp_path / "x.npy", frames=9)))[:, 0]
+    assert got.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["silent.wav", "short.wav", "tone.mp3", "tone.m4a", "tone.ogg", "tone.flac", "talker.mp4"])
+def test_any_speech(portrait: Path, bundle: Path, tmp_path: Path, name: str, made_talker: Path) -> None:
+    sounds = {
+        "silent.wav": np.zeros(8000),
+        "short.wav": np.sin(np.arange(1600) / 9) / 3,
+        "talker.mp4": None,
+    }
+    path, sound = tmp_path / name, sounds.get(name, np.sin(np.arange(11_025) / 9) / 3)
+    if sound is None:
+        path = made_talker
+    elif path.suffix in {".wav", ".flac"}:
+        soundfile.write(path, sound, 16_000)
+    else:
+        soundfile.write(tmp_path / "raw.wav", np.stack([sound] * 2, axis=1), 11_025)
+        subprocess.run([media.ffmpeg(), "-loglevel", "error", "-i", tmp_path / "raw.wav", path], check=True)
+    made = generate(command(portrait, path, tmp_path / "out", bundle))
+    assert media.probe(made).frames == frames_of(media.read_speech(path))
+
+
+def test_the_noise_of_a_silent_line_is_silence() -> None:
+    noise = np.random.default_rng(0).integers(-30, 31, 3000).astype(np.int16)
+    assert not heard(noise).any()
+    assert len(heard(noise)) == 3000
+    assert heard(noise * 3) is not noise
+    assert np.array_equal(heard(noise * 3), noise * 3)
+
+
+# ----------------------------------------------------------------------------------------------------- nothing half, nothing lost
+def test_a_run_that_fails_leaves_what_was_there(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / f"{portrait.stem}__{speech.stem}.mp4"
+    target.write_bytes(b"the video of yesterday")
+
+    def broken(self: Animator, *_: object, **__: object) -> Iterator[np.ndarray]:
+        yield np.zeros((8, 64, 64, 3), np.uint8)
+        raise MediaError("the disk of the networks is full")
+
+    monkeypatch.setattr(Animator, "batches", broken)
+    with pytest.raises(MediaError, match="the disk of the networks"):
+        generate(command(portrait, speech, tmp_path, bundle))
+    assert target.read_bytes() == b"the video of yesterday"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from a2h_models.animator import Animator
+from pipelines.config import GenerateCommand, GenerateConfig
+from pipelines.generate import generate
+
+def batches(self, *inputs, **options):
+    for number in range(100):
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield np.zeros((8, 64, 64, 3), np.uint8)
+
+Animator.batches = batches
+config = GenerateConfig(preprocess="resize", format=sys.argv[5])
+generate(GenerateCommand(source_image=sys.argv[1], driven_audio=sys.argv[2], result_dir=sys.argv[3], model=sys.argv[4], generate=config))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mp4", "frames"])
+def test_killed_half_way(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    words = [sys.executable, "-c", KILLED, portrait, speech, out, bundle, kind]
+    assert subprocess.run(words, check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert all(path.name.endswith(PART_SUFFIX) for path in out.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------------- inspect
+def test_a_file_that_says_nothing(tmp_path: Path, made_talker: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", made_talker):
+        with pytest.raises(FailedError, match="does not say that it is synthetic"):
+            inspect(path)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    for path in (tmp_path / "nothing.mp4", tmp_path / "empty.mp4", tmp_path):
+        with pytest.raises(A2HError, match=path.name):
+            inspect(path)
+
+
+def test_inspect_prints_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = Origin(model="models:/audio2head/3", portrait="aa", speech="b=b;#\n\\")
+    media.write_video(tmp_path / "x.mp4", iter([np.zeros((2, 16, 16, 3), np.uint8)]), None, metadata=origin.notice())
+    assert cli.main(["inspect", str(tmp_path / "x.mp4")]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert {"synthetic: true", "model: models:/audio2head/3", "portrait_sha256: aa"} <= set(shown)
+    assert inspect(tmp_path / "x.mp4") == {"synthetic": True, "model": "models:/audio2head/3", "portrait_sha256": "aa"} | {
+        "speech_sha256": "b=b;#\n\\"
+    }
+    assert made_before(tmp_path / "x.mp4", origin)
+    assert not made_before(tmp_path / "x.mp4", replace(origin, settings="other"))
+    assert not made_before(tmp_path / "y.mp4", origin)
