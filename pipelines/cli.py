@@ -145,6 +145,7 @@ def _is_value(word: str, key: str) -> bool:
 
 SWITCHES = ("champion", "dry_run", "generate.compile", "generate.mark", "generate.still", "resume")
 FLAGS = {
+    "split": "evaluate.split",
     "preprocess": "generate.preprocess",
     "face": "generate.face",
     "still": "generate.still",
@@ -189,6 +190,7 @@ COMMANDS: dict[str, Command] = {
     "forget": Command("take a person or a video out of a dataset", commands.forget),
     "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", commands.train)),
     "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
+    "freeze": Command("the clips of a split → an evaluation set with hashes", _configured("freeze", commands.freeze, first="dataset")),
     "evaluate": Command(
         "a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", commands.evaluate)
     ),

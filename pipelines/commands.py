@@ -44,6 +44,13 @@ def train(command: config.TrainCommand) -> int:
     return 0
 
 
+def freeze(command: config.FreezeCommand) -> int:
+    from pipelines.evaluation import sets
+
+    print(sets.freeze(command))
+    return 0
+
+
 def evaluate(command: config.EvaluateCommand) -> int:
     from pipelines import evaluate as evaluation
 

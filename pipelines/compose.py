@@ -22,6 +22,7 @@ COMMANDS: dict[str, type] = {
     "prepare": config.PrepareCommand,
     "keypoints": config.KeypointsCommand,
     "train": config.TrainCommand,
+    "freeze": config.FreezeCommand,
     "evaluate": config.EvaluateCommand,
     "register": config.RegisterCommand,
     "promote": promotion_config.PromoteCommand,

@@ -275,24 +275,36 @@ class EvaluateConfig:
     max_clips: int = 0  # the first so many by key; 0: all
     max_frames: int = 128  # of each clip, from its start
     min_frames: int = 16  # a shorter clip has no motion to measure and is left out
+    first_clip_of_video: bool = False  # of each video only the clip that begins first
+    champion: bool = True  # measured beside the candidate, where there is one and it is another
     protocols: tuple[str, ...] = ("true_pose", "predicted_pose")
     keypoints: str = "relative"  # absolute | relative
     batch_size: int = 8  # frames rendered at a time
     bootstrap_samples: int = 1000  # of the clips, for the 95 % interval
-    pictured_clips: int = 3  # the worst and the best so many are drawn
+    pictured_clips: int = 12  # the worst and the best so many are drawn
 
 
 @dataclass
 class EvaluateCommand:
     """a2h evaluate"""
 
-    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, or a bundle's folder
-    dataset: str = MISSING
+    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, a bundle's folder, or videos:FOLDER of any other system
+    dataset: str = ""  # of a set: only where it lies somewhere else now
+    set: str = ""  # a file that `a2h freeze` wrote: exactly these clips
     out: str = MISSING
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class FreezeCommand:
+    """a2h freeze"""
+
+    dataset: str = MISSING
+    out: str = MISSING  # the file
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
 
 @dataclass

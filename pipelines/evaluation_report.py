@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,14 @@ from jaxtyping import UInt8
 
 from a2h_models.metrics import DEFINITIONS
 from pipelines.config import EvaluateConfig
+from pipelines.evaluation.clips import ClipResult
 from pipelines.storage import Storage
 
-SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE = FILES = ("metrics.json", "metrics.parquet", "table.txt", "clips.png")
+SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE, TIMINGS_FILE = FILES = (
+    *("metrics.json", "metrics.parquet", "table.txt"),
+    *("clips.png", "report.html", "timings.json"),  # the last is not the same on every machine, and so stands apart
+)
 TABLE_WIDTH = 160  # letters
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipResult:
-    """The numbers of one clip, and a picture of it."""
-
-    key: str
-    identity: str
-    frames: int
-    rows: dict[str, dict[str, float]]  # ground_truth | copy_portrait | a protocol → metric → value
-    strip: UInt8[np.ndarray, "h w 3"]  # truth above, one line a protocol below
 
 
 def draw_table(summary: Mapping[str, Any]) -> str:
@@ -65,7 +57,8 @@ def contact_sheet(results: Sequence[ClipResult], config: EvaluateConfig) -> UInt
 
 def extremes(results: Sequence[ClipResult], config: EvaluateConfig) -> tuple[list[ClipResult], list[ClipResult]]:
     """The worst and the best clips, by SSIM under the first protocol; a clip is never both."""
-    ranked = sorted(results, key=lambda result: (result.rows[config.protocols[0]]["ssim"], result.key))
+    row = next((name for name in config.protocols if results and name in results[0].rows), "")  # videos have one of them
+    ranked = sorted(results, key=lambda result: (result.rows[row]["ssim"], result.key))
     worst = ranked[: config.pictured_clips]
     return worst, ranked[len(worst) :][-config.pictured_clips :]
 
@@ -75,6 +68,8 @@ def write(
     rows: Sequence[Mapping[str, Any]],
     table: str,
     sheet: UInt8[np.ndarray, "h w 3"],
+    page: str,
+    timings: Mapping[str, Any],
     out: Path,
 ) -> None:
     """Write `FILES`; the summary last, so that where it stands everything stands."""
@@ -88,5 +83,7 @@ def write(
     storage = Storage(out)
     storage.publish(CLIPS_FILE, clips.getvalue())
     storage.publish(PICTURE_FILE, picture.getvalue())
+    storage.publish(PAGE_FILE, page.encode())
+    storage.publish(TIMINGS_FILE, f"{json.dumps(timings, indent=1, sort_keys=True)}\n".encode())
     storage.publish(TABLE_FILE, f"{table}\n".encode())
     storage.publish(SUMMARY_FILE, f"{text}\n".encode())

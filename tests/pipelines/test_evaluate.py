@@ -15,7 +15,9 @@ from PIL import Image
 from a2h_models.errors import ConfigError, InputError
 from pipelines import registry
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig
-from pipelines.evaluate import ClipResult, _without_middling_pictures, choose, evaluate
+from pipelines.evaluate import _without_middling_pictures, evaluate
+from pipelines.evaluation.clips import ClipResult
+from pipelines.evaluation.sets import choose
 from pipelines.evaluation_report import contact_sheet, draw_table
 from pipelines.promotion_config import PromoteCommand, PromoteConfig
 from pipelines.storage import Storage
@@ -56,6 +58,10 @@ def test_a_registered_model_is_measured_recorded_and_promoted(small_dataset: Pat
     run = MlflowClient(registry.tracking_uri(registered)).get_run(evaluation.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["true_pose/psnr"] == pytest.approx(true_pose["psnr"]["mean"])
+    speed = json.loads((tmp_path / "out" / "timings.json").read_text())
+    assert run.data.metrics["real_time_factor"] == pytest.approx(speed["real_time_factor"])
+    assert speed["fps"] * speed["real_time_factor"] == pytest.approx(25)
+    assert not (tmp_path / "out" / "unfinished").exists() or not list((tmp_path / "out" / "unfinished").rglob("*.json"))
     assert run.inputs.dataset_inputs[0].dataset.digest == "e" * 36
 
     unknown = ("clean_code", "disjoint_speakers", "verified_data", "same_features", "licence", "consent")  # of weights nobody trained

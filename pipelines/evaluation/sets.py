@@ -1,0 +1,248 @@
+"""Which clips are measured: those of a split, or exactly those of a frozen set, whose members must still have their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+from a2h_models.errors import ConfigError, DatasetError, InputError
+from a2h_models.sample import SIZE
+from pipelines import registry
+from pipelines.config import EvaluateCommand, EvaluateConfig, FreezeCommand
+from pipelines.dataset import shards
+from pipelines.storage import Storage
+
+SPLITS = ("test", "val", "train")  # in the order in which any_split looks
+MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample; the rest is not looked at
+FORMAT, VERSION = "a2h-evaluation-set", 1
+PORTRAIT = "first frame"  # of the clip, before max_frames cuts it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Where a clip is."""
+
+    dataset: str
+    sidecar: shards.Sidecar
+    key: str
+    frames: int
+    hashes: Mapping[str, str] = field(default_factory=dict)  # member → the SHA-256 it must have; empty: any will do
+
+    @property
+    def identity(self) -> str:
+        return self.sidecar.identities[self.key]
+
+
+class Selection(NamedTuple):
+    """The clips of an evaluation, and what its numbers may be compared with."""
+
+    dataset: str
+    fingerprint: str  # of the dataset as the set knows it
+    split: str
+    max_frames: int
+    clips: list[Clip]
+
+    def set_id(self, keys: Sequence[str]) -> str:
+        """Of the clips among these that were measured."""
+        return registry.evaluation_set_id(fingerprint=self.fingerprint, split=self.split, clips=list(keys), max_frames=self.max_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSet:
+    """What a file says that `a2h freeze` wrote."""
+
+    set_id: str
+    dataset: str
+    fingerprint: str
+    split: str
+    max_frames: int
+    clips: list[dict[str, Any]]  # key, identity, frames, members: extension → SHA-256
+    portrait: str = PORTRAIT
+    size: int = SIZE  # pixels a side of the crop
+    format: str = FORMAT
+    version: int = VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What `a2h freeze` did."""
+
+    path: str
+    frozen: FrozenSet
+
+    def __str__(self) -> str:
+        frames = sum(clip["frames"] for clip in self.frozen.clips)
+        people = len({clip["identity"] for clip in self.frozen.clips})
+        return f"set {self.frozen.set_id}: {len(self.frozen.clips)} clips, {frames} frames, {people} people\n{self.path}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- of a split
+def check_split(config: EvaluateConfig) -> None:
+    if config.split not in SPLITS:
+        raise ConfigError(f"evaluate.split={config.split} does not exist", hint=f"one of {', '.join(SPLITS)}")
+
+
+def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
+    """The clips to look at, by key, and the split they are from.
+
+    Raises:
+        InputError: if there are none.
+    """
+    sidecars = shards.read_sidecars(dataset)
+    if not sidecars:
+        raise InputError(f"{dataset.url} holds no dataset", hint="`a2h prepare` makes one")
+    order = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
+    for split in order:
+        here = [sidecar for sidecar in sidecars if sidecar.split == split]
+        wanted = first_of_videos(here) if config.first_clip_of_video else {key for sidecar in here for key in sidecar.keys}
+        clips = [
+            Clip(dataset=dataset.url, sidecar=_only(sidecar, key), key=key, frames=min(sidecar.frames[key], config.max_frames))
+            for sidecar in here
+            for key in sidecar.keys
+            if key in wanted and sidecar.frames[key] >= config.min_frames
+        ]
+        if clips:
+            return split, sorted(clips, key=lambda clip: clip.key)[: config.max_clips or None]
+    there = ", ".join(sorted({sidecar.split for sidecar in sidecars if sidecar.keys})) or "none"
+    raise InputError(
+        f"{dataset.url} has no clip of {config.min_frames} frames or more in its {config.split} split (splits with clips: {there})",
+        hint="prepare more speakers, or say evaluate.split=val or evaluate.any_split=true",
+    )
+
+
+def first_of_videos(sidecars: Sequence[shards.Sidecar]) -> set[str]:
+    """Of each video the clip that begins first; a clip whose video is not recorded counts as one of its own."""
+    places = {key: ("", 0, key) for sidecar in sidecars for key in sidecar.keys}
+    for row in (row for sidecar in sidecars for row in sidecar.ledger):
+        if row.get("key") in places and row.get("sha256"):
+            places[row["key"]] = (row["sha256"], row["start"], row["key"])
+    first: dict[str, tuple[str, int, str]] = {}
+    for video, start, key in sorted(places.values()):
+        first.setdefault(video or key, (video, start, key))
+    return {key for _, _, key in first.values()}
+
+
+def _only(sidecar: shards.Sidecar, key: str) -> shards.Sidecar:
+    """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a thousand times."""
+    return replace(
+        sidecar,
+        index={key: sidecar.index[key]},
+        frames={key: sidecar.frames[key]},
+        identities={key: sidecar.identities[key]},
+        ledger=[],
+    )
+
+
+def dataset_fingerprint(dataset: Storage) -> str:
+    """As its dataset.json says; "unknown" where there is none, which promotion refuses."""
+    if not dataset.exists("dataset.json"):
+        return "unknown"
+    return str(json.loads(dataset.read("dataset.json")).get("fingerprint", "unknown"))
+
+
+# ---------------------------------------------------------------------------------------------------------------- frozen
+def freeze(command: FreezeCommand) -> Frozen:
+    """Write down which clips an evaluation looks at, and the hashes of their members.
+
+    Raises:
+        ConfigError: for an unknown split.
+        InputError: if there is no such dataset, or the split has no clips.
+    """
+    config, dataset = command.evaluate, Storage(command.dataset)
+    check_split(config)
+    split, clips = choose(dataset, config)
+    picked = Selection(command.dataset, dataset_fingerprint(dataset), split, config.max_frames, clips)
+    frozen = FrozenSet(
+        set_id=picked.set_id([clip.key for clip in clips]),
+        dataset=command.dataset if "://" in command.dataset else str(dataset.root),
+        fingerprint=picked.fingerprint,
+        split=split,
+        max_frames=config.max_frames,
+        clips=[
+            {"key": clip.key, "identity": clip.identity, "frames": clip.frames, "members": dict(_hashes(read_members(clip)))}
+            for clip in clips
+        ],
+    )
+    folder, _, name = command.out.rpartition("/")
+    text = json.dumps(asdict(frozen), indent=1, sort_keys=True, ensure_ascii=False)
+    Storage(folder or ".").publish(name, f"{text}\n".encode())
+    return Frozen(path=command.out, frozen=frozen)
+
+
+def read_members(clip: Clip) -> dict[str, bytes]:
+    """What is measured of a clip.
+
+    Raises:
+        DatasetError: if it is not what was frozen, or the shard is cut off.
+    """
+    members = shards.read_members(Storage(clip.dataset), clip.sidecar, clip.key, MEMBERS).members
+    for name, found in _hashes(members) if clip.hashes else ():
+        if found != clip.hashes.get(name):
+            raise DatasetError(
+                f"{clip.key}.{name} of {clip.dataset} is not what the evaluation set was frozen with: its sha-256 differs",
+                hint="numbers of changed clips cannot be compared; freeze a new set, or restore the dataset",
+            )
+    return members
+
+
+def _hashes(members: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    return ((name, hashlib.sha256(data).hexdigest()) for name, data in sorted(members.items()))
+
+
+def read_set(path: str) -> FrozenSet:
+    """What `a2h freeze` wrote.
+
+    Raises:
+        InputError: if it is not there or is something else.
+    """
+    folder, _, name = path.rpartition("/")
+    storage = Storage(folder or ".")
+    if not storage.exists(name):
+        raise InputError(f"{path} does not exist", hint="`a2h freeze DATASET --split test --out FILE` makes an evaluation set")
+    try:
+        values = json.loads(storage.read(name))
+        found = FrozenSet(**values)
+        known = (found.format, found.version) == (FORMAT, VERSION)
+        clips = [(str(clip["key"]), int(clip["frames"]), dict(clip["members"])) for clip in found.clips]
+    except (ValueError, TypeError, KeyError):
+        known, clips = False, []
+    if not known or not clips:
+        raise InputError(f"{path} is not an evaluation set of this version", hint="`a2h freeze` writes one")
+    return found
+
+
+def select(command: EvaluateCommand) -> Selection:
+    """The clips of a frozen set if the command names one, else of the dataset's split.
+
+    Raises:
+        ConfigError: if neither is named.
+        InputError: if clips are not there.
+        DatasetError: if clips of a frozen set are not there any more.
+    """
+    if command.set:
+        return _of_frozen(read_set(command.set), command)
+    if not command.dataset:
+        raise ConfigError("evaluate needs a value for dataset or set", hint="say dataset=FOLDER, or set=FILE that `a2h freeze` wrote")
+    dataset = Storage(command.dataset)
+    split, clips = choose(dataset, command.evaluate)
+    return Selection(command.dataset, dataset_fingerprint(dataset), split, command.evaluate.max_frames, clips)
+
+
+def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
+    dataset = Storage(command.dataset or frozen.dataset)
+    places = {key: sidecar for sidecar in shards.read_sidecars(dataset) for key in sidecar.keys}
+    clips = []
+    for clip in frozen.clips:
+        sidecar = places.get(clip["key"])
+        if sidecar is None or sidecar.frames[clip["key"]] < clip["frames"] or sidecar.identities[clip["key"]] != clip["identity"]:
+            raise DatasetError(
+                f"{dataset.url} does not hold the clip {clip['key']} as {command.set} says",
+                hint="dataset=FOLDER says where the dataset is now; if it was changed, freeze a new set",
+            )
+        clips.append(
+            Clip(dataset=dataset.url, sidecar=_only(sidecar, clip["key"]), key=clip["key"], frames=clip["frames"], hashes=clip["members"])
+        )
+    return Selection(dataset.url, frozen.fingerprint, frozen.split, frozen.max_frames, sorted(clips, key=lambda clip: clip.key))

@@ -1,0 +1,238 @@
+"""What makes the films that are measured: a model of ours, or videos that any other system made, named by the keys of the clips."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from a2h_models.errors import InputError, MediaError, RegistryError
+from a2h_models.metrics.clip import Face, Film
+from a2h_models.sample import SIZE
+from a2h_models.timebase import Span
+from pipelines import assets, registry
+from pipelines.config import EvaluateCommand, EvaluateConfig
+from pipelines.prepare.timings import Stopwatch
+
+if TYPE_CHECKING:
+    from a2h_models.animator import Animator
+    from a2h_models.networks.syncnet import SyncNet
+
+TRUE_POSE, PREDICTED_POSE = "true_pose", "predicted_pose"
+PROTOCOLS = (TRUE_POSE, PREDICTED_POSE)
+CHAMPION = "champion_"  # before the protocol, in the name of a row
+VIDEOS = "videos:"  # before a folder of videos, where a model is asked for
+MISSING_FRAMES = 5  # at a video's end that are filled with its last frame: systems that work in windows drop a few
+POSE_SMOOTHING = 1.0  # frames; as the pose of the truth is smoothed by default
+FEATURES, POSE, RENDER = "features", "pose", "render"  # parts of generating that are timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cast:
+    """Whose films are measured, as paths: workers load them."""
+
+    candidate: str  # folder of a bundle, or of videos
+    videos: bool  # which of the two
+    champion: str = ""  # folder of a bundle; empty: none, or it is the candidate
+    champion_uri: str = ""
+    syncnet: str = ""  # path of its weights; empty: not here
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files: another one, and results that were kept do not count any more."""
+        digest = hashlib.sha256(self.syncnet.encode())
+        for folder in filter(None, (self.candidate, self.champion)):
+            for file in sorted(Path(folder).rglob("*")):
+                found = file.stat()
+                digest.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+def cast_of(command: EvaluateCommand) -> Cast:
+    """The candidate, the champion where there is another, and SyncNet where its weights are.
+
+    Raises:
+        InputError: if the folder of videos is not there.
+        RegistryError: if there is no such model, or its files were changed.
+    """
+    syncnet = _syncnet_path(command.paths.assets)
+    if command.model.startswith(VIDEOS):
+        folder = Path(command.model.removeprefix(VIDEOS))
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder of videos", hint="it should hold one video a clip, named by the clip's key")
+        uri, champion = _champion(command)
+        return Cast(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, syncnet=syncnet)
+    folder = registry.fetch(command.model, command.logger)
+    uri, champion = _champion(command)
+    return Cast(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, syncnet=syncnet)
+
+
+def _champion(command: EvaluateCommand) -> tuple[str, str]:
+    """The champion's name and folder; empty where there is none, it is not wanted, or it is the candidate."""
+    if not command.evaluate.champion:
+        return "", ""
+    try:
+        version = str(registry.find(f"{registry.SCHEME}{registry.BUNDLE}@{registry.CHAMPION}", command.logger))
+    except RegistryError:
+        return "", ""
+    ours = str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else ""
+    return ("", "") if version == ours else (version, str(registry.fetch(version, command.logger).absolute()))
+
+
+def _syncnet_path(folder: str) -> str:
+    asset = assets.listed(folder)["syncnet"]
+    return str(assets.locate("syncnet", folder).absolute()) if asset.path.is_file() else ""
+
+
+def syncnet_of(cast: Cast) -> SyncNet | None:
+    if not cast.syncnet:
+        return None
+    from a2h_models.metrics.lip_sync import load_syncnet
+
+    return load_syncnet(cast.syncnet)
+
+
+def image_size(cast: Cast) -> int:
+    """Pixels a side at which films are compared: the candidate's own."""
+    return SIZE if cast.videos else _animator(cast.candidate).config.image_size
+
+
+@functools.lru_cache(maxsize=2)
+def _animator(folder: str) -> Animator:
+    """One load a worker; two are the candidate and the champion."""
+    import torch
+
+    from a2h_models.animator import Animator
+
+    return Animator.load(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
+
+
+# ---------------------------------------------------------------------------------------------------------------- films
+def rows_of(cast: Cast, config: EvaluateConfig) -> list[str]:
+    """The rows of the table that the systems fill, the candidate's first."""
+    ours = [protocol_of_videos(config)] if cast.videos else list(config.protocols)
+    return ours + [CHAMPION + protocol for protocol in config.protocols if cast.champion]
+
+
+def protocol_of_videos(config: EvaluateConfig) -> str:
+    """Other systems make their own head motion, unless only the other protocol is asked for."""
+    return PREDICTED_POSE if PREDICTED_POSE in config.protocols else TRUE_POSE
+
+
+def films_of(
+    cast: Cast,
+    key: str,
+    portrait: UInt8[np.ndarray, "256 256 3"],
+    speech: Float[np.ndarray, "t 4 41"],
+    truth: Film,
+    config: EvaluateConfig,
+    clock: Stopwatch,
+) -> Iterator[tuple[str, Film]]:
+    """Row and film, one after the other.
+
+    Raises:
+        MediaError: if there is no usable video for the clip.
+    """
+    if cast.videos:
+        frames = read_video(find_video(Path(cast.candidate), key), len(truth.frames))
+        row = protocol_of_videos(config)
+        face = look(frames)
+        yield row, Film(frames=frames, face=face, pose=_seen_pose(face) if row == PREDICTED_POSE else None)
+    else:
+        for protocol in config.protocols:
+            yield protocol, animate(_animator(cast.candidate), portrait, speech, truth, protocol, config, clock)
+    for protocol in config.protocols if cast.champion else ():
+        film = animate(_animator(cast.champion), portrait, speech, truth, protocol, config, Stopwatch())
+        yield CHAMPION + protocol, film._replace(frames=resized(film.frames, truth.frames.shape[1]))
+
+
+def animate(
+    animator: Animator,
+    portrait: UInt8[np.ndarray, "256 256 3"],
+    speech: Float[np.ndarray, "t 4 41"],
+    truth: Film,
+    protocol: str,
+    config: EvaluateConfig,
+    clock: Stopwatch,
+) -> Film:
+    """Make the portrait talk, driven by the true poses or by the model's own."""
+    pose = truth.pose
+    if protocol == PREDICTED_POSE:
+        with clock(f"{protocol}/{POSE}"):
+            pose = animator.predict_pose(portrait, speech)
+    with clock(f"{protocol}/{RENDER}"):
+        batches = animator.batches(portrait, speech, pose=pose, keypoints=config.keypoints, batch_size=config.batch_size)
+        frames = np.concatenate(list(batches))
+    with clock("face_mesh"):
+        face = look(frames)
+    return Film(frames=frames, face=face, pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)])
+
+
+def find_video(folder: Path, key: str) -> Path:
+    """The video of a clip.
+
+    Raises:
+        MediaError: if there is none.
+    """
+    from pipelines.prepare.inputs import SUFFIXES
+
+    for suffix in sorted(SUFFIXES):
+        if (path := folder / f"{key}{suffix}").is_file():
+            return path
+    raise MediaError(f"{folder} holds no video of the clip {key}", reason="missing", hint=f"name it {key}.mp4")
+
+
+def read_video(path: Path, frames: int) -> UInt8[np.ndarray, "t 256 256 3"]:
+    """The first frames of a square video at 25 fps; a few that are missing at its end are the last one again.
+
+    Raises:
+        InputError, MediaError: if it cannot be read, is not square, or is too short.
+    """
+    from pipelines import media
+
+    with media.open_video(path) as video:
+        chunks = list(video.read(Span(0, frames)))
+    film = np.concatenate(chunks)[:frames]
+    height, width = film.shape[1:3]
+    if height != width:
+        raise MediaError(f"{path} has {width}×{height} pixels; the clips are square", hint="write the crop that the portrait shows")
+    if len(film) < frames - MISSING_FRAMES:
+        raise MediaError(f"{path} has {len(film)} frames at 25 fps, the clip {frames}", hint="make it as long as the speech")
+    return resized(np.concatenate([film, np.repeat(film[-1:], frames - len(film), axis=0)]), SIZE)
+
+
+def resized(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[np.ndarray, "t s s 3"]:
+    """Frames at another size: averaged when they shrink, bicubic when they grow."""
+    if frames.shape[1] == size:
+        return frames
+    import cv2
+
+    way = cv2.INTER_AREA if size < frames.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(frame, (size, size), interpolation=way) for frame in frames])
+
+
+def look(frames: UInt8[np.ndarray, "t h w 3"]) -> Face | None:
+    """The face mesh of a film, where MediaPipe is installed; in pixels of a 256×256 crop, whatever the networks' size."""
+    if importlib.util.find_spec("mediapipe") is None:
+        return None
+    from pipelines.prepare.faces import mesh
+
+    found = mesh(resized(frames, SIZE))
+    return Face(landmarks=found.landmarks, found=found.found)
+
+
+def _seen_pose(face: Face | None) -> Float[np.ndarray, "t 6"] | None:
+    """The head's motion, as preparation solves it."""
+    if face is None or not face.found.any():
+        return None
+    from pipelines.prepare.faces import solve_pose
+    from pipelines.prepare.samples import fill_gaps, smooth
+
+    return smooth(solve_pose(fill_gaps(np.asarray(face.landmarks, np.float32), face.found)), POSE_SMOOTHING)
