@@ -79,4 +79,10 @@ class WindowBatch(NamedTuple):
     portrait_pose: Float[Tensor, "b 6"]  # not normalised
     speech: Float[Tensor, "b t 4 41"]
     pose: Float[Tensor, "b t 6"]  # not normalised
-    frames: Float[Tensor, "b t 3 h w"]  # the true frames; t = 0 where the stage does not look at them
+    frames: Float[Tensor, "b t 3 h w"]  # the true frames, or every n-th of them; t = 0 where the stage does not look at them
+    keypoints: Float[Tensor, "b t k 6"] | None = None  # a teacher's, from companion shards: x, y and the Jacobian row by row
+    mouth: Float[Tensor, "b t 4"] | None = None  # where the lips are: left, top, right, bottom in [-1, 1]; only where it is measured
+
+    def first(self) -> WindowBatch:
+        """The first window alone."""
+        return self._replace(**{name: part[:1] for name, part in self._asdict().items() if part is not None})

@@ -19,11 +19,11 @@ from a2h_models import losses
 from a2h_models.stages.image_generator import ImageGeneratorTraining
 from pipelines import media
 from pipelines.compose import compose
-from pipelines.config import TrainCommand
 from pipelines.dataset.windows import ClipDataModule, PairDataModule
 from pipelines.prepare.flow import prepare
 from pipelines.stage import make_stage
 from pipelines.train import LIGHTNING, make_data, make_trainer
+from pipelines.training_config import TrainCommand
 
 WARM_STEPS = 3  # not counted: memory is found, kernels are chosen
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2h_models.errors import A2HError
-from pipelines import config, promotion_config
+from pipelines import config, promotion_config, training_config
 from pipelines.stopping import terminated_cleanly
 
 
@@ -37,7 +37,7 @@ def keypoints(command: config.KeypointsCommand) -> int:
     return 0
 
 
-def train(command: config.TrainCommand) -> int:
+def train(command: training_config.TrainCommand) -> int:
     from pipelines import train as training
 
     print(training.train(command))

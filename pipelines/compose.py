@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from a2h_models.errors import ConfigError
-from pipelines import config, promotion_config
+from pipelines import config, promotion_config, training_config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +21,7 @@ CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path
 COMMANDS: dict[str, type] = {
     "prepare": config.PrepareCommand,
     "keypoints": config.KeypointsCommand,
-    "train": config.TrainCommand,
+    "train": training_config.TrainCommand,
     "freeze": config.FreezeCommand,
     "evaluate": config.EvaluateCommand,
     "register": config.RegisterCommand,
@@ -93,7 +93,7 @@ def _store_schemas(command: str) -> None:
         from a2h_models.networks import NetworksConfig  # torch: only where networks are configured
 
         store.store(group="networks", name="schema", node=NetworksConfig)
-        for stage in (config.ImageGeneratorStage, config.MotionFieldStage, config.HeadPoseStage):
+        for stage in (training_config.ImageGeneratorStage, training_config.MotionFieldStage, training_config.HeadPoseStage):
             store.store(group="stage", name=f"{stage.name}_schema", node=stage)
 
 

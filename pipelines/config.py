@@ -161,7 +161,7 @@ class KeypointsCommand:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
-# -------------------------------------------------------------------------------- training
+# -------------------------------------------------------------------------------- batches; training is in training_config.py
 @dataclass
 class DatasetConfig:
     """dataset/: which shards, and how batches are drawn from them."""
@@ -173,96 +173,6 @@ class DatasetConfig:
     pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read; a batch holds them side by side
     seed: int = 0  # of the order of clips and of the frames drawn
     cache_gb: float = 50.0  # of shards copied from a remote store into paths.cache
-
-
-@dataclass
-class OptimiserConfig:
-    lr: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    milestones: tuple[int, ...] = ()  # optimiser steps after which the rate falls to a tenth
-    clip_norm: float = 0.0  # of the gradient; 0 leaves it
-
-
-@dataclass
-class StageConfig:
-    """stage/: one of the three trainings."""
-
-    name: str = MISSING
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-    ema_decay: float = 0.0  # of the averaged weights; 0 keeps none
-
-
-@dataclass
-class ImageGeneratorStage(StageConfig):
-    """METHOD §4. A weight of 0 drops the term."""
-
-    name: str = "image_generator"
-    pixel: float = 0.0  # L1 over an image pyramid; stands in for the perceptual term where VGG-19 is not at hand
-    perceptual: float = 10.0
-    vgg19: str = ""  # path of vgg19-dcbb9e9d.pth, needed where perceptual > 0; empty: from paths.assets
-    pyramid: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-    equivariance_value: float = 10.0
-    equivariance_jacobian: float = 10.0
-    affine_sigma: float = 0.05
-    tps_sigma: float = 0.005
-    tps_points: int = 5
-
-
-@dataclass
-class HeadPoseStage(StageConfig):
-    name: str = "head_pose"
-    ssim: float = 100.0  # over the 6×T sequence taken as an image
-    l1: float = 1.0
-    adversarial: float = 10.0  # LSGAN over time
-
-
-@dataclass
-class MotionFieldStage(StageConfig):
-    name: str = "motion_field"
-    value: float = 10.0
-    jacobian: float = 10.0
-    heatmap: float = 1.0
-    teacher: str = ""  # image generator: models:/… or a folder with its weights; empty: models:/a2h-image-generator/latest
-
-
-@dataclass
-class TrainerConfig:
-    """trainer/: Lightning's own words for its own settings."""
-
-    max_steps: int = 100_000  # batches
-    val_check_interval: int = 1000  # batches
-    limit_val_batches: int = 50
-    log_every_n_steps: int = 50
-    accumulate_grad_batches: int = 1
-    precision: str = "32-true"
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    sync_batchnorm: bool = False  # over all GPUs, as the release had it; not on CPUs
-    compile: bool = False
-    channels_last: bool = False
-    deterministic: bool = False
-    checkpoint_every_n_steps: int = 1000
-    save_top_k: int = 2
-    fast_dev_run: bool = False
-    progress_bar: bool = True
-    seed: int = 0
-
-
-@dataclass
-class TrainCommand:
-    """a2h train"""
-
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    stage: Any = MISSING  # a StageConfig
-    networks: Any = MISSING  # a2h_models.networks.NetworksConfig; a scale sets it
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    run_name: str = ""  # empty: the stage and the config's hash; the same name resumes
-    resume: bool = True  # from the run's last checkpoint, if it has one
-    register: bool = True  # the trained stage as a version of a2h-<stage>
 
 
 # -------------------------------------------------------------------------------- evaluation; promotion is in promotion_config.py

@@ -9,71 +9,164 @@ from typing import Any, cast
 import torch
 
 from a2h_models.errors import ConfigError
-from a2h_models.networks import HeadPose, ImageGenerator, MotionField, PoseDiscriminator, build, load
+from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksConfig, PatchDiscriminator, PoseDiscriminator, build, load
 from a2h_models.networks.perceptual import Vgg19, load_vgg19
-from a2h_models.stages.head_pose import HeadPoseTraining
-from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
-from a2h_models.stages.motion_field import MotionFieldTraining
+from a2h_models.stages.head_pose import Forcing, HeadPoseTraining
+from a2h_models.stages.image_generator import (
+    AdversarialImageGeneratorTraining,
+    Augmentation,
+    ImageGeneratorTraining,
+    Reconstruction,
+    Warping,
+)
+from a2h_models.stages.motion_field import MotionFieldTraining, Phases, PredictedPoses, Rendering
 from a2h_models.stages.stage import Stage, adam
 from pipelines import assets, registry
-from pipelines.config import ImageGeneratorStage, TrainCommand
+from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, TrainCommand
 
-TEACHER = "models:/a2h-image-generator/latest"
+TEACHER, PREDICTOR = "models:/a2h-image-generator/latest", "models:/a2h-head-pose/latest"
+NEEDED = {  # of another network, so that it fits this training: keys of networks
+    "image_generator": ("image_size", "keypoints", "keypoint_detector", "generator"),
+    "motion_field": ("image_size", "keypoints", "motion_field"),
+    "head_pose": ("head_pose",),
+}
+TAUGHT = ("image_size", "keypoints", "keypoint_detector")  # what a student shares with its teacher
 
 
 def make_stage(command: TrainCommand) -> Stage:
-    """The LightningModule around freshly built networks."""
-    stage, networks, seed = command.stage, command.networks, command.trainer.seed
-    network = build(stage.name, networks)
-    if command.trainer.channels_last:
+    """The LightningModule around networks, freshly built or with the weights of `stage.init_from`."""
+    stage, trainer = command.stage, command.trainer
+    network = _begun(command)
+    if trainer.channels_last:
         cast("Any", network).to(memory_format=torch.channels_last)  # torch's types do not know this overload
-    if command.trainer.compile:
-        network.compile()
-    optimise = partial(adam, lr=stage.optimiser.lr, betas=tuple(stage.optimiser.betas), milestones=tuple(stage.optimiser.milestones))
+    if trainer.compile:
+        for part in [network.detector, network.generator] if isinstance(network, ImageGenerator) else [network]:
+            part.compile()  # what is called: an image generator's two parts are, each by itself
+    rates = stage.optimiser
+    optimise = partial(
+        adam, lr=rates.lr, betas=tuple(rates.betas), milestones=tuple(rates.milestones), warmup=rates.warmup, cosine=rates.cosine
+    )
+    settings: dict[str, Any] = {"optimise": optimise, "seed": trainer.seed}
+    in_turns = {"clip_norm": rates.clip_norm, "accumulate": trainer.accumulate_grad_batches}
     if isinstance(network, ImageGenerator):
-        return _image_generator(stage, network, optimise, seed, command.paths.assets)
+        return _image_generator(command, network, settings, in_turns)
     if isinstance(network, MotionField):
-        weights = {"value": stage.value, "jacobian": stage.jacobian, "heatmap": stage.heatmap}
-        return MotionFieldTraining(network, teacher=_teacher(command), weights=weights, optimise=optimise, seed=seed)
-    assert isinstance(network, HeadPose)
+        return _motion_field(command, network, settings)
+    return _head_pose(command, network, settings | in_turns)
+
+
+def _begun(command: TrainCommand) -> ImageGenerator | MotionField | HeadPose:
+    network = build(command.stage.name, command.networks)
+    if command.stage.init_from:
+        theirs = trained(command, "stage.init_from", command.stage.init_from, command.stage.name, NEEDED[command.stage.name])
+        network.load_state_dict(theirs.state_dict())
+    return network
+
+
+def _image_generator(command: TrainCommand, network: ImageGenerator, settings: dict[str, Any], in_turns: dict[str, Any]) -> Reconstruction:
+    config: ImageGeneratorStage = command.stage
+    names = ("pixel", "perceptual", "equivariance_value", "equivariance_jacobian", "adversarial", "feature_matching")
+    settings = settings | {
+        "weights": {name: getattr(config, name) for name in names},
+        "pyramid": config.pyramid,
+        "warping": Warping(affine_sigma=config.affine_sigma, tps_sigma=config.tps_sigma, tps_points=config.tps_points),
+        "perceptual": _vgg19(config, command.paths.assets),
+        "augmentation": Augmentation(mirror=config.mirror, jitter=config.jitter),
+    }
+    if not config.adversarial:
+        return ImageGeneratorTraining(network, **settings)
+    adversary = PatchDiscriminator(command.networks.discriminator, keypoints=command.networks.keypoints)
+    return AdversarialImageGeneratorTraining(network, adversary=adversary, **settings, **in_turns)
+
+
+def _motion_field(command: TrainCommand, network: MotionField, settings: dict[str, Any]) -> MotionFieldTraining:
+    config: MotionFieldStage = command.stage
+    _check_motion_field(config)
+    predictor: HeadPose | None = None
+    if config.predicted_share:
+        found = trained(command, "stage.head_pose", config.head_pose or PREDICTOR, "head_pose", ("image_size",))
+        assert isinstance(found, HeadPose)
+        predictor = found
+    names = ("value", "jacobian", "heatmap", "pixel", "perceptual")
+    return MotionFieldTraining(
+        network,
+        teacher=teacher(command),
+        weights={name: getattr(config, name) for name in names},
+        phases=Phases(
+            rendering=Rendering(
+                frames=config.rendered_frames,
+                pyramid=config.pyramid,
+                perceptual=_vgg19(config, command.paths.assets) if config.rendered_frames else None,
+            ),
+            poses=PredictedPoses(network=predictor, share=config.predicted_share, start=config.predicted_from, end=config.predicted_to),
+        ),
+        jitter=config.jitter,
+        **settings,
+    )
+
+
+def _check_motion_field(config: MotionFieldStage) -> None:
+    if config.companions and config.heatmap:
+        raise ConfigError(
+            f"stage.heatmap={config.heatmap:g} needs the teacher's heatmaps, which companion shards do not hold",
+            hint="set stage.heatmap=0, or stage.companions=false",
+        )
+    if config.rendered_frames and not (config.pixel or config.perceptual):
+        raise ConfigError(
+            f"stage.rendered_frames={config.rendered_frames}, but nothing compares them", hint="set stage.perceptual or stage.pixel"
+        )
+
+
+def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any]) -> HeadPoseTraining:
+    config: HeadPoseStage = command.stage
     return HeadPoseTraining(
         network,
-        adversary=PoseDiscriminator(networks.pose_discriminator),
-        weights={"ssim": stage.ssim, "l1": stage.l1, "adversarial": stage.adversarial},
-        optimise=optimise,
-        clip_norm=stage.optimiser.clip_norm,
-        seed=seed,
+        adversary=PoseDiscriminator(command.networks.pose_discriminator),
+        weights={"ssim": config.ssim, "l1": config.l1, "adversarial": config.adversarial},
+        forcing=Forcing(every=config.forced_every, until=config.forced_until),
+        jitter=config.jitter,
+        **settings,
     )
 
 
-def _image_generator(config: ImageGeneratorStage, network: ImageGenerator, optimise: Any, seed: int, folder: str) -> ImageGeneratorTraining:
-    names = ("pixel", "perceptual", "equivariance_value", "equivariance_jacobian")
-    return ImageGeneratorTraining(
-        network,
-        weights={name: getattr(config, name) for name in names},
-        pyramid=config.pyramid,
-        warping=Warping(affine_sigma=config.affine_sigma, tps_sigma=config.tps_sigma, tps_points=config.tps_points),
-        optimise=optimise,
-        perceptual=_vgg19(config, folder) if config.perceptual else None,
-        seed=seed,
-    )
-
-
-def _vgg19(config: ImageGeneratorStage, folder: str) -> Vgg19:
-    """The network of the perceptual loss, from where the stage says, else from the assets."""
+def _vgg19(config: ImageGeneratorStage | MotionFieldStage, folder: str) -> Vgg19 | None:
+    """The network of the perceptual loss, if that has a weight, from where the stage says, else from the assets."""
+    if not config.perceptual:
+        return None
     without = "set stage.perceptual=0 and stage.pixel=10"
     return load_vgg19(Path(config.vgg19) if config.vgg19 else assets.locate("vgg19", folder, otherwise=without))
 
 
-def _teacher(command: TrainCommand) -> Any:
-    """The keypoint detector of a trained image generator, which must be of this scale."""
-    uri = command.stage.teacher or TEACHER
-    network, config = load(registry.fetch(uri, command.logger), "image_generator")
-    for key in ("image_size", "keypoints", "keypoint_detector"):
-        theirs, ours = getattr(config, key), getattr(command.networks, key)
-        if theirs != ours:
-            raise ConfigError(
-                f"the teacher {uri} has networks.{key}={theirs}, not {ours}", hint="choose its scale, or another stage.teacher"
-            )
+# -------------------------------------------------------------------------------- trained networks
+def teacher(command: TrainCommand) -> ImageGenerator:
+    """The trained image generator, which must be of this scale."""
+    network = trained(command, "stage.teacher", command.stage.teacher or TEACHER, "image_generator", TAUGHT)
     assert isinstance(network, ImageGenerator)
-    return network.detector
+    return network
+
+
+def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple[str, ...]) -> ImageGenerator | MotionField | HeadPose:
+    """A trained network from the registry or a folder.
+
+    Args:
+        command: whose registry, and whose networks it is to fit.
+        key: of the config, that asks for it.
+        uri: models:/… or a folder.
+        stage: that it was trained by.
+        needed: parts of `networks` that must be the same.
+
+    Raises:
+        ConfigError: if it is of another scale.
+    """
+    network, config = load(registry.fetch(uri, command.logger), stage)
+    _check_same(config, command.networks, needed, what=f"the {'teacher' if key == 'stage.teacher' else stage} {uri}", key=key)
+    return network
+
+
+def _check_same(theirs: NetworksConfig, ours: NetworksConfig, keys: tuple[str, ...], *, what: str, key: str) -> None:
+    for name in keys:
+        if getattr(theirs, name) != getattr(ours, name):
+            raise ConfigError(
+                f"{what} has networks.{name}={getattr(theirs, name)}, not {getattr(ours, name)}",
+                hint=f"choose its scale, or another {key}",
+            )

@@ -23,17 +23,21 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from a2h_models.errors import ClusterError, ConfigError
-from a2h_models.networks import save
+from a2h_models.networks import load, save
 from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress, batches_done
 from a2h_models.stages.head_pose import HeadPoseTraining
 from a2h_models.stages.stage import Stage
 from pipelines import cluster, registry
-from pipelines.config import ImageGeneratorStage, MotionFieldStage, TrainCommand, config_hash
+from pipelines.config import config_hash
 from pipelines.dataset.sources import read_origin
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
-from pipelines.stage import make_stage
+from pipelines.keypoints import hash_of
+from pipelines.run_page import DESCRIPTION, describe
+from pipelines.stage import make_stage, teacher
+from pipelines.training_config import ImageGeneratorStage, MotionFieldStage, TrainCommand
 
 RESULT, RUN = "result.json", "run.json"
 LAST = "last.ckpt"
@@ -77,7 +81,7 @@ def train(command: TrainCommand) -> TrainResult:
     folder = run_folder(command)
     done = finished(command, folder)
     if done is not None:
-        return done
+        return tested(command, done) if command.test else done
     if command.cluster.name == "ray":
         return _train_on_ray(command, folder)
     return fit(command, folder)
@@ -154,7 +158,7 @@ def fit(command: TrainCommand, folder: Path, engine: Engine = LIGHTNING) -> Trai
         if run_id:
             trainer.logger = _logger(command, run_id)
         trainer.fit(stage, datamodule=data, ckpt_path=last if last.exists() and not dry else None, weights_only=True)
-        metrics = _validated(trainer, stage, data, command)
+        metrics = _validated(trainer, stage, data, command) | _tested(trainer, stage, data, command)
     result = TrainResult(
         stage=stage.name,
         run_id=run_id,
@@ -173,7 +177,15 @@ def make_data(command: TrainCommand) -> ClipDataModule:
     size, cache = command.networks.image_size, Path(command.paths.cache)
     if isinstance(command.stage, ImageGeneratorStage):
         return PairDataModule(command.dataset, size=size, cache=cache)
-    return WindowDataModule(command.dataset, size=size, cache=cache, with_frames=isinstance(command.stage, MotionFieldStage))
+    if isinstance(command.stage, MotionFieldStage):
+        stage = command.stage
+        look = not stage.companions or stage.rendered_frames or stage.predicted_share
+        detector = hash_of(teacher(command).detector) if stage.companions else ""
+        return WindowDataModule(
+            command.dataset, size=size, cache=cache, frames_every=int(bool(look)), portrait_first=False, detector=detector
+        )
+    forced = command.stage.forced_every if command.stage.forced_until else 0
+    return WindowDataModule(command.dataset, size=size, cache=cache, frames_every=forced, portrait_first=True)
 
 
 # -------------------------------------------------------------------------------- the Trainer
@@ -181,8 +193,6 @@ def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDa
     """Lightning's Trainer, whose steps are optimiser steps: of each stage's own number a batch."""
     config = command.trainer
     every = config.accumulate_grad_batches
-    if every > 1 and not stage.automatic_optimization:
-        raise ConfigError(f"trainer.accumulate_grad_batches={every} is not possible for {stage.name}, which has two optimisers in turn")
     settings: dict[str, Any] = {
         "max_steps": stage.steps_per_batch * ceil(config.max_steps / every),
         "val_check_interval": config.val_check_interval,
@@ -190,7 +200,10 @@ def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDa
         "limit_val_batches": config.limit_val_batches if len(data.val) else 0,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": config.log_every_n_steps,
-        "accumulate_grad_batches": every,
+        "accumulate_grad_batches": every if stage.automatic_optimization else 1,  # with two optimisers the stage counts for itself
+        "limit_test_batches": config.limit_test_batches if len(data.test) else 0,
+        "overfit_batches": config.overfit_batches,
+        "profiler": _profiler(config.profiler, folder),
         "gradient_clip_val": (command.stage.optimiser.clip_norm or None) if stage.automatic_optimization else None,
         "precision": config.precision,
         "accelerator": config.accelerator,
@@ -205,6 +218,17 @@ def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDa
         **_processes(command, stage),
     }
     return pl.Trainer(**(settings | engine.settings))
+
+
+def _profiler(name: str, folder: Path) -> Profiler | None:
+    """Writes `fit-profile.txt` to the run's folder."""
+    if not name:
+        return None
+    kinds: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+    if name not in kinds:
+        raise ConfigError(f"trainer.profiler={name} is not a choice", hint=f"trainer.profiler can be {', '.join(kinds)}")
+    profiler: Profiler = kinds[name](dirpath=folder, filename="profile")
+    return profiler
 
 
 def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
@@ -255,12 +279,38 @@ def _validated(trainer: pl.Trainer, stage: Stage, data: ClipDataModule, command:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
 
 
+def _tested(trainer: pl.Trainer, stage: Stage, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
+    """The stage's metrics on the test split, if they are asked for and there is one."""
+    if not command.test or not len(data.test) or command.trainer.fast_dev_run:
+        return {}
+    trainer.test(stage, datamodule=data, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+
+
+def tested(command: TrainCommand, result: TrainResult) -> TrainResult:
+    """A run that has ended, measured on the test split; what was measured before stands."""
+    if any(name.startswith("test/") for name in result.metrics):
+        return result
+    data, stage = make_data(command), make_stage(command)
+    network, _ = load(result.weights, stage.name)
+    stage.trained.load_state_dict(network.state_dict())
+    with _quiet():
+        trainer = make_trainer(command, result.folder, stage, data, LIGHTNING)
+        if trainer.is_global_zero:
+            trainer.logger = _logger(command, result.run_id)
+        result = replace(result, metrics=result.metrics | _tested(trainer, stage, data, command))
+    if trainer.is_global_zero:
+        _write(result.folder / RESULT, {**asdict(result), "identity": identity(command)})
+    return result
+
+
 def _open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
     """The tracking store's run of this folder: a new one, or the one that is being resumed."""
     path = folder / RUN
     if path.exists():
         return str(json.loads(path.read_text())["run_id"])
     tags = {"dataset_fingerprint": data.fingerprint, "config_hash": identity(command), "stage": command.stage.name}
+    tags[DESCRIPTION] = describe(command, train=data.train, val=data.val, test=data.test)
     run_id = registry.open_run(command.logger, run_name=folder.name, tags=tags, params=asdict(command))
     registry.log_dataset(run_id, command.dataset.path, data.fingerprint, logger=command.logger)
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,8 @@ class HeadPoseConfig:
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # residual blocks of each of the four stages
     state: int = 256  # of the recursion; also the size of both embeddings
     layers: int = 2  # of the LSTM
+    # Not in the release: poses are the portrait's own plus what the recursion adds, which is nothing in an untrained network
+    residual: bool = False
 
 
 class ResNetBlock(nn.Module):
@@ -77,6 +79,7 @@ class HeadPoseState(NamedTuple):
     embedding: Float[Tensor, "b d"]  # starts as the portrait's
     hidden: Float[Tensor, "layers b d"]
     cell: Float[Tensor, "layers b d"]
+    first: Float[Tensor, "b 1 6"]  # the portrait's pose
 
 
 class HeadPose(nn.Module):
@@ -87,6 +90,10 @@ class HeadPose(nn.Module):
         self.look = ResNet(config, inputs=3)
         self.recur = nn.LSTM(2 * config.state, config.state, num_layers=config.layers, batch_first=True)
         self.out = nn.Linear(config.state, POSE_DIM)
+        self.move = nn.Linear(config.state, POSE_DIM) if config.residual else None
+        if self.move is not None:
+            nn.init.zeros_(self.move.weight)
+            nn.init.zeros_(self.move.bias)
 
     def forward(self, speech: Float[Tensor, "b t 4 41"], portrait: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b t+1 6"]:
         """Normalised poses; item 0 is the portrait's own, which the release takes for frame 0 as well."""
@@ -98,15 +105,18 @@ class HeadPose(nn.Module):
         """The state before the first frame, and the portrait's pose."""
         embedding = self.look(portrait)
         nothing = embedding.new_zeros(self.layers, *embedding.shape)
-        return HeadPoseState(embedding=embedding, hidden=nothing, cell=nothing), self.out(embedding).unsqueeze(1)
+        first = self.out(embedding).unsqueeze(1)
+        return HeadPoseState(embedding=embedding, hidden=nothing, cell=nothing, first=first), first
 
     def advance(self, speech: Float[Tensor, "b t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
         """Hear some frames more. In evaluation mode, a signal may come in any pieces."""
         heard = self.listen(rearrange(speech, "b t rows dims -> (b t) 1 rows dims"))
-        embedding, hidden, cell = state
+        embedding, hidden, cell, first = state
         embeddings = []
         for frame in rearrange(heard, "(b t) d -> t b d", b=len(speech)):
             _, (hidden, cell) = self.recur(torch.cat([frame, embedding], dim=-1).unsqueeze(1), (hidden, cell))
             embedding = hidden[-1]
             embeddings.append(embedding)
-        return HeadPoseState(embedding, hidden, cell), self.out(torch.stack(embeddings, dim=1))
+        states = torch.stack(embeddings, dim=1)
+        poses = self.out(states) if self.move is None else first + self.move(states)
+        return HeadPoseState(embedding, hidden, cell, first), poses

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,13 @@ class LastCheckpoint(Callback):
         self.path, self.every = path, every
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if (batch_idx + 1) % self.every == 0:
+        if batches_done(trainer) % self.every == 0:
             self.save(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """What is measured, and kept as one of the best, must be sound."""
+        assert isinstance(pl_module, Stage)
+        pl_module.check_losses()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.save(trainer)
@@ -42,14 +46,21 @@ class LastCheckpoint(Callback):
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Save, unless the loss is not a number: then the last good checkpoint stays."""
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not isfinite(float(loss)):
+        """Save aside and rename, unless a loss is no number: what happens on the way spares the last good checkpoint."""
+        stage = trainer.lightning_module
+        assert isinstance(stage, Stage)
+        stage.check_losses()
+        aside = self.path.with_suffix(".part")
+        try:
+            trainer.save_checkpoint(aside)
+            if trainer.is_global_zero:
+                aside.replace(self.path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
             raise FailedError(
-                f"the loss is {float(loss)} after {batches_done(trainer)} steps",
-                hint=f"lower stage.optimiser.lr or set stage.optimiser.clip_norm; {self.path} is from before",
-            )
-        trainer.save_checkpoint(self.path)
+                f"{stage.name}: the checkpoint of step {batches_done(trainer)} cannot be written to {self.path}: {error.strerror}",
+                hint="free some space; the same command goes on from the checkpoint before",
+            ) from error
 
 
 class Pictures(Callback):

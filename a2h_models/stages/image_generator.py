@@ -1,22 +1,29 @@
-"""image_generator: reconstruct one frame of a clip from another, and find keypoints while doing so (FOMM; METHOD §4)."""
+"""image_generator: reconstruct one frame of a clip from another, and find keypoints while doing so (FOMM; METHOD §4).
+
+The adversarial phase goes on from a trained one, with a discriminator that sees where the keypoints are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from a2h_models import losses
+from a2h_models.augmentation import mirrored, random_colours, recolour
 from a2h_models.equivariance import Transform, random_transform
-from a2h_models.metrics.image import psnr, ssim
-from a2h_models.networks import ImageGenerator
-from a2h_models.networks.generator import GeneratorOutput
+from a2h_models.keypoints import Keypoints
+from a2h_models.metrics.image import l1, psnr, ssim
+from a2h_models.networks import ImageGenerator, PatchDiscriminator
+from a2h_models.networks.generator import GeneratorOutput, warp
 from a2h_models.networks.perceptual import Vgg19
 from a2h_models.sample import PairBatch
-from a2h_models.stages.stage import Frozen, Optimise, Stage, table, to_bytes
+from a2h_models.stages.adversarial import Adversarial
+from a2h_models.stages.stage import Frozen, Optimise, Stage, marked, table, to_bytes
 
 PICTURED = 4  # pairs of a batch
 
@@ -30,7 +37,25 @@ class Warping:
     tps_points: int
 
 
-class ImageGeneratorTraining(Stage):
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is changed at random in both frames of a pair, alike."""
+
+    mirror: float = 0.0  # share of the pairs
+    jitter: float = 0.0  # of colours
+
+
+class Attempt(NamedTuple):
+    """What one batch gave, as the adversary looks at it."""
+
+    made: Float[Tensor, "b 3 h w"]
+    true: Float[Tensor, "b 3 h w"]
+    keypoints: Keypoints
+
+
+class Reconstruction(Stage):
+    """What both phases share: everything but who optimises."""
+
     name = "image_generator"
     monitor = "val/psnr"
     mode = "max"
@@ -44,11 +69,13 @@ class ImageGeneratorTraining(Stage):
         warping: Warping,
         optimise: Optimise,
         perceptual: Vgg19 | None = None,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
+        **adversarial: Any,
     ) -> None:
-        super().__init__(weights=weights, optimise=optimise, seed=seed)
+        super().__init__(weights=weights, optimise=optimise, seed=seed, **adversarial)
         self.network = network
-        self.pyramid, self.warping = tuple(pyramid), warping
+        self.pyramid, self.warping, self.augmentation = tuple(pyramid), warping, augmentation or Augmentation()
         self.perceptual = Frozen(perceptual) if perceptual is not None else None
 
     @property
@@ -60,8 +87,20 @@ class ImageGeneratorTraining(Stage):
         output: GeneratorOutput = self.network.generator(batch.source, detector(batch.source), detector(batch.driving))
         return output
 
-    def terms(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The loss terms that have a weight."""
+    def augmented(self, batch: PairBatch, generator: torch.Generator) -> PairBatch:
+        """Both frames of a pair mirrored, and recoloured, or not."""
+        source, driving, count = batch.source, batch.driving, len(batch.keys)
+        if self.augmentation.jitter:
+            colours = self.global_share(lambda n: random_colours(n, self.augmentation.jitter, generator), count)
+            source, driving = recolour(source, colours), recolour(driving, colours)
+        if self.augmentation.mirror:
+            which = self.global_share(lambda n: torch.rand(n, generator=generator) < self.augmentation.mirror, count)
+            source, driving = mirrored(source, which), mirrored(driving, which)
+        return PairBatch(keys=batch.keys, source=source, driving=driving)
+
+    def attempt(self, batch: PairBatch, generator: torch.Generator) -> tuple[dict[str, Tensor], Attempt]:
+        """The loss terms that have a weight, and what they are about."""
+        batch = self.augmented(batch, generator)
         detector = self.network.detector
         driving = detector(batch.driving)
         made = self.network.generator(batch.source, detector(batch.source), driving).prediction
@@ -75,34 +114,26 @@ class ImageGeneratorTraining(Stage):
             transformed = detector(transform.apply(batch.driving))
             found["equivariance_value"] = losses.equivariance_value(driving, transformed, transform)
             found["equivariance_jacobian"] = losses.equivariance_jacobian(driving, transformed, transform)
-        return found
+        return found, Attempt(made=made, true=batch.driving, keypoints=driving)
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        terms = self.terms(batch, self.step_generator(batch_idx))
-        loss = losses.total(terms, self.weights)
-        self.log_terms(terms, loss)
-        return loss
-
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
+    def metrics(self, batch: PairBatch) -> dict[str, float]:
+        """Of the reconstruction, and of the portrait copied."""
         made, source, truth = (to_bytes(images) for images in (self.reconstruct(batch).prediction, batch.source, batch.driving))
-        metrics = {
-            "psnr": psnr(made, truth).mean().item(),
-            "psnr_copy": psnr(source, truth).mean().item(),
-            "ssim": ssim(made, truth).mean().item(),
-            "ssim_copy": ssim(source, truth).mean().item(),
-        }
-        self.log_metrics_of(metrics, len(truth))
+        measures = {"psnr": psnr, "ssim": ssim, "l1": l1}
+        ours = {name: measure(made, truth).mean().item() for name, measure in measures.items()}
+        return ours | {f"{name}_copy": measure(source, truth).mean().item() for name, measure in measures.items()}
 
     def picture(self, batch: PairBatch) -> Float[Tensor, "3 h w"]:
-        """Rows: source, driving, prediction, occlusion."""
+        """Rows: source and driving with keypoints, prediction, where the warped portrait is seen, what the deformation does to it."""
         some = PairBatch(keys=batch.keys[:PICTURED], source=batch.source[:PICTURED], driving=batch.driving[:PICTURED])
-        output = self.reconstruct(some)
+        output, detector = self.reconstruct(some), self.network.detector
         seen = torch.nn.functional.interpolate(output.occlusion, size=some.source.shape[-2:]).expand_as(some.source)
-        return table([some.source, some.driving, output.prediction, seen])
+        source, driving = (marked(images, detector(images).value, channel=1) for images in (some.source, some.driving))
+        return table([source, driving, output.prediction, seen, warp(some.source, output.deformation)])
 
     def _transform(self, images: Tensor, generator: torch.Generator) -> Transform:
         """Drawn for the whole global batch, of which this process takes its share: so it does not depend on the number of processes."""
-        rank, world, share = self.global_rank, self.trainer.world_size if self._trainer else 1, len(images)
+        rank, world, share = self.global_rank, self.world, len(images)
         everybody = images.new_empty(world * share, 0, 0, 0)
         drawn = random_transform(
             everybody,
@@ -113,3 +144,38 @@ class ImageGeneratorTraining(Stage):
         )
         mine = slice(rank * share, (rank + 1) * share)
         return Transform(affine=drawn.affine[mine], centres=drawn.centres, weights=drawn.weights[mine])
+
+
+class ImageGeneratorTraining(Reconstruction):
+    """The first phase."""
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Any:
+        terms, _ = self.attempt(batch, self.step_generator(batch_idx))
+        loss = losses.total(terms, self.weights)
+        self.log_terms(terms, loss, batch_idx)
+        return loss
+
+
+class AdversarialImageGeneratorTraining(Reconstruction, Adversarial):
+    """The second phase: least squares over patches, and the discriminator's features matched (FOMM's `adv` configurations)."""
+
+    def __init__(self, network: ImageGenerator, *, adversary: PatchDiscriminator, **settings: Any) -> None:
+        super().__init__(network, **settings)
+        self.adversary = adversary
+
+    def learn(self, batch: PairBatch, batch_idx: int) -> tuple[Tensor, Attempt]:
+        terms, attempt = self.attempt(batch, self.step_generator(batch_idx))
+        where = attempt.keypoints.each(torch.Tensor.detach)  # the detector does not learn to please the adversary
+        made = self.adversary(attempt.made, where)
+        terms["adversarial"] = losses.lsgan_generator(made.patches)
+        if self.weights["feature_matching"]:
+            with torch.no_grad():
+                true = self.adversary(attempt.true, where)
+            terms["feature_matching"] = losses.feature_matching(true.features, made.features)
+        loss = losses.total(terms, self.weights)
+        self.log_terms(terms, loss, batch_idx)
+        return loss, Attempt(made=attempt.made.detach(), true=attempt.true, keypoints=where)
+
+    def judge(self, batch: PairBatch, made: Attempt) -> Tensor:  # noqa: ARG002  the augmented frames are in `made`
+        true, ours = (self.adversary(images, made.keypoints).patches for images in (made.true, made.made))
+        return losses.lsgan_discriminator(true, ours)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from functools import partial
+from math import cos, pi
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,19 +15,41 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from a2h_models.augmentation import random_colours, recolour
+from a2h_models.errors import FailedError
+from a2h_models.keypoints import gaussian_heatmaps
+from a2h_models.sample import WindowBatch
 
 Optimise = Callable[[Iterable[nn.Parameter]], tuple[Optimizer, LRScheduler]]
 Module = TypeVar("Module", bound=nn.Module)
 
 DECAY = 0.1  # of the learning rate, at each milestone
 WHITE = 255
+DOT_VARIANCE = 0.001  # of the dots that mark keypoints
+SOUND = -1  # instead of the batch in which a loss was no number
 
 
-def adam(parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], milestones: tuple[int, ...]) -> Any:
-    """Adam, whose rate falls to a tenth after each milestone, counted in optimiser steps."""
+def rate(step: int, *, warmup: int, milestones: tuple[int, ...], cosine: int) -> float:
+    """The learning rate after some optimiser steps, as a share of the configured one."""
+    rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    falling = (1 + cos(pi * min(step / cosine, 1.0))) / 2 if cosine else 1.0
+    return rising * falling * DECAY ** bisect_right(milestones, step)
+
+
+def adam(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    milestones: tuple[int, ...],
+    warmup: int = 0,
+    cosine: int = 0,
+) -> tuple[Optimizer, LRScheduler]:
+    """Adam, whose rate rises over `warmup` steps, falls to a tenth after each milestone, and to zero along a cosine, if there is one."""
     optimiser = Adam(parameters, lr=lr, betas=betas)
-    return optimiser, MultiStepLR(optimiser, list(milestones), gamma=DECAY)
+    return optimiser, LambdaLR(optimiser, partial(rate, warmup=warmup, milestones=tuple(sorted(milestones)), cosine=cosine))
 
 
 class Frozen(Generic[Module]):
@@ -36,6 +61,10 @@ class Frozen(Generic[Module]):
     def on(self, device: torch.device) -> Module:
         """The network, on the device where it is needed."""
         return self._module.to(device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The same network: a copy of a stage, as averaged weights need one, has no use for another."""
+        return self
 
 
 class Stage(pl.LightningModule):
@@ -55,6 +84,7 @@ class Stage(pl.LightningModule):
     def __init__(self, *, weights: Mapping[str, float], optimise: Optimise, seed: int) -> None:
         super().__init__()
         self.weights, self.optimise, self.seed = dict(weights), optimise, seed
+        self._broken: dict[str, Tensor] = {}  # loss term → the first batch in which it was no number, or SOUND
 
     @property
     @abstractmethod
@@ -74,14 +104,62 @@ class Stage(pl.LightningModule):
         state = np.random.SeedSequence((self.seed, batch_idx)).generate_state(1)
         return torch.Generator().manual_seed(int(state[0]))
 
-    def log_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:
+    @property
+    def world(self) -> int:
+        """Processes that train together."""
+        return self.trainer.world_size if self._trainer else 1
+
+    def global_share(self, draw: Callable[[int], Tensor], count: int) -> Tensor:
+        """This process's rows of what is drawn for the whole global batch, so that draws do not depend on the number of processes."""
+        return draw(self.world * count)[self.global_rank * count : (self.global_rank + 1) * count]
+
+    def recoloured(self, batch: WindowBatch, strength: float, generator: torch.Generator) -> WindowBatch:
+        """A window's portrait and frames in other colours, all alike."""
+        if not strength:
+            return batch
+        colours = self.global_share(lambda n: random_colours(n, strength, generator), len(batch.keys))
+        return batch._replace(portrait=recolour(batch.portrait, colours), frames=recolour(batch.frames, colours))
+
+    def watch(self, terms: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Note the first batch in which each term is no number; on the device, so that nothing waits for it."""
+        for name, term in terms.items():
+            since = self._broken.get(name, torch.tensor(SOUND, device=term.device))
+            self._broken[name] = torch.where(term.detach().isfinite() | (since != SOUND), since, batch_idx)
+
+    def check_losses(self) -> None:
+        """Look at what was noted.
+
+        Raises:
+            FailedError: naming stage, term and step, if a loss is no number any more.
+        """
+        broken = {name: int(since) for name, since in self._broken.items() if int(since) != SOUND}
+        if broken:
+            name = min(broken, key=lambda term: (broken[term], term == "loss"))
+            raise FailedError(
+                f"{self.name}: the loss term {name} is no finite number since step {broken[name] + 1}",
+                hint="lower stage.optimiser.lr or set stage.optimiser.clip_norm; the last checkpoint is from before",
+            )
+
+    def log_terms(self, terms: Mapping[str, Tensor], loss: Tensor, batch_idx: int) -> None:
+        self.watch({**terms, "loss": loss}, batch_idx)
         values = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict({**values, "train/loss": loss.detach()})
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
 
-    def log_metrics_of(self, metrics: Mapping[str, float], batch_size: int) -> None:
-        """Means over the validation set, over all processes."""
-        values = {f"val/{name}": torch.tensor(value, device=self.device) for name, value in metrics.items()}
+    @abstractmethod
+    def metrics(self, batch: Any) -> dict[str, float]:
+        """What the stage is judged by, beside its baselines: means over a batch (METHOD §5)."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
+        self._measure("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
+        self._measure("test", batch)
+
+    def _measure(self, split: str, batch: Any) -> None:
+        """Means over the split, over all processes."""
+        batch_size = len(batch.keys)
+        values = {f"{split}/{name}": torch.tensor(value, device=self.device) for name, value in self.metrics(batch).items()}
         self.log_dict(values, batch_size=batch_size, sync_dist=True)
 
 
@@ -89,6 +167,14 @@ def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     """Images as metrics take them; floors, as the frames of a generated video."""
     frames: np.ndarray = (images.detach().float().clamp(0, 1) * WHITE).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return frames
+
+
+def marked(frames: Float[Tensor, "n 3 h w"], value: Float[Tensor, "n k 2"], *, channel: int) -> Float[Tensor, "n 3 h w"]:
+    """Frames with a dot at each keypoint, in one of the three colours."""
+    dots = gaussian_heatmaps(value, *frames.shape[-2:], variance=DOT_VARIANCE).amax(dim=1, keepdim=True)
+    colour = torch.zeros(3, 1, 1, device=frames.device)
+    colour[channel] = 1
+    return frames * (1 - dots) + colour * dots
 
 
 def table(rows: Iterable[Float[Tensor, "n 3 h w"]]) -> Float[Tensor, "3 H W"]:

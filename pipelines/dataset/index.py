@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from a2h_models.errors import DatasetError, InputError
+from pipelines.dataset.companions import detectors, read_companion, read_keypoints
 from pipelines.dataset.shards import Encoded, Sidecar, decode_npy, read_members, read_sidecars
 from pipelines.storage import PART_SUFFIX, Storage
 
@@ -92,6 +94,7 @@ class Index:
         self.split = split
         self.fingerprint = _fingerprint(dataset, everything)
         self._sidecars = [sidecar for sidecar in everything if sidecar.split == split and sidecar.index]
+        self._companions: list[Sidecar] = []  # in the order of the shards
         self._cache = cache
         self.clips = [
             Clip(key=key, shard=number, frames=sidecar.frames[key], identity=sidecar.identities[key])
@@ -124,8 +127,35 @@ class Index:
         missing = sorted(set(wanted) - set(sidecar.index[clip.key]))
         if missing:
             raise DatasetError(f"{self.dataset.url}/{sidecar.shard}: sample {clip.key} lacks {', '.join(missing)}")
-        store = self.dataset if self.dataset.local or self._cache is None else self._cache.local(self.dataset, sidecar)
-        return read_members(store, sidecar, clip.key, wanted)
+        return read_members(self._home_of(sidecar), sidecar, clip.key, wanted)
+
+    def open_companions(self, detector: str) -> None:
+        """Look for the keypoints of a detector beside every shard.
+
+        Args:
+            detector: its hash.
+
+        Raises:
+            DatasetError: if a shard has none, naming the shard and the detectors that it has keypoints of.
+        """
+        for sidecar in self._sidecars:
+            companion = read_companion(self.dataset, sidecar, detector)
+            if companion is None:
+                others = ", ".join(detectors(self.dataset, sidecar.shard.removesuffix(".tar"))) or "nobody"
+                raise DatasetError(
+                    f"{self.dataset.url}/{sidecar.shard} has no companion of detector {detector}; it has those of {others}",
+                    hint="run `a2h keypoints` with the teacher as detector, or set stage.companions=false",
+                )
+            _check_size(self.dataset, companion)
+            self._companions.append(companion)
+
+    def keypoints(self, clip: Clip) -> Float32[np.ndarray, "t k 6"]:
+        """The keypoints of a clip's frames, after `open_companions`."""
+        return read_keypoints(self._home_of(self._companions[clip.shard]), self._companions[clip.shard], clip.key)
+
+    def _home_of(self, sidecar: Sidecar) -> Storage:
+        """Where a shard can be read from: a remote one from its local copy."""
+        return self.dataset if self.dataset.local or self._cache is None else self._cache.local(self.dataset, sidecar)
 
     def array(self, encoded: Encoded, extension: str) -> np.ndarray:
         """An array member, checked to be as long as the clip says."""

@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputError, MediaError
-from a2h_models.sample import UNIT, WINDOW, PairBatch, WindowBatch
+from a2h_models.metrics.motion import LIPS
+from a2h_models.sample import SIZE, UNIT, WINDOW, PairBatch, WindowBatch
 from pipelines.config import DatasetConfig
 from pipelines.dataset.index import BYTES_PER_GB, Clip, Index, ShardCache
 from pipelines.storage import Storage
 
+MOUTH_MARGIN = 0.03  # around the lips' landmarks; 2 is the picture's side
 VALIDATION_SEED = 0  # validation draws the same frames whatever the run's seed, so that runs can be compared
 
 
@@ -109,7 +111,9 @@ class Window(NamedTuple):
     portrait_pose: Float32[np.ndarray, " 6"]
     speech: Float32[np.ndarray, "t 4 41"]
     pose: Float32[np.ndarray, "t 6"]
-    frames: UInt8[np.ndarray, "f s s 3"]  # f = t, or 0
+    frames: UInt8[np.ndarray, "f s s 3"]  # f = t, every n-th, or 0
+    keypoints: Float32[np.ndarray, "t k 6"] | None  # a teacher's
+    mouth: Float32[np.ndarray, "t 4"] | None  # left, top, right, bottom of the lips in [-1, 1]
 
 
 class PairDraws(Dataset[Pairs]):
@@ -135,8 +139,10 @@ class WindowDraws(Dataset[Window]):
     Args:
         index: the clips.
         size: pixels a side of portrait and frames.
-        with_frames: whether the window's own frames are decoded.
+        frames_every: which of the window's own frames are decoded: 1 all, n every n-th, 0 none.
         portrait_first: the portrait is the window's first frame; else any frame of the clip.
+        keypoints: whether the teacher's are read from companion shards, which the index has opened.
+        mouth: whether it is said where the lips are.
         stream: the order; none reads the clips one after the other.
         seed: of the draws.
     """
@@ -146,13 +152,16 @@ class WindowDraws(Dataset[Window]):
         index: Index,
         *,
         size: int,
-        with_frames: bool,
+        frames_every: int,
         portrait_first: bool,
+        keypoints: bool = False,
+        mouth: bool = False,
         stream: Stream | None,
         seed: int,
     ) -> None:
         self.index, self.size, self.stream, self.seed = index, size, stream, seed
-        self.with_frames, self.portrait_first = with_frames, portrait_first
+        self.frames_every, self.portrait_first = frames_every, portrait_first
+        self.keypoints, self.mouth = keypoints, mouth
 
     def __len__(self) -> int:
         return len(self.index)
@@ -164,9 +173,9 @@ class WindowDraws(Dataset[Window]):
         start = int(rng.integers(clip.frames - WINDOW + 1))
         span = slice(start, start + WINDOW)
         portrait = start if self.portrait_first else int(rng.integers(clip.frames))
-        encoded = self.index.members(clip, ("pose.npy", "speech.npy"))
+        encoded = self.index.members(clip, ("pose.npy", "speech.npy", *(["landmarks.npy"] if self.mouth else [])))
         pose = self.index.array(encoded, "pose.npy")
-        wanted = [portrait, *(range(start, start + WINDOW) if self.with_frames else ())]
+        wanted = [portrait, *(range(start, start + WINDOW, self.frames_every) if self.frames_every else ())]
         frames = _frames(self.index, clip, np.asarray(wanted), self.size)
         return Window(
             key=clip.key,
@@ -175,7 +184,15 @@ class WindowDraws(Dataset[Window]):
             speech=self.index.array(encoded, "speech.npy")[span],
             pose=pose[span],
             frames=frames[1:],
+            keypoints=self.index.keypoints(clip)[span] if self.keypoints else None,
+            mouth=_mouth(self.index.array(encoded, "landmarks.npy")[span]) if self.mouth else None,
         )
+
+
+def _mouth(landmarks: np.ndarray) -> Float32[np.ndarray, "t 4"]:
+    """The box around the lips, with a margin, in [-1, 1]."""
+    lips = landmarks[:, LIPS, :2].astype(np.float32) / SIZE * 2 - 1
+    return np.concatenate([lips.min(axis=1) - MOUTH_MARGIN, lips.max(axis=1) + MOUTH_MARGIN], axis=1)
 
 
 def _at(position: int, index: Index, stream: Stream | None, seed: int) -> tuple[Clip, np.random.Generator]:
@@ -207,7 +224,15 @@ def _collate_windows(draws: list[Window]) -> WindowBatch:
         speech=torch.from_numpy(np.stack([draw.speech for draw in draws])),
         pose=torch.from_numpy(np.stack([draw.pose for draw in draws])),
         frames=_channels_first(np.stack([draw.frames for draw in draws])),
+        keypoints=_stacked([draw.keypoints for draw in draws]),
+        mouth=_stacked([draw.mouth for draw in draws]),
     )
+
+
+def _stacked(parts: list[np.ndarray | None]) -> Tensor | None:
+    """None where the draws have no such part."""
+    known = [part for part in parts if part is not None]
+    return torch.from_numpy(np.stack(known)) if known else None
 
 
 def _channels_first(images: np.ndarray) -> Tensor:
@@ -230,7 +255,7 @@ class ClipDataModule(pl.LightningDataModule):
         self.config, self.size = config, size
         storage = Storage(config.path)
         shards = ShardCache(cache / "shards", limit_bytes=int(config.cache_gb * BYTES_PER_GB))
-        self.train, self.val = (Index(storage, split, cache=shards) for split in ("train", "val"))
+        self.train, self.val, self.test = (Index(storage, split, cache=shards) for split in ("train", "val", "test"))
         if not len(self.train):
             raise InputError(f"{config.path} has no clips in its train split")
         self.stream = Stream(sizes=self.train.sizes, seed=config.seed, streams=config.streams)
@@ -269,14 +294,20 @@ class ClipDataModule(pl.LightningDataModule):
         return self._loader(self.draws(self.train, stream=self.stream, seed=self.config.seed), turns)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._once(self.val)
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return self._once(self.test)
+
+    def _once(self, index: Index) -> DataLoader[Any] | list[Any]:
         """Every clip once, in order; with several processes the last batches repeat some, so that all have the same number."""
-        if not len(self.val):
+        if not len(index):
             return []
         rank, world = self._place()
         share = self.clips_per_batch(world) // world
-        mine = [position % len(self.val) for position in range(rank, -(-len(self.val) // world) * world, world)]
+        mine = [position % len(index) for position in range(rank, -(-len(index) // world) * world, world)]
         batches = [mine[start : start + share] for start in range(0, len(mine), share)]
-        return self._loader(self.draws(self.val, stream=None, seed=VALIDATION_SEED), batches)
+        return self._loader(self.draws(index, stream=None, seed=VALIDATION_SEED), batches)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
         """Bytes → [0, 1], on the device."""
@@ -335,15 +366,40 @@ class PairDataModule(ClipDataModule):
 
 
 class WindowDataModule(ClipDataModule):
-    """Batches of `WindowBatch`. `head_pose` takes the window's first frame for a portrait and looks at no other frame."""
+    """Batches of `WindowBatch`. What is measured, unlike what is learnt from, has all frames and says where the mouth is.
 
-    def __init__(self, config: DatasetConfig, *, size: int, cache: Path, with_frames: bool) -> None:
+    Args:
+        config: which shards.
+        size: pixels a side.
+        cache: folder for what is copied from remote stores.
+        frames_every: which of a window's frames are decoded for training: 1 all, n every n-th, 0 none.
+        portrait_first: the portrait is the window's first frame, and measuring needs no other; else it is any frame of the clip.
+        detector: hash of the teacher whose keypoints are read from companion shards; empty: none are.
+
+    Raises:
+        DatasetError: if a shard has no companion of that detector.
+    """
+
+    def __init__(
+        self, config: DatasetConfig, *, size: int, cache: Path, frames_every: int, portrait_first: bool, detector: str = ""
+    ) -> None:
         super().__init__(config, size=size, cache=cache)
-        self.with_frames = with_frames
+        self.frames_every, self.portrait_first, self.detector = frames_every, portrait_first, detector
+        if detector:
+            for index in (self.train, self.val, self.test):
+                index.open_companions(detector)
 
     def draws(self, index: Index, *, stream: Stream | None, seed: int) -> WindowDraws:
+        looks = stream is None and not self.portrait_first
         return WindowDraws(
-            index, size=self.size, with_frames=self.with_frames, portrait_first=not self.with_frames, stream=stream, seed=seed
+            index,
+            size=self.size,
+            frames_every=1 if looks else self.frames_every,
+            portrait_first=self.portrait_first,
+            keypoints=bool(self.detector),
+            mouth=looks,
+            stream=stream,
+            seed=seed,
         )
 
     def collate(self, draws: list[Window]) -> WindowBatch:

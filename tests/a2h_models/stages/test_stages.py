@@ -107,9 +107,9 @@ def test_each_optimiser_of_the_head_pose_moves_only_its_own_parameters(monkeypat
     moves = []
     step = HeadPoseTraining._step
 
-    def watched(self, optimiser, loss):
+    def watched(self, optimiser, loss, batch_idx):
         before = _snapshot(self)
-        step(self, optimiser, loss)
+        step(self, optimiser, loss, batch_idx)
         moves.append(_moved(before, self))
 
     monkeypatch.setattr(HeadPoseTraining, "_step", watched)
@@ -128,8 +128,8 @@ def test_the_adversary_gets_no_gradient_from_the_head_and_the_head_none_from_the
     seen = []
     step = HeadPoseTraining._step
 
-    def watched(self, optimiser, loss):
-        step(self, optimiser, loss)
+    def watched(self, optimiser, loss, batch_idx):
+        step(self, optimiser, loss, batch_idx)
         seen.append({name for name, parameter in self.named_parameters() if parameter.grad is not None and parameter.grad.any()})
 
     monkeypatch.setattr(HeadPoseTraining, "_step", watched)
@@ -145,7 +145,7 @@ def test_the_motion_field_learns_and_its_teacher_does_not():
     assert isinstance(teacher, ImageGenerator)
     network = build("motion_field", NETWORKS)
     assert isinstance(network, MotionField)
-    stage = MotionFieldTraining(network, teacher=teacher.detector, weights={"value": 10.0, "jacobian": 10.0, "heatmap": 1.0}, optimise=ADAM)
+    stage = MotionFieldTraining(network, teacher=teacher, weights={"value": 10.0, "jacobian": 10.0, "heatmap": 1.0}, optimise=ADAM)
     assert not [name for name in stage.state_dict() if not name.startswith("network.")], "the teacher is in no checkpoint"
     before, theirs = _snapshot(stage), _state(teacher)
     _one_step(stage, _windows(frames=WINDOW))
@@ -158,8 +158,8 @@ def _state(module):
 
 
 def test_the_teacher_sees_each_frame_as_it_would_alone():
-    teacher = build("image_generator", NETWORKS).detector
-    stage = MotionFieldTraining(build("motion_field", NETWORKS), teacher=teacher, weights={}, optimise=ADAM)
+    generator = build("image_generator", NETWORKS)
+    stage, teacher = MotionFieldTraining(build("motion_field", NETWORKS), teacher=generator, weights={}, optimise=ADAM), generator.detector
     frames = torch.rand(2, 5, 3, 64, 64)
     found = stage.detect(frames).keypoints
     with torch.no_grad():
@@ -181,14 +181,14 @@ def test_what_is_random_in_a_step_is_a_function_of_seed_and_step():
 
 def test_terms_without_a_weight_are_not_computed():
     stage = _image_generator(equivariance_value=0.0, equivariance_jacobian=0.0)
-    assert stage.terms(_pairs(), stage.step_generator(0)).keys() == {"pixel"}
+    assert stage.attempt(_pairs(), stage.step_generator(0))[0].keys() == {"pixel"}
 
 
 def test_no_weight_at_all_is_refused():
     stage = _image_generator(pixel=0.0, equivariance_value=0.0)
     stage.weights["equivariance_jacobian"] = 0.0
     with pytest.raises(ConfigError):
-        losses.total(stage.terms(_pairs(), stage.step_generator(0)), stage.weights)
+        losses.total(stage.attempt(_pairs(), stage.step_generator(0))[0], stage.weights)
 
 
 @pytest.mark.parametrize("kind", ["image_generator", "head_pose", "motion_field"])
@@ -198,7 +198,7 @@ def test_a_batch_can_be_looked_at(kind):
     elif kind == "head_pose":
         stage, batch = _head_pose(), _windows()
     else:
-        teacher = build("image_generator", NETWORKS).detector
+        teacher = build("image_generator", NETWORKS)
         stage = MotionFieldTraining(build("motion_field", NETWORKS), teacher=teacher, weights={}, optimise=ADAM)
         batch = _windows(frames=WINDOW)
     with torch.no_grad():
