@@ -5,8 +5,10 @@ Make a head talk in three lines: a portrait (RGB, uint8, 256 × 256 × 3, a crop
 >>> from a2h_models import Animator
 >>> animator = Animator.from_pretrained(model)          # models:/audio2head@champion, or the folder of a bundle
 >>> frames = [frame for frame in animator.animate(portrait, speech, keypoints="relative")]
->>> len(frames) == round(len(speech) / 16_000 * 25), frames[0].dtype.name, frames[0].shape[2]
-(True, 'uint8', 3)
+>>> len(frames) == -(-len(speech) // 640)               # 25 a second cover 16,000 samples a second
+True
+>>> frames[0].dtype.name, frames[0].shape[2]            # RGB, as high and wide as the networks draw: 256 at scale=paper
+('uint8', 3)
 
 The first frames come long before the last; so does an error, which says what is wrong:
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -24,26 +24,18 @@ from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksC
 from a2h_models.networks.generator import EncodedPortrait, GeneratorOutput
 from a2h_models.networks.head_pose import HeadPoseState
 from a2h_models.networks.weights import file_name
-from a2h_models.sample import POSE_DIM, SPEECH_DIM, WINDOW
-from a2h_models.speech import stream_features
+from a2h_models.sample import WINDOW
+from a2h_models.script import LEAD_IN, Script, Speech, Window, pose_blocks, scaled, speech_blocks, windows_of, with_lead_in
 from a2h_models.streaming import Tape
-from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
 
 _begin_step: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
 _event: Callable[[], torch.cuda.Event] = torch.cuda.Event
 
-STEP = WINDOW // 2  # frames between the starts of two windows
-MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours know better
-# Frames of silence in the first pose before a relative animation: at the border of a window keypoints are worst, and here all frames
-# depend on the first. The release has none; absolute keypoints stay as it gives them.
-LEAD_IN = MARGIN
 KEYPOINTS = ("absolute", "relative")
 PRECISIONS = ("fp32", "bf16", "auto")  # of the renderer; see `Animator`
 # The release multiplies by this number, rounded to 32 bits; dividing by 255 rounds a third of all pixel values otherwise. That last bit
 # moved driving keypoints of the parity set by up to 3.0e-4 where heatmaps are nearly tied; with it they agree to 1.2e-7.
 UNIT = float(np.float32(1) / np.float32(255))
-
-Speech = np.ndarray | Iterable[np.ndarray]
 
 
 class Options(TypedDict, total=False):
@@ -57,32 +49,6 @@ class Options(TypedDict, total=False):
     seed: int
     batch_size: int
     windows: int
-
-
-def kept_of(start: int, frames: int) -> Span:
-    """Which frames of a window are kept, as the release does it: 0–47 of the first, 16–47 of the others.
-
-    Args:
-        start: its first frame.
-        frames: how many the speech has from there; more than a window does not matter.
-    """
-    first = MARGIN if start else 0
-    return Span(first, max(first, min(WINDOW - MARGIN, frames)))
-
-
-class Script(NamedTuple):
-    """What is said and how the head is held; item i of both belongs to frame i. Past the end of the speech the last pose stays."""
-
-    speech: Tape  # (t, 4, 41)
-    pose: Tape  # (n ≥ t, 6)
-
-
-class Window(NamedTuple):
-    """What the motion field reads at a time."""
-
-    heard: Float32[np.ndarray, "64 4 41"]
-    pose: Float[np.ndarray, "64 6"]
-    kept: Span  # of its frames
 
 
 class Animator:
@@ -193,8 +159,8 @@ class Animator:
             heard, again = itertools.tee(heard)
             held = self._poses(encoded.image, again, IdleMotion(scale=0.0 if still else idle_motion, seed=seed))
         else:
-            held = _pose_blocks(pose)
-        script = Script(Tape(heard), Tape(_scaled(held, 0.0 if still else pose_scale)))
+            held = pose_blocks(pose)
+        script = Script(Tape(heard), Tape(scaled(held, 0.0 if still else pose_scale)))
         driving = self._driving(encoded, script, relative=keypoints == "relative", windows=windows)
         yield from self._on_host(self._draw(encoded, some, batch_size) for some in _batches(driving, batch_size))
 
@@ -364,70 +330,6 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(here for name, here in torch.cpu.get_capabilities().items() if name in {"amx_bf16", "avx512_bf16"})
-
-
-# -------------------------------------------------------------------------------------------------------- what the networks read
-def speech_blocks(speech: Speech) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
-    """Features piece by piece, of whatever stands for speech.
-
-    Raises:
-        InputError: for a wave or features of another shape.
-    """
-    if isinstance(speech, np.ndarray) and speech.ndim == 1:
-        yield from stream_features(speech, frames=-(-len(speech) // SAMPLES_PER_FRAME))
-        return
-    for block in [speech] if isinstance(speech, np.ndarray) else speech:
-        if block.ndim != 3 or block.shape[1:] != (HOPS_PER_FRAME, SPEECH_DIM):  # noqa: PLR2004 (frames, rows, features)
-            raise InputError(
-                f"speech must be a wave or features of the shape (t, {HOPS_PER_FRAME}, {SPEECH_DIM}), not {block.shape}",
-                hint="a wave is one axis of samples: 16 kHz, mono",
-            )
-        yield block
-
-
-def _pose_blocks(pose: np.ndarray | Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "n 6"]]:
-    for block in [pose] if isinstance(pose, np.ndarray) else pose:
-        if block.ndim != 2 or block.shape[1] != POSE_DIM:  # noqa: PLR2004 (frames, numbers)
-            raise InputError(f"poses must have the shape (t, {POSE_DIM}), not {block.shape}")
-        yield block
-
-
-def _scaled(poses: Iterator[np.ndarray], scale: float) -> Iterator[Float[np.ndarray, "n 6"]]:
-    """Motion around the first pose, more or less of it."""
-    first: np.ndarray | None = None
-    for block in poses:
-        first = block[:1] if first is None else first
-        yield first + scale * (block - first)
-
-
-def windows_of(script: Script) -> Iterator[Window]:
-    """The windows that tile the speech. Past its end there are zeros, and the very last pose."""
-    speech, pose = script
-    for start in itertools.count(0, STEP):
-        if not speech.has(start):
-            return
-        some = speech.read(start, start + WINDOW)
-        if not pose.has(start + len(some) - 1):
-            raise InputError(f"the poses end before frame {start + len(some)} of the speech", hint="give a pose for each frame")
-        kept, missing = kept_of(start, len(some)), WINDOW - len(some)
-        if not len(kept):
-            return
-        heard = np.concatenate([some, np.zeros((missing, HOPS_PER_FRAME, SPEECH_DIM), np.float32)])
-        held = pose.read(start, start + len(some))
-        if missing:  # only then: the last pose is known when everything has been heard
-            held = np.concatenate([held, np.repeat(pose.last(), missing, axis=0)])
-        yield Window(heard, held, kept)
-        speech.forget(start + STEP)
-        pose.forget(start + STEP)
-
-
-def with_lead_in(script: Script) -> Script:
-    """The same with LEAD_IN frames of silence in the first pose before it."""
-    if not script.speech.has(0) or not script.pose.has(0):
-        return script
-    silence = np.zeros((LEAD_IN, HOPS_PER_FRAME, SPEECH_DIM), np.float32)
-    first = np.repeat(script.pose.read(0, 1), LEAD_IN, axis=0)
-    return Script(Tape(itertools.chain([silence], script.speech.blocks())), Tape(itertools.chain([first], script.pose.blocks())))
 
 
 def _without(frames: int, stream: Iterator[Keypoints]) -> Iterator[Keypoints]:

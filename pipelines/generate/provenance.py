@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from a2h_models.errors import FailedError
+from a2h_models.errors import FailedError, InputError
 from pipelines import media
 
 NOTICE = "Synthetic video: a portrait made to talk by audio2head. It shows nothing that happened."
@@ -65,6 +65,12 @@ def made_before(path: Path, origin: Origin) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Of a file."""
+    """Of a file.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file")
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2h_models import bundle
-from a2h_models.animator import LEAD_IN, STEP, Animator, Script, kept_of, speech_blocks, windows_of, with_lead_in
+from a2h_models.animator import Animator
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from a2h_models.idle_motion import IdleMotion
 from a2h_models.networks import STAGES, NetworksConfig, build
@@ -21,6 +21,7 @@ from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.sample import WINDOW
+from a2h_models.script import LEAD_IN, STEP, Script, kept_of, speech_blocks, windows_of, with_lead_in
 from a2h_models.speech import speech_features
 from a2h_models.streaming import Tape
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2h_models.animator import Animator, Script
+from a2h_models.animator import Animator
 from a2h_models.head_pose import POSE_MAX, POSE_MIN, draw_boxes, normalise
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import STAGES, NetworksConfig, build
@@ -23,6 +23,7 @@ from a2h_models.networks.generator import GeneratorConfig
 from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
+from a2h_models.script import Script
 from a2h_models.speech import log_mel, speech_features
 from a2h_models.streaming import Tape
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
