@@ -123,12 +123,13 @@ def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig
 # ---------------------------------------------------------------------------------------------------------------- reporting
 def _report(command: EvaluateCommand, selection: Selection, cast: Cast, results: list[ClipResult], failed: dict[str, str]) -> Evaluation:
     config, out = command.evaluate, Path(command.out)
+    rows = summarise(results, config)
     summary = {
         **_origin(command, selection, cast, results),
-        "rows": summarise(results, config),
+        "rows": rows,
         "breakdown": break_down(results, config),
         "failed": failed,
-        "not_measured": not_measured(syncnet=bool(cast.syncnet)),
+        "not_measured": not_measured(rows, syncnet=bool(cast.syncnet)),
     }
     timings = {"counted": COUNTED, "device": _device(), "workers": command.cluster.workers, **speeds(results)}
     evaluation = Evaluation(

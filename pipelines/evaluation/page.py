@@ -96,7 +96,7 @@ def _charts(rows: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             for row, values in rows.items()
             if values.get(metric, {}).get("mean") is not None and (row != GROUND_TRUTH or definition.best == "truth")
         ]
-        if len(bars) > 1:
+        if len({bar.mean for bar in bars}) > 1:  # else there is nothing to compare
             name = f"{definition.label} ({definition.unit})" if definition.unit else definition.label
             yield {"name": name, "svg": draw_intervals(bars, title=name)}
 

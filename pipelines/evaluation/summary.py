@@ -21,6 +21,7 @@ DIGITS = 6  # after the point, of what is written: more is noise of the processo
 NO_MEDIAPIPE = "not measured, because mediapipe is not installed"
 FACE_METRICS = "LMD, AKD, blinks, mouth-speech, landmark shape"
 NO_SYNCNET = "not measured, because the weights of the public SyncNet are not here (`a2h assets fetch syncnet`)"
+SMALL_FRAMES = "not measured, because the frames have fewer than 176 pixels a side, which its coarsest scale needs"
 BROKEN_DOWN = ("psnr", "ssim", "akd", "mouth_speech_correlation")
 TURNED_DEG = (10.0, 20.0)  # limits between the groups of heads that turn little, some and far
 SURE = (0.6, 1.2)  # of mouth-speech confidence: below the first nobody can say, from the second on it is believed
@@ -78,9 +79,11 @@ GROUPS: dict[str, Callable[[ClipResult], str]] = {
 }
 
 
-def not_measured(*, syncnet: bool) -> dict[str, str]:
+def not_measured(rows: Mapping[str, Mapping[str, Numbers]], *, syncnet: bool) -> dict[str, str]:
+    """Metric → why it has no number."""
+    small = {} if any("ms_ssim" in values for values in rows.values()) else {"MS-SSIM": SMALL_FRAMES}
     faces = {} if importlib.util.find_spec("mediapipe") else {FACE_METRICS: NO_MEDIAPIPE}
-    return {**NOT_MEASURED, **({} if syncnet else {"LSE-D, LSE-C": NO_SYNCNET}), **faces}
+    return {**NOT_MEASURED, **small, **({} if syncnet else {"LSE-D, LSE-C": NO_SYNCNET}), **faces}
 
 
 def speeds(results: Sequence[ClipResult]) -> dict[str, float]:

@@ -115,12 +115,6 @@ def _animator(folder: str) -> Animator:
 
 
 # ---------------------------------------------------------------------------------------------------------------- films
-def rows_of(cast: Cast, config: EvaluateConfig) -> list[str]:
-    """The rows of the table that the systems fill, the candidate's first."""
-    ours = [protocol_of_videos(config)] if cast.videos else list(config.protocols)
-    return ours + [CHAMPION + protocol for protocol in config.protocols if cast.champion]
-
-
 def protocol_of_videos(config: EvaluateConfig) -> str:
     """Other systems make their own head motion, unless only the other protocol is asked for."""
     return PREDICTED_POSE if PREDICTED_POSE in config.protocols else TRUE_POSE
