@@ -39,6 +39,15 @@ def until(condition, process):
         time.sleep(0.02)
 
 
+@pytest.fixture
+def _ctrl_c_means_something():
+    """A shell's background jobs ignore Ctrl-C, and hand that down to what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_means_something")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_leaves_nobody_and_nothing_half_and_says_how_to_go_on(talks, prepared, tmp_path, make_command, sent, code):
     out, mark = tmp_path / "it's out", uuid.uuid4().hex
