@@ -10,6 +10,7 @@ from pipelines.compose import COMMANDS, CONF_DIR, compose, compose_dict
 REQUIRED = {  # what each command cannot do without
     "prepare": ["videos=in", "out=out"],
     "train": ["stage=image_generator", "dataset.path=shards"],
+    "freeze": ["dataset=d", "out=set.json"],
     "evaluate": ["model=m", "dataset=d", "out=o"],
     "register": [],
     "app": [],
