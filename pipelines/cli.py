@@ -143,6 +143,7 @@ def _is_value(word: str, key: str) -> bool:
     return not word.startswith("--") and not _is_override(word)
 
 
+MULTIRUN, PIPELINE = "--multirun", "pipeline=all"
 SWITCHES = ("champion", "dry_run", "generate.compile", "generate.mark", "generate.still", "resume")
 FLAGS = {
     "split": "evaluate.split",
@@ -167,6 +168,24 @@ def _is_override(word: str) -> bool:
     return bool(equals) and key.lstrip("+~").replace(".", "").replace("_", "").replace("@", "").replace("/", "").isalnum()
 
 
+def _train(words: list[str]) -> int:
+    """One stage; with pipeline=all the three in order; with --multirun one run for each combination of values that stand behind commas."""
+    if any(word in {"-h", "--help"} for word in words) or not {MULTIRUN, PIPELINE} & set(words):
+        return _configured("train", commands.train)(words)
+    show, overrides = _split([word for word in words if word not in {MULTIRUN, PIPELINE}])
+    jobs = compose.sweep("train", overrides) if MULTIRUN in words else [overrides]
+    if len(jobs) > 1 and any(override.startswith("run_name=") for override in overrides):
+        raise ConfigError("run_name cannot be shared by the runs of a --multirun", hint="leave it out: each run gets a name of its own")
+    for job in jobs:
+        if PIPELINE in words:
+            if show:
+                raise ConfigError("--cfg job shows one stage, and pipeline=all trains three", hint="say stage=… instead of pipeline=all")
+            commands.train_all(job)
+        else:
+            _configured("train", commands.train)([*(["--cfg", "job"] if show else []), *job])
+    return 0
+
+
 def _help(name: str) -> str:
     from omegaconf import OmegaConf
 
@@ -188,7 +207,7 @@ COMMANDS: dict[str, Command] = {
     "keypoints": Command("a trained detector's keypoints beside the shards", _configured("keypoints", commands.keypoints)),
     "split": Command("another division into train, val and test, without encoding anything again", commands.split),
     "forget": Command("take a person or a video out of a dataset", commands.forget),
-    "train": Command("shards → one trained stage: stage=image_generator | motion_field | head_pose", _configured("train", commands.train)),
+    "train": Command("shards → a trained stage: stage=image_generator | motion_field | head_pose; pipeline=all: the three", _train),
     "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
     "freeze": Command("the clips of a split → an evaluation set with hashes", _configured("freeze", commands.freeze, first="dataset")),
     "evaluate": Command(

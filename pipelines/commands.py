@@ -44,6 +44,14 @@ def train(command: training_config.TrainCommand) -> int:
     return 0
 
 
+def train_all(overrides: list[str]) -> int:
+    from pipelines.training_order import train_all as stages
+
+    for result in stages(overrides):
+        print(result, flush=True)
+    return 0
+
+
 def freeze(command: config.FreezeCommand) -> int:
     from pipelines.evaluation import sets
 

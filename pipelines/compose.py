@@ -84,6 +84,33 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     return composed
 
 
+def sweep(command: str, overrides: Sequence[str]) -> list[list[str]]:
+    """Overrides in Hydra's grammar of sweeps (`a=1,2 b=choice(x,y) c=range(1,4)`) → the overrides of each job, all combinations.
+
+    Raises:
+        ConfigError: for a word that is no override.
+    """
+    from itertools import product
+
+    texts = _text_keys(COMMANDS[command])
+    return [list(job) for job in product(*(_choices(override, texts) for override in overrides))]
+
+
+def _choices(override: str, texts: set[str]) -> list[str]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        if override.partition("=")[0] in texts:  # a path may be what the grammar is not
+            return [override]
+        raise ConfigError(f"--multirun: {_first_line(error)}", hint="say for example stage.optimiser.lr=1e-4,2e-4") from None
+    if not parsed.is_sweep_override():
+        return [override]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+
+
 def _store_schemas(command: str) -> None:
     from hydra.core.config_store import ConfigStore
 

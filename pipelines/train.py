@@ -6,6 +6,7 @@ command goes on from the last checkpoint, or gives the result of a run that is f
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from a2h_models.networks import load, save
 from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress, batches_done
 from a2h_models.stages.head_pose import HeadPoseTraining
 from a2h_models.stages.stage import Stage
-from pipelines import cluster, registry
+from pipelines import cluster, media, registry
 from pipelines.config import config_hash
 from pipelines.dataset.sources import read_origin
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
@@ -41,6 +42,7 @@ from pipelines.training_config import ImageGeneratorStage, MotionFieldStage, Tra
 
 RESULT, RUN = "result.json", "run.json"
 LAST = "last.ckpt"
+IDENTITY_DIGITS = 16  # of a run's hash, in the name of its folder
 RAY_CHECKPOINT = "checkpoint.ckpt"  # Ray Train's own name for it
 KEPT_ON_RAY = 2  # checkpoints
 CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
@@ -90,7 +92,7 @@ def train(command: TrainCommand) -> TrainResult:
 def identity(command: TrainCommand) -> str:
     """Hash of everything that decides what a training ends with; where it runs and logs does not."""
     parts = (command.dataset, command.stage, command.networks, command.trainer)
-    return config_hash(TrainCommand(*parts))
+    return hashlib.sha256("".join(map(config_hash, parts)).encode()).hexdigest()[:IDENTITY_DIGITS]
 
 
 def run_folder(command: TrainCommand) -> Path:
@@ -263,7 +265,7 @@ def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipData
             save_top_k=config.save_top_k,
             save_on_train_epoch_end=False,
         )
-        callbacks += [best, Pictures(folder / "pictures", partial(_log_picture, command, folder))]
+        callbacks += [best, Pictures(folder, partial(_log_picture, command, folder), media.write_video)]
     if command.stage.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=command.stage.ema_decay))
     if config.progress_bar:
@@ -319,7 +321,7 @@ def _open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
 
 
 def _log_picture(command: TrainCommand, folder: Path, picture: Path) -> None:
-    registry.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder="pictures")
+    registry.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name)
 
 
 def _finish(command: TrainCommand, stage: Stage, data: ClipDataModule, result: TrainResult) -> TrainResult:

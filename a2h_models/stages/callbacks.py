@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
@@ -64,10 +65,16 @@ class LastCheckpoint(Callback):
 
 
 class Pictures(Callback):
-    """What the network makes of the first validation batch, as a picture in the run's folder; `publish` gets its path."""
+    """What the network makes of the first validation batch, in the run's folder: a picture, and a short video of a window.
 
-    def __init__(self, folder: Path, publish: Callable[[Path], None]) -> None:
-        self.folder, self.publish = folder, publish
+    Args:
+        folder: of the run; gets `pictures` and `films`.
+        publish: is given the path of each.
+        write_video: path, frames chunk by chunk, no sound.
+    """
+
+    def __init__(self, folder: Path, publish: Callable[[Path], None], write_video: Callable[[Path, list[np.ndarray], None], None]) -> None:
+        self.folder, self.publish, self.write_video = folder, publish, write_video
 
     def on_validation_batch_end(  # Lightning's signature
         self,
@@ -83,10 +90,14 @@ class Pictures(Callback):
         from PIL import Image
 
         assert isinstance(pl_module, Stage)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{batches_done(trainer):08d}.png"
-        Image.fromarray(to_bytes(pl_module.picture(batch)[None])[0]).save(path)
-        self.publish(path)
+        picture, film = (self.folder / name / f"{batches_done(trainer):08d}" for name in ("pictures", "films"))
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(to_bytes(pl_module.picture(batch)[None])[0]).save(picture.with_suffix(".png"))
+        self.publish(picture.with_suffix(".png"))
+        frames = pl_module.film(batch)
+        if frames is not None:
+            self.write_video(film.with_suffix(".mp4"), [to_bytes(frames)], None)
+            self.publish(film.with_suffix(".mp4"))
 
 
 class Progress(TQDMProgressBar):

@@ -106,11 +106,17 @@ class HeadPoseTraining(Adversarial):
 
     def picture(self, batch: WindowBatch) -> Float[Tensor, "3 h w"]:
         """The head's box in some frames of the first window: truth above, ours below."""
-        every = torch.linspace(0, batch.pose.shape[1] - 1, PICTURED).long().numpy()
+        every = torch.linspace(0, batch.pose.shape[1] - 1, PICTURED).long()
+        return table([boxes[every] for boxes in self._boxes(batch)])
+
+    def film(self, batch: WindowBatch) -> Float[Tensor, "t 3 h w"]:
+        """The box of the first window: truth beside ours."""
+        return torch.cat(self._boxes(batch), dim=-1)
+
+    def _boxes(self, batch: WindowBatch) -> list[Float[Tensor, "t 3 h w"]]:
         first = batch.first()
         made = denormalise(self.predict(first))[0].float().cpu().numpy()
-        rows = (first.pose[0].float().cpu().numpy(), made)
-        return table([box_tensor(pose[every], BOX_PX).expand(-1, 3, -1, -1) / WHITE for pose in rows])
+        return [box_tensor(pose, BOX_PX).expand(-1, 3, -1, -1) / WHITE for pose in (first.pose[0].float().cpu().numpy(), made)]
 
 
 def _l1(made: np.ndarray, truth: np.ndarray) -> float:

@@ -95,6 +95,10 @@ class Stage(pl.LightningModule):
     def picture(self, batch: Any) -> Float[Tensor, "3 h w"]:
         """What the network makes of a batch, to look at; RGB in [0, 1]."""
 
+    def film(self, batch: Any) -> Float[Tensor, "t 3 h w"] | None:  # noqa: ARG002  those who see windows use it
+        """The same as a film, RGB in [0, 1]; None where a batch holds no motion."""
+        return None
+
     def configure_optimizers(self) -> Any:
         optimiser, schedule = self.optimise(self.trained.parameters())
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

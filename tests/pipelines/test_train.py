@@ -9,13 +9,16 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from a2h_models.errors import CheckpointError, ConfigError, FailedError
+from a2h_models.errors import CheckpointError, ConfigError, DatasetError, FailedError
 from a2h_models.networks import load
 from a2h_models.stages.callbacks import LastCheckpoint
 from pipelines import registry
-from pipelines.config import ClusterConfig, DatasetConfig, PathsConfig
-from pipelines.train import run_folder, train
+from pipelines.config import ClusterConfig, DatasetConfig, KeypointsCommand, PathsConfig
+from pipelines.keypoints import keypoints
+from pipelines.stage import make_stage
+from pipelines.train import LIGHTNING, make_data, make_trainer, run_folder, train
 from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, TrainCommand, TrainerConfig
+from pipelines.training_order import train_all
 
 STEPS = 5  # crosses an epoch of five clips, ends between two validations
 STOP = 3
@@ -245,6 +248,134 @@ def test_accumulated_batches_make_one_step(stage, command, keys):
     assert len(keys) == 2
     state = _state(once.checkpoint)
     assert all(int(moments["step"]) == 1 for optimiser in state["optimizer_states"] for moments in optimiser["state"].values())
+
+
+def test_a_teacher_that_is_no_image_generator_is_refused(command, stage_folders):
+    with pytest.raises(CheckpointError, match=r"image_generator\.safetensors"):
+        train(command(MotionFieldStage(teacher=str(stage_folders["head_pose"])), steps=1))
+
+
+def test_motion_field_learns_from_companion_shards_of_its_teacher_and_of_no_other(command, stage_folders, made_up_dataset, tmp_path):
+    for path in made_up_dataset.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    wanted = command(MotionFieldStage(teacher=str(stage_folders["image_generator"]), companions=True, heatmap=0.0), steps=1)
+    wanted.dataset.path = str(tmp_path)
+    with pytest.raises(DatasetError, match=r"a2h-train-000000\.tar has no companion of detector \w{12}; it has those of nobody"):
+        train(wanted)
+    looked = KeypointsCommand(dataset=str(tmp_path), detector=wanted.stage.teacher, cluster=ClusterConfig(workers=0))
+    keypoints(looked)
+    assert train(wanted).steps == 1
+    for path in tmp_path.glob("*.kp-*"):
+        path.rename(tmp_path / path.name.replace(".kp-", ".kp-00"))
+    wanted.run_name = "again"
+    with pytest.raises(DatasetError, match="it has those of 00"):
+        train(wanted)
+
+
+def test_heatmaps_cannot_come_from_companion_shards(command, stage_folders):
+    stage = MotionFieldStage(teacher=str(stage_folders["image_generator"]), companions=True)
+    with pytest.raises(ConfigError, match="which companion shards do not hold"):
+        make_stage(command(stage))
+
+
+def test_a_stage_begins_with_the_weights_it_is_told_to(command, stage_folders):
+    folder = stage_folders["image_generator"]
+    stage = make_stage(command(_image_generator(init_from=str(folder), adversarial=1.0, feature_matching=10.0)))
+    theirs, _ = load(folder, "image_generator")
+    _assert_equal(stage.trained.state_dict(), theirs.state_dict())
+    assert stage.steps_per_batch == 2
+
+
+@pytest.mark.slow
+def test_the_adversarial_phase_resumes_bit_equal(command, stage_folders, tmp_path):
+    stage = _image_generator(
+        init_from=str(stage_folders["image_generator"]), adversarial=1.0, feature_matching=10.0, mirror=0.5, jitter=0.1
+    )
+    whole = train(command(stage, steps=3, val_check_interval=3))
+    torn = command(stage, steps=2, val_check_interval=3)
+    torn.paths.runs = str(tmp_path / "torn")
+    train(torn)
+    torn.trainer.max_steps = 3
+    a, b = (_state(result.checkpoint) for result in (whole, train(torn)))
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        _assert_equal(a[part], b[part], part)
+
+
+def test_a_run_is_measured_on_the_test_split_at_its_end_or_later(command, made_up_dataset, tmp_path):
+    for path in made_up_dataset.glob("a2h-*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for path in made_up_dataset.glob("a2h-val-*.json"):
+        name = path.name.replace("val", "test")
+        (tmp_path / name).write_text(path.read_text().replace('"val"', '"test"').replace("a2h-val", "a2h-test"))
+        (tmp_path / name).with_suffix(".tar").write_bytes(path.with_suffix(".tar").read_bytes())
+    later, at_once = command(HeadPoseStage(), steps=1, val_check_interval=1), command(HeadPoseStage(), steps=1, val_check_interval=1)
+    later.dataset.path = at_once.dataset.path = str(tmp_path)
+    before = train(later)
+    later.test = at_once.test = True
+    at_once.run_name = "at-once"
+    after = train(later)
+    assert after.metrics.items() > before.metrics.items()
+    assert train(at_once).metrics == pytest.approx(after.metrics)
+    assert after.metrics["test/pose_ssim"] == pytest.approx(after.metrics["val/pose_ssim"])
+    assert train(later) == after
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method.*is deprecated.*:DeprecationWarning")  # torch.compile of torch.jit
+@pytest.mark.parametrize(
+    ("setting", "seen"),
+    [
+        ({"precision": "bf16-mixed"}, lambda trainer, _: trainer.precision == "bf16-mixed"),
+        ({"channels_last": True}, lambda _, stage: stage.network.generator.last.weight.is_contiguous(memory_format=torch.channels_last)),
+        ({"compile": True}, lambda _, stage: stage.network.generator._compiled_call_impl is not None),
+        ({"overfit_batches": 2}, lambda trainer, _: trainer.overfit_batches == 2),
+        ({"deterministic": True}, lambda _, stage: torch.are_deterministic_algorithms_enabled()),
+    ],
+    ids=["bf16", "channels_last", "compile", "overfit", "deterministic"],
+)
+def test_each_setting_of_the_trainer_arrives(setting, seen, command, tmp_path):
+    wanted = command(_image_generator(), **setting)
+    stage = make_stage(wanted)
+    trainer = make_trainer(wanted, tmp_path, stage, make_data(wanted), LIGHTNING)
+    try:
+        assert seen(trainer, stage)
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+
+
+def test_overfitting_sees_the_same_batch_again_and_again(command, keys):
+    train(command(HeadPoseStage(), steps=3, overfit_batches=1))
+    assert len(keys) == 3
+    assert keys[0] == keys[1] == keys[2]
+
+
+def test_the_profiler_says_where_the_time_went(command):
+    result = train(command(HeadPoseStage(), steps=1, profiler="simple"))
+    assert "run_training_batch" in (result.folder / "fit-profile.txt").read_text()
+
+
+def test_all_stages_are_trained_in_order_and_only_once(command, keys, monkeypatch, tmp_path):
+    given = command(HeadPoseStage(), steps=1)
+
+    def small(name, overrides):
+        assert overrides[0] == f"stage={overrides[0].partition('=')[2]}"
+        stage = {"image_generator": _image_generator(), "head_pose": HeadPoseStage(), "motion_field": MotionFieldStage()}
+        wanted = copy.deepcopy(given)
+        wanted.stage, wanted.run_name, wanted.register = stage[overrides[0].partition("=")[2]], "", True
+        return wanted
+
+    monkeypatch.setattr("pipelines.training_order.compose", small)
+    results = list(train_all([]))
+    assert [result.model_uri.partition("a2h-")[2] for result in results] == ["image-generator/1", "head-pose/1", "motion-field/1"]
+    run = json.loads((results[2].folder / "run.json").read_text())
+    assert run["config"]["stage"]["teacher"] == results[0].model_uri
+    seen = len(keys)
+    assert list(train_all([])) == results
+    assert len(keys) == seen
+
+
+def test_a_run_name_cannot_be_shared_by_all_stages():
+    with pytest.raises(ConfigError, match="run_name belongs to one stage"):
+        list(train_all(["run_name=mine"]))
 
 
 def test_a_run_says_what_it_ran_with(command):

@@ -1,0 +1,42 @@
+"""Colours and mirrored pairs: what is changed, how far, and alike in all images of an item."""
+
+import torch
+
+from a2h_models.augmentation import mirrored, random_colours, recolour
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_no_strength_leaves_every_colour():
+    images = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(recolour(images, random_colours(3, 0.0, _generator())), images, atol=1e-5, rtol=0)
+
+
+def test_colours_stay_in_range_and_are_moved_by_a_tenth_at_most_of_what_they_can_be():
+    images = torch.rand(16, 3, 8, 8)
+    changed = recolour(images, random_colours(16, 0.1, _generator()))
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert 0.01 < (changed - images).abs().mean() < 0.2
+
+
+def test_grey_stays_grey():
+    grey = torch.full((4, 3, 2, 2), 0.5)
+    changed = recolour(grey, random_colours(4, 0.3, _generator()))
+    torch.testing.assert_close(changed, changed[:, :1].expand_as(changed), atol=1e-3, rtol=0)
+
+
+def test_frames_of_a_window_are_recoloured_as_its_portrait_is():
+    frames = torch.rand(2, 5, 3, 4, 4)
+    colours = random_colours(2, 0.1, _generator())
+    torch.testing.assert_close(recolour(frames, colours)[:, 3], recolour(frames[:, 3], colours))
+
+
+def test_only_the_chosen_images_are_mirrored_and_twice_is_not_at_all():
+    images, which = torch.rand(3, 3, 4, 4), torch.tensor([True, False, True])
+    once = mirrored(images, which)
+    assert torch.equal(once[1], images[1])
+    assert torch.equal(once[0], images[0].flip(-1))
+    assert torch.equal(mirrored(once, which), images)
