@@ -27,7 +27,7 @@ TINY = np.finfo(np.float64).eps  # stands in for an energy of exactly zero, as i
 
 MEL_FRAME = 800  # samples, 50 ms: the window of the lip-sync networks' mel
 MEL_FLOOR = 1e-5
-ROWS_AT_ONCE = 8192  # spectra in memory at a time, so that an hour of speech needs no more of it than a minute
+ROWS_AT_ONCE = 2048  # spectra in memory at a time, so that an hour of speech needs no more of it than a minute
 SAMPLES_AT_ONCE = 2**20  # likewise of the wave
 
 INT16_PEAK = 32768.0

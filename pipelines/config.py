@@ -263,7 +263,7 @@ class GenerateConfig:
     seed: int = 0  # of that swaying
     precision: str = "auto"  # of what draws: fp32 | bf16 | auto, which is bf16 where the processor computes in it
     compile: bool = False  # by torch, at the first frames: a minute that only long videos pay back
-    batch_size: int = 8  # frames rendered at a time
+    batch_size: int = 4  # frames rendered at a time
     windows: int = 1  # of 64 frames, for which keypoints are found at a time; more help a GPU
     format: str = "mp4"  # mp4 | webm | gif (silent) | frames (a folder of PNGs)
     mark: bool = False  # write "synthetic" into a corner of the frames
