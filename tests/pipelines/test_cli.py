@@ -48,6 +48,7 @@ def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[st
     [
         (["prepair"], 2, "did you mean prepare?"),
         (["generate", "--source_image", "a.png"], 2, "needs a value for driven_audio"),
+        (["generate"], 2, "needs a value for source_image"),
         (["generate", "a.png"], 2, "is not key=value"),
         (["prepare", "videos=/nowhere", "out=/nowhere-else"], 2, "/nowhere"),
         (["promote", "modl=audio2head/1"], 2, "did you mean model?"),

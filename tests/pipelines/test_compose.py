@@ -69,7 +69,7 @@ def test_a_path_may_hold_what_hydra_would_read_as_grammar(path: str) -> None:
 @pytest.mark.parametrize(
     ("command", "overrides", "message", "hint"),
     [
-        ("generate", [], "source_image", "source_image="),
+        ("card", [], "needs a value for model", "model="),
         ("generate", ["sorce_image=x"], "no key sorce_image", "did you mean source_image?"),
         ("generate", ["generate.pose_scal=2"], "no key generate.pose_scal", "did you mean generate.pose_scale?"),
         ("promote", ["model=x/1", "promote=lenient"], "promote=lenient is not a choice", "default"),
