@@ -24,7 +24,7 @@ from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksC
 from a2h_models.networks.generator import EncodedPortrait, GeneratorOutput
 from a2h_models.networks.head_pose import HeadPoseState
 from a2h_models.networks.weights import file_name
-from a2h_models.sample import WINDOW
+from a2h_models.sample import UNIT, WINDOW
 from a2h_models.script import LEAD_IN, Script, Speech, Window, pose_blocks, scaled, speech_blocks, windows_of, with_lead_in
 from a2h_models.streaming import Tape
 
@@ -33,9 +33,6 @@ _event: Callable[[], torch.cuda.Event] = torch.cuda.Event
 
 KEYPOINTS = ("absolute", "relative")
 PRECISIONS = ("fp32", "bf16", "auto")  # of the renderer; see `Animator`
-# The release multiplies by this number, rounded to 32 bits; dividing by 255 rounds a third of all pixel values otherwise. That last bit
-# moved driving keypoints of the parity set by up to 3.0e-4 where heatmaps are nearly tied; with it they agree to 1.2e-7.
-UNIT = float(np.float32(1) / np.float32(255))
 
 
 class Options(TypedDict, total=False):
