@@ -192,7 +192,7 @@ def drop_duplicates(videos: Iterable[Video]) -> list[Video]:
     result: list[Video] = []
     for _, same in itertools.groupby(sorted(videos, key=_order), key=_content):
         group = list(same)
-        result += group if len(group) == 1 else _settled(group)
+        result += group if len(group) == 1 else sorted(_settled(group), key=_order)
     return result
 
 
@@ -202,7 +202,9 @@ def _content(video: Video) -> tuple[str, str]:
 
 
 def _order(video: Video) -> tuple[Any, ...]:
-    return (*_content(video), video.start, video.file, _stop(video), video.identity, video.licence, video.extra)
+    """Total: only equal rows compare equal, so that the order in which videos were found cannot show. Copies stand behind what was kept."""
+    rest = (video.reason == Reason.DUPLICATE, video.reason, video.error_message, video.video_id, video.utterance, str(video.consent))
+    return (*_content(video), video.start, video.file, _stop(video), video.identity, video.licence, video.extra, *rest)
 
 
 def _stop(video: Video) -> int:
