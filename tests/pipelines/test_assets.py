@@ -316,7 +316,7 @@ def test_what_is_not_measured_names_assets_that_exist() -> None:
     from a2h_models.metrics import NOT_MEASURED
 
     named = set(re.findall("a2h assets fetch ([a-z0-9]+)", " ".join(NOT_MEASURED.values())))
-    assert named == {"inception", "arcface", "syncnet"}
+    assert named == {"inception", "arcface"}
     assert named <= assets.listed("kept").keys()
 
 
