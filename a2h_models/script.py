@@ -60,7 +60,7 @@ def speech_blocks(speech: Speech) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
         yield from stream_features(speech, frames=-(-len(speech) // SAMPLES_PER_FRAME))
         return
     for block in [speech] if isinstance(speech, np.ndarray) else speech:
-        if block.ndim != 3 or block.shape[1:] != (HOPS_PER_FRAME, SPEECH_DIM):  # noqa: PLR2004 (frames, rows, features)
+        if block.shape[1:] != (HOPS_PER_FRAME, SPEECH_DIM):
             raise InputError(
                 f"speech must be a wave or features of the shape (t, {HOPS_PER_FRAME}, {SPEECH_DIM}), not {block.shape}",
                 hint="a wave is one axis of samples: 16 kHz, mono",
@@ -70,7 +70,7 @@ def speech_blocks(speech: Speech) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
 
 def pose_blocks(pose: np.ndarray | Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "n 6"]]:
     for block in [pose] if isinstance(pose, np.ndarray) else pose:
-        if block.ndim != 2 or block.shape[1] != POSE_DIM:  # noqa: PLR2004 (frames, numbers)
+        if block.shape[1:] != (POSE_DIM,):
             raise InputError(f"poses must have the shape (t, {POSE_DIM}), not {block.shape}")
         yield block
 

@@ -134,7 +134,7 @@ def _endpoint(talker: Talker, config: GenerateConfig) -> Callable[..., str]:
         keypoints: str,
         still: bool,
         pose_scale: float,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio's way to ask for it
+        progress: gr.Progress = gr.Progress(),
     ) -> str:
         chosen = replace(config, keypoints=keypoints, still=still, pose_scale=pose_scale)
         try:

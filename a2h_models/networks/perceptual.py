@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from a2h_models.errors import CheckpointError, InputError
 from a2h_models.networks.weights import fill
@@ -53,7 +54,8 @@ class Vgg19(nn.Module):
                 found.append(x)
         return found
 
-    def train(self, mode: bool = True) -> Vgg19:  # noqa: ARG002 (the signature is torch's)
+    @override
+    def train(self, mode: bool = True) -> Vgg19:
         """Stays in evaluation mode, whatever the training around it does."""
         return super().train(mode=False)
 

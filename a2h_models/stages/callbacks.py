@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from typing_extensions import override
 
 from a2h_models.errors import FailedError
 from a2h_models.stages.stage import Stage, to_bytes
@@ -30,19 +31,23 @@ class LastCheckpoint(Callback):
     def __init__(self, path: Path, *, every: int) -> None:
         self.path, self.every = path, every
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batches_done(trainer) % self.every == 0:
             self.save(trainer)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What is measured, and kept as one of the best, must be sound."""
         assert isinstance(pl_module, Stage)
         pl_module.check_losses()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException):
             self.save(trainer)
 
@@ -76,14 +81,15 @@ class Pictures(Callback):
     def __init__(self, folder: Path, publish: Callable[[Path], None], write_video: Callable[[Path, list[np.ndarray], None], None]) -> None:
         self.folder, self.publish, self.write_video = folder, publish, write_video
 
-    def on_validation_batch_end(  # Lightning's signature
+    @override
+    def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ARG002
+        outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
+        dataloader_idx: int = 0,
     ) -> None:
         if batch_idx or not trainer.is_global_zero:
             return

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from a2h_models import losses
 from a2h_models.augmentation import mirrored, random_colours, recolour
@@ -176,6 +177,8 @@ class AdversarialImageGeneratorTraining(Reconstruction, Adversarial):
         self.log_terms(terms, loss, batch_idx)
         return loss, Attempt(made=attempt.made.detach(), true=attempt.true, keypoints=where)
 
-    def judge(self, batch: PairBatch, made: Attempt) -> Tensor:  # noqa: ARG002  the augmented frames are in `made`
+    @override
+    def judge(self, batch: PairBatch, made: Attempt) -> Tensor:
+        # the augmented frames are in `made`
         true, ours = (self.adversary(images, made.keypoints).patches for images in (made.true, made.made))
         return losses.lsgan_discriminator(true, ours)

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from typing_extensions import override
 
 from a2h_models.augmentation import random_colours, recolour
 from a2h_models.errors import FailedError
@@ -95,9 +96,8 @@ class Stage(pl.LightningModule):
     def picture(self, batch: Any) -> Float[Tensor, "3 h w"]:
         """What the network makes of a batch, to look at; RGB in [0, 1]."""
 
-    def film(self, batch: Any) -> Float[Tensor, "t 3 h w"] | None:  # noqa: ARG002  those who see windows use it
+    def film(self, batch: Any) -> Float[Tensor, "t 3 h w"] | None:
         """The same as a film, RGB in [0, 1]; None where a batch holds no motion."""
-        return None
 
     def configure_optimizers(self) -> Any:
         optimiser, schedule = self.optimise(self.trained.parameters())
@@ -154,10 +154,12 @@ class Stage(pl.LightningModule):
     def metrics(self, batch: Any) -> dict[str, float]:
         """What the stage is judged by, beside its baselines: means over a batch (METHOD §5)."""
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
+    @override
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure("val", batch)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
+    @override
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         self._measure("test", batch)
 
     def _measure(self, split: str, batch: Any) -> None:

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from typing_extensions import override
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputError, MediaError
 from a2h_models.metrics.motion import LIPS
@@ -309,7 +310,8 @@ class ClipDataModule(pl.LightningDataModule):
         batches = [mine[start : start + share] for start in range(0, len(mine), share)]
         return self._loader(self.draws(index, stream=None, seed=VALIDATION_SEED), batches)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
+    @override
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Bytes → [0, 1], on the device."""
         return batch._replace(**{name: value.float() * UNIT for name, value in batch._asdict().items() if _is_image(value)})
 

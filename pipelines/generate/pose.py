@@ -42,7 +42,7 @@ def _from_file(path: Path) -> Float32[np.ndarray, "t 6"]:
         poses = np.load(path, allow_pickle=False, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an array ({error})", hint="numpy.save writes such files") from None
-    if poses.ndim != 2 or poses.shape[1] != POSE_DIM or not len(poses) or poses.dtype.kind not in "fiu":  # noqa: PLR2004 (frames, numbers)
+    if poses.shape[1:] != (POSE_DIM,) or not len(poses) or poses.dtype.kind not in "fiu":
         raise InputError(
             f"{path} holds {poses.dtype} of shape {poses.shape}; poses are numbers of shape (t, {POSE_DIM})", hint="rad, then mm-like"
         )
