@@ -66,6 +66,21 @@ def perceptual(vgg: Vgg19, made: Float[Tensor, "b 3 h w"], true: Float[Tensor, "
     return torch.stack(terms).sum()
 
 
+# ------------------------------------------------------------------------------------------------------------------------- time
+def contrastive_in_time(likeness: Float[Tensor, "b t t"], reach: int) -> Scalar:
+    """Cross-entropy of finding, among the frames within ± reach, the one that belongs to each; both ways (after InfoNCE).
+
+    Args:
+        likeness: of each frame of one kind (down) with each frame of the other (across), scaled for a softmax.
+        reach: frames; what is farther off counts for nothing.
+    """
+    place = torch.arange(likeness.shape[1], device=likeness.device)
+    far = (place[:, None] - place[None]).abs() > reach
+    near = likeness.masked_fill(far, -torch.inf)
+    target = place.expand(len(likeness), -1)
+    return (F.cross_entropy(near.transpose(1, 2), target) + F.cross_entropy(near, target)) / 2
+
+
 # ------------------------------------------------------------------------------------------------------------------ adversarial
 def lsgan_discriminator(true: Float[Tensor, "*p"], made: Float[Tensor, "*p"]) -> Scalar:
     """Least squares: true patches to 1, made ones (detached by the caller) to 0."""

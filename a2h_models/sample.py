@@ -69,6 +69,7 @@ class PairBatch(NamedTuple):
     keys: list[str]
     source: Float[Tensor, "b 3 h w"]  # RGB in [0, 1]
     driving: Float[Tensor, "b 3 h w"]
+    motion: Float[Tensor, " b"] | None = None  # how far the face's landmarks are apart, 1 is the picture's side; only where it is measured
 
 
 class WindowBatch(NamedTuple):
@@ -86,3 +87,11 @@ class WindowBatch(NamedTuple):
     def first(self) -> WindowBatch:
         """The first window alone."""
         return self._replace(**{name: part[:1] for name, part in self._asdict().items() if part is not None})
+
+
+class SyncBatch(NamedTuple):
+    """Windows of WINDOW frames in a row: what sync_expert learns from."""
+
+    keys: list[str]
+    mouths: Float[Tensor, "b t 3 s s"]  # cut out by a2h_models.metrics.sync_expert.cut_mouths, RGB in [0, 1]
+    mel: Float16[Tensor, "b 4*t 80"]  # a2h_models.speech.log_mel

@@ -207,7 +207,9 @@ COMMANDS: dict[str, Command] = {
     "keypoints": Command("a trained detector's keypoints beside the shards", _configured("keypoints", commands.keypoints)),
     "split": Command("another division into train, val and test, without encoding anything again", commands.split),
     "forget": Command("take a person or a video out of a dataset", commands.forget),
-    "train": Command("shards → a trained stage: stage=image_generator | motion_field | head_pose; pipeline=all: the three", _train),
+    "train": Command(
+        "shards → a trained stage: stage=image_generator | motion_field | head_pose, or all (pipeline=all); sync_expert", _train
+    ),
     "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
     "freeze": Command("the clips of a split → an evaluation set with hashes", _configured("freeze", commands.freeze, first="dataset")),
     "evaluate": Command(

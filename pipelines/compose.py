@@ -120,7 +120,8 @@ def _store_schemas(command: str) -> None:
         from a2h_models.networks import NetworksConfig  # torch: only where networks are configured
 
         store.store(group="networks", name="schema", node=NetworksConfig)
-        for stage in (training_config.ImageGeneratorStage, training_config.MotionFieldStage, training_config.HeadPoseStage):
+        config = training_config
+        for stage in (config.ImageGeneratorStage, config.MotionFieldStage, config.HeadPoseStage, config.SyncExpertStage):
             store.store(group="stage", name=f"{stage.name}_schema", node=stage)
 
 

@@ -9,7 +9,18 @@ from typing import Any, cast
 import torch
 
 from a2h_models.errors import ConfigError
-from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksConfig, PatchDiscriminator, PoseDiscriminator, build, load
+from a2h_models.networks import (
+    HeadPose,
+    ImageGenerator,
+    MotionField,
+    Network,
+    NetworksConfig,
+    PatchDiscriminator,
+    PoseDiscriminator,
+    SyncExpert,
+    build,
+    load,
+)
 from a2h_models.networks.perceptual import Vgg19, load_vgg19
 from a2h_models.stages.head_pose import Forcing, HeadPoseTraining
 from a2h_models.stages.image_generator import (
@@ -21,14 +32,16 @@ from a2h_models.stages.image_generator import (
 )
 from a2h_models.stages.motion_field import MotionFieldTraining, Phases, PredictedPoses, Rendering
 from a2h_models.stages.stage import Stage, adam
+from a2h_models.stages.sync_expert import SyncExpertTraining
 from pipelines import assets, registry
-from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, TrainCommand
+from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, SyncExpertStage, TrainCommand
 
 TEACHER, PREDICTOR = "models:/a2h-image-generator/latest", "models:/a2h-head-pose/latest"
 NEEDED = {  # of another network, so that it fits this training: keys of networks
     "image_generator": ("image_size", "keypoints", "keypoint_detector", "generator"),
     "motion_field": ("image_size", "keypoints", "motion_field"),
     "head_pose": ("head_pose",),
+    "sync_expert": ("sync_expert",),
 }
 TAUGHT = ("image_size", "keypoints", "keypoint_detector")  # what a student shares with its teacher
 
@@ -52,10 +65,14 @@ def make_stage(command: TrainCommand) -> Stage:
         return _image_generator(command, network, settings, in_turns)
     if isinstance(network, MotionField):
         return _motion_field(command, network, settings)
+    if isinstance(network, SyncExpert):
+        config: SyncExpertStage = command.stage
+        weights = {"contrastive": config.contrastive}
+        return SyncExpertTraining(network, weights=weights, jitter=config.jitter, mirror=config.mirror, **settings)
     return _head_pose(command, network, settings | in_turns)
 
 
-def _begun(command: TrainCommand) -> ImageGenerator | MotionField | HeadPose:
+def _begun(command: TrainCommand) -> Network:
     network = build(command.stage.name, command.networks)
     if command.stage.init_from:
         theirs = trained(command, "stage.init_from", command.stage.init_from, command.stage.name, NEEDED[command.stage.name])
@@ -145,7 +162,7 @@ def teacher(command: TrainCommand) -> ImageGenerator:
     return network
 
 
-def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple[str, ...]) -> ImageGenerator | MotionField | HeadPose:
+def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple[str, ...]) -> Network:
     """A trained network from the registry or a folder.
 
     Args:

@@ -78,6 +78,15 @@ class MotionFieldStage(StageConfig):
 
 
 @dataclass
+class SyncExpertStage(StageConfig):
+    """Not one of the three: it judges what they make, and filters what they learn from."""
+
+    name: str = "sync_expert"
+    contrastive: float = 1.0
+    mirror: float = 0.0  # share of the windows that are mirrored
+
+
+@dataclass
 class TrainerConfig:
     """trainer/: Lightning's own words for its own settings."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from torch import nn
 
@@ -15,25 +16,30 @@ from a2h_models.networks.generator import Generator, GeneratorConfig
 from a2h_models.networks.head_pose import HeadPose, HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from a2h_models.networks.motion_field import LIFT, MotionField, MotionFieldConfig
+from a2h_models.networks.sync_expert import NORM_GROUPS, SMALLEST_MAP, SyncExpert, SyncExpertConfig
 from a2h_models.sample import SIZE, WINDOW
 
 __all__ = [
+    "JUDGE",
     "STAGES",
     "Generator",
     "HeadPose",
     "ImageGenerator",
     "KeypointDetector",
     "MotionField",
+    "Network",
     "NetworksConfig",
     "PatchDiscriminator",
     "PoseDiscriminator",
+    "SyncExpert",
     "build",
     "check",
     "load",
     "save",
 ]
 
-STAGES = ("image_generator", "motion_field", "head_pose")  # in the order in which they are trained
+STAGES = ("image_generator", "motion_field", "head_pose")  # what generates, in the order in which it is trained
+JUDGE = "sync_expert"  # a fourth stage, which generates nothing and is in no bundle
 
 
 @dataclass
@@ -48,6 +54,7 @@ class NetworksConfig:
     head_pose: HeadPoseConfig = field(default_factory=HeadPoseConfig)
     discriminator: PatchDiscriminatorConfig = field(default_factory=PatchDiscriminatorConfig)
     pose_discriminator: PoseDiscriminatorConfig = field(default_factory=PoseDiscriminatorConfig)
+    sync_expert: SyncExpertConfig = field(default_factory=SyncExpertConfig)
 
 
 class ImageGenerator(nn.Module):
@@ -59,7 +66,10 @@ class ImageGenerator(nn.Module):
         self.generator = Generator(config.generator, keypoints=config.keypoints)
 
 
-def build(stage: str, config: NetworksConfig) -> ImageGenerator | MotionField | HeadPose:
+Network: TypeAlias = ImageGenerator | MotionField | HeadPose | SyncExpert  # of a stage
+
+
+def build(stage: str, config: NetworksConfig) -> Network:
     """The untrained network of a stage.
 
     Raises:
@@ -72,7 +82,9 @@ def build(stage: str, config: NetworksConfig) -> ImageGenerator | MotionField | 
         return MotionField(config.motion_field, keypoints=config.keypoints, image_size=config.image_size)
     if stage == "head_pose":
         return HeadPose(config.head_pose)
-    raise ConfigError(f"stage={stage!r} does not exist", hint=f"one of: {', '.join(STAGES)}")
+    if stage == JUDGE:
+        return SyncExpert(config.sync_expert)
+    raise ConfigError(f"stage={stage!r} does not exist", hint=f"one of: {', '.join((*STAGES, JUDGE))}")
 
 
 def save(module: nn.Module, stage: str, config: NetworksConfig, folder: Path) -> Path:
@@ -80,7 +92,7 @@ def save(module: nn.Module, stage: str, config: NetworksConfig, folder: Path) ->
     return weights.write(module, folder / weights.file_name(stage), stage=stage, config=config)
 
 
-def load(folder: Path, stage: str) -> tuple[ImageGenerator | MotionField | HeadPose, NetworksConfig]:
+def load(folder: Path, stage: str) -> tuple[Network, NetworksConfig]:
     """A stage's network, in evaluation mode on the CPU, and the config it was built by.
 
     Raises:
@@ -117,6 +129,9 @@ def check(config: NetworksConfig) -> None:
         window.head_kernel,
         f"keypoint_detector.head_kernel = {detector.head_kernel}, {teacher}",
     )
+    expert = config.sync_expert
+    _need(expert.width > 0 and expert.width % NORM_GROUPS == 0, "sync_expert.width", expert.width, f"a multiple of {NORM_GROUPS}")
+    _need(expert.size >= SMALLEST_MAP, "sync_expert.size", expert.size, f"{SMALLEST_MAP} or more")
     shortest = min(window.grid, WINDOW)
     _need(_halves(shortest, window.depth), "motion_field.depth", window.depth, f"so small that {shortest} can be halved so often")
 

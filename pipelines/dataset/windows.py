@@ -127,10 +127,10 @@ class PairDraws(Dataset[Pairs]):
         return len(self.index)
 
     def __getitem__(self, position: int) -> Pairs:
-        clip, rng = _at(position, self.index, self.stream, self.seed)
+        clip, rng = drawn_at(position, self.index, self.stream, self.seed)
         chosen = np.stack([rng.choice(clip.frames, 2, replace=False) for _ in range(self.pairs)])  # (pairs, 2)
         wanted, places = np.unique(chosen, return_inverse=True)
-        frames = _frames(self.index, clip, wanted, self.size)[places.reshape(chosen.shape)]
+        frames = read_frames(self.index, clip, wanted, self.size)[places.reshape(chosen.shape)]
         return Pairs(key=clip.key, source=frames[:, 0], driving=frames[:, 1])
 
 
@@ -168,7 +168,7 @@ class WindowDraws(Dataset[Window]):
         return len(self.index)
 
     def __getitem__(self, position: int) -> Window:
-        clip, rng = _at(position, self.index, self.stream, self.seed)
+        clip, rng = drawn_at(position, self.index, self.stream, self.seed)
         if clip.frames < WINDOW:
             raise DatasetError(f"sample {clip.key} has {clip.frames} frames, fewer than a window of {WINDOW}")
         start = int(rng.integers(clip.frames - WINDOW + 1))
@@ -177,7 +177,7 @@ class WindowDraws(Dataset[Window]):
         encoded = self.index.members(clip, ("pose.npy", "speech.npy", *(["landmarks.npy"] if self.mouth else [])))
         pose = self.index.array(encoded, "pose.npy")
         wanted = [portrait, *(range(start, start + WINDOW, self.frames_every) if self.frames_every else ())]
-        frames = _frames(self.index, clip, np.asarray(wanted), self.size)
+        frames = read_frames(self.index, clip, np.asarray(wanted), self.size)
         return Window(
             key=clip.key,
             portrait=frames[0],
@@ -196,12 +196,12 @@ def _mouth(landmarks: np.ndarray) -> Float32[np.ndarray, "t 4"]:
     return np.concatenate([lips.min(axis=1) - MOUTH_MARGIN, lips.max(axis=1) + MOUTH_MARGIN], axis=1)
 
 
-def _at(position: int, index: Index, stream: Stream | None, seed: int) -> tuple[Clip, np.random.Generator]:
+def drawn_at(position: int, index: Index, stream: Stream | None, seed: int) -> tuple[Clip, np.random.Generator]:
     clip = index.clips[position if stream is None else stream.clip(position)]
     return clip, np.random.default_rng((seed, position))
 
 
-def _frames(index: Index, clip: Clip, wanted: np.ndarray, size: int) -> UInt8[np.ndarray, "n s s 3"]:
+def read_frames(index: Index, clip: Clip, wanted: np.ndarray, size: int) -> UInt8[np.ndarray, "n s s 3"]:
     from pipelines import media
 
     try:
@@ -214,17 +214,17 @@ def _collate_pairs(draws: list[Pairs]) -> PairBatch:
     """Bytes still; they become floats on the device, at a quarter of the transfer."""
     keys = [draw.key for draw in draws for _ in draw.source]
     source, driving = (np.concatenate([getattr(draw, name) for draw in draws]) for name in ("source", "driving"))
-    return PairBatch(keys=keys, source=_channels_first(source), driving=_channels_first(driving))
+    return PairBatch(keys=keys, source=channels_first(source), driving=channels_first(driving))
 
 
 def _collate_windows(draws: list[Window]) -> WindowBatch:
     return WindowBatch(
         keys=[draw.key for draw in draws],
-        portrait=_channels_first(np.stack([draw.portrait for draw in draws])),
+        portrait=channels_first(np.stack([draw.portrait for draw in draws])),
         portrait_pose=torch.from_numpy(np.stack([draw.portrait_pose for draw in draws])),
         speech=torch.from_numpy(np.stack([draw.speech for draw in draws])),
         pose=torch.from_numpy(np.stack([draw.pose for draw in draws])),
-        frames=_channels_first(np.stack([draw.frames for draw in draws])),
+        frames=channels_first(np.stack([draw.frames for draw in draws])),
         keypoints=_stacked([draw.keypoints for draw in draws]),
         mouth=_stacked([draw.mouth for draw in draws]),
     )
@@ -236,7 +236,7 @@ def _stacked(parts: list[np.ndarray | None]) -> Tensor | None:
     return torch.from_numpy(np.stack(known)) if known else None
 
 
-def _channels_first(images: np.ndarray) -> Tensor:
+def channels_first(images: np.ndarray) -> Tensor:
     """(…, h, w, 3) → (…, 3, h, w)"""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
 

@@ -19,7 +19,7 @@ from pipelines.dataset.sources import Origin, as_table
 from pipelines.registry import provenance
 from pipelines.registry.files import fetch, file_hashes
 from pipelines.registry.tracking import UNKNOWN, close_run, code_tags, open_run, session
-from pipelines.registry.versions import BUNDLE, CHALLENGER, STAGE_MODELS, ModelVersion, find, version_of
+from pipelines.registry.versions import BUNDLE, CHALLENGER, JUDGE_MODELS, STAGE_MODELS, ModelVersion, find, version_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,7 @@ def register_stage(
 
     Args:
         folder: holds `<stage>.safetensors`.
-        stage: image_generator | motion_field | head_pose.
+        stage: image_generator | motion_field | head_pose | sync_expert.
         run_id: the training run.
         tags: at least `dataset_fingerprint` and `config_hash`; the code's are added.
         logger: where.
@@ -50,8 +50,9 @@ def register_stage(
         ConfigError: for a stage that does not exist.
         RegistryError: if the weights are missing or the registry refuses.
     """
-    if stage not in STAGE_MODELS:
-        raise ConfigError(f"there is no stage {stage!r}", hint=f"one of {', '.join(STAGE_MODELS)}")
+    models = STAGE_MODELS | JUDGE_MODELS
+    if stage not in models:
+        raise ConfigError(f"there is no stage {stage!r}", hint=f"one of {', '.join(models)}")
     weights = folder / f"{stage}.safetensors"
     if not weights.is_file():
         raise RegistryError(f"{weights} does not exist, so there is nothing to register")
@@ -60,7 +61,7 @@ def register_stage(
         shutil.copy2(weights, aside)
         values = provenance.of_stage(stage, run_id, tags, identities, origin)
         provenance.write(Path(aside), values, origin.sources if origin else as_table([]))
-        return upload(STAGE_MODELS[stage], Path(aside), run_id=run_id, tags=tags, logger=logger)
+        return upload(models[stage], Path(aside), run_id=run_id, tags=tags, logger=logger)
 
 
 def register_bundle(command: RegisterCommand) -> ModelVersion:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BUNDLE = "audio2head"
 STAGE_MODELS = {"image_generator": "a2h-image-generator", "motion_field": "a2h-motion-field", "head_pose": "a2h-head-pose"}
+JUDGE_MODELS = {"sync_expert": "a2h-sync-expert"}  # stages that are part of no bundle
 CHAMPION = "champion"  # alias of the version that generates
 CHALLENGER = "challenger"  # alias of the newest bundle: what `a2h promote` is for
 LATEST = "latest"  # in a URI: the version with the highest number

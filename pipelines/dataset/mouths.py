@@ -1,0 +1,58 @@
+"""What sync_expert draws from a dataset: windows of mouths, cut out as evaluation cuts them, and the speech of the same frames."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float16, UInt8
+from torch.utils.data import Dataset
+
+from a2h_models.errors import DatasetError
+from a2h_models.metrics.sync_expert import cut_mouths
+from a2h_models.sample import SIZE, WINDOW, SyncBatch
+from a2h_models.timebase import HOPS_PER_FRAME
+from pipelines.dataset.index import Index
+from pipelines.dataset.windows import ClipDataModule, Stream, channels_first, drawn_at, read_frames
+
+
+class Mouths(NamedTuple):
+    key: str
+    mouths: UInt8[np.ndarray, "t s s 3"]
+    mel: Float16[np.ndarray, "m 80"]  # m = 4 t
+
+
+class MouthDraws(Dataset[Mouths]):
+    """At each position, one window of the clip that stands there; mouths are cut from crops of full size."""
+
+    def __init__(self, index: Index, *, size: int, stream: Stream | None, seed: int) -> None:
+        self.index, self.size, self.stream, self.seed = index, size, stream, seed
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> Mouths:
+        clip, rng = drawn_at(position, self.index, self.stream, self.seed)
+        if clip.frames < WINDOW:
+            raise DatasetError(f"sample {clip.key} has {clip.frames} frames, fewer than a window of {WINDOW}")
+        start = int(rng.integers(clip.frames - WINDOW + 1))
+        encoded = self.index.members(clip, ("landmarks.npy", "mel.npy"))
+        landmarks = self.index.array(encoded, "landmarks.npy")[start : start + WINDOW]
+        frames = read_frames(self.index, clip, np.arange(start, start + WINDOW), SIZE)
+        mel = self.index.array(encoded, "mel.npy")[start * HOPS_PER_FRAME : (start + WINDOW) * HOPS_PER_FRAME]
+        return Mouths(key=clip.key, mouths=cut_mouths(frames, landmarks, self.size), mel=mel)
+
+
+class MouthDataModule(ClipDataModule):
+    """Batches of `SyncBatch`; `size` is that of a mouth."""
+
+    def draws(self, index: Index, *, stream: Stream | None, seed: int) -> MouthDraws:
+        return MouthDraws(index, size=self.size, stream=stream, seed=seed)
+
+    def collate(self, draws: list[Mouths]) -> SyncBatch:
+        return SyncBatch(
+            keys=[draw.key for draw in draws],
+            mouths=channels_first(np.stack([draw.mouths for draw in draws])),
+            mel=torch.from_numpy(np.stack([draw.mel for draw in draws])),
+        )
