@@ -22,7 +22,8 @@ from pipelines.compose import compose
 from pipelines.dataset.windows import ClipDataModule, PairDataModule
 from pipelines.prepare.flow import prepare
 from pipelines.stage import make_stage
-from pipelines.train import LIGHTNING, make_data, make_trainer
+from pipelines.training.fit import make_data
+from pipelines.training.trainer import LIGHTNING, make_trainer
 from pipelines.training_config import TrainCommand
 
 WARM_STEPS = 3  # not counted: memory is found, kernels are chosen

@@ -14,8 +14,8 @@ FILES = sorted(path.relative_to(ROOT) for package in ("a2h_models", "pipelines")
 
 # a library → the only files or folders that may import it
 OWNERS = {
-    "pytorch_lightning": ("a2h_models/stages/", "pipelines/dataset/windows.py", "pipelines/train.py"),
-    "ray": ("pipelines/cluster.py", "pipelines/train.py"),
+    "pytorch_lightning": ("a2h_models/stages/", "pipelines/dataset/windows.py", "pipelines/training/"),
+    "ray": ("pipelines/cluster.py", "pipelines/training/on_ray.py"),
     "mlflow": ("pipelines/registry/",),
     "mediapipe": ("pipelines/prepare/faces.py",),
     "decord": ("pipelines/media/",),
@@ -32,13 +32,14 @@ FORBIDDEN = {
     "a2h_models/networks/": ("a2h_models.stages", "a2h_models.losses"),
     "pipelines/prepare/": (
         "pipelines.train",
+        "pipelines.training",
         "pipelines.dataset.windows",
         "a2h_models.stages",
         "a2h_models.networks",
         "pipelines.registry",
     ),
-    "pipelines/dataset/": ("pipelines.prepare", "pipelines.train", "pipelines.registry"),
-    "pipelines/train.py": ("pipelines.prepare",),
+    "pipelines/dataset/": ("pipelines.prepare", "pipelines.train", "pipelines.training", "pipelines.registry"),
+    "pipelines/train": ("pipelines.prepare",),
     "": ("pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle", "dill", "joblib"),  # nothing untrusted is unpickled
 }
 HEAVY = (

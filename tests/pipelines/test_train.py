@@ -16,7 +16,10 @@ from pipelines import registry
 from pipelines.config import ClusterConfig, DatasetConfig, KeypointsCommand, PathsConfig
 from pipelines.keypoints import keypoints
 from pipelines.stage import make_stage
-from pipelines.train import LIGHTNING, make_data, make_trainer, run_folder, train
+from pipelines.train import train
+from pipelines.training.fit import make_data
+from pipelines.training.runs import run_folder
+from pipelines.training.trainer import LIGHTNING, make_trainer
 from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, TrainCommand, TrainerConfig
 from pipelines.training_order import train_all
 

@@ -1,0 +1,1 @@
+"""How one stage is trained: the run and its folder, the Trainer, one process of it, Ray Train around it."""

@@ -1,0 +1,142 @@
+"""Lightning's Trainer for one stage: its settings, its processes, what happens beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+
+from a2h_models.errors import ConfigError
+from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress
+from a2h_models.stages.stage import Stage
+from pipelines import media, registry
+from pipelines.dataset.windows import ClipDataModule
+from pipelines.training.runs import log_picture
+from pipelines.training_config import TrainCommand
+
+LAST = "last.ckpt"
+CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
+
+IGNORED = (  # warnings
+    ".*does not have many workers.*",  # a decoder beside the training threads slows both down; dataset.workers is the user's choice
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+    ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 with torch 2.13
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What starts and joins the processes of a training changes this much of it."""
+
+    settings: dict[str, Any] = field(default_factory=dict)  # of the Trainer
+    keeper: type[LastCheckpoint] = LastCheckpoint
+
+
+LIGHTNING = Engine()  # one process, its own DDP, torchrun or SLURM
+
+
+def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> pl.Trainer:
+    """Lightning's Trainer, whose steps are optimiser steps: of each stage's own number a batch."""
+    config = command.trainer
+    every = config.accumulate_grad_batches
+    settings: dict[str, Any] = {
+        "max_steps": stage.steps_per_batch * ceil(config.max_steps / every),
+        "val_check_interval": config.val_check_interval,
+        "check_val_every_n_epoch": None,  # the stream of batches has no epochs
+        "limit_val_batches": config.limit_val_batches if len(data.val) else 0,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": config.log_every_n_steps,
+        "accumulate_grad_batches": every if stage.automatic_optimization else 1,  # with two optimisers the stage counts for itself
+        "limit_test_batches": config.limit_test_batches if len(data.test) else 0,
+        "overfit_batches": config.overfit_batches,
+        "profiler": _profiler(config.profiler, folder),
+        "gradient_clip_val": (command.stage.optimiser.clip_norm or None) if stage.automatic_optimization else None,
+        "precision": config.precision,
+        "accelerator": config.accelerator,
+        "deterministic": config.deterministic,
+        "fast_dev_run": config.fast_dev_run,
+        "use_distributed_sampler": False,  # the order is laid out for all processes already
+        "enable_model_summary": False,
+        "enable_progress_bar": config.progress_bar,
+        "logger": False,  # the first process gets one, once it knows that it is the first
+        "callbacks": _callbacks(command, folder, stage, data, engine),
+        "default_root_dir": folder,
+        **_processes(command, stage),
+    }
+    return pl.Trainer(**(settings | engine.settings))
+
+
+def _profiler(name: str, folder: Path) -> Profiler | None:
+    """Writes `fit-profile.txt` to the run's folder."""
+    if not name:
+        return None
+    kinds: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+    if name not in kinds:
+        raise ConfigError(f"trainer.profiler={name} is not a choice", hint=f"trainer.profiler can be {', '.join(kinds)}")
+    profiler: Profiler = kinds[name](dirpath=folder, filename="profile")
+    return profiler
+
+
+def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
+    """How many processes, and how they talk to each other."""
+    config = command.trainer
+    devices, nodes = config.devices, config.num_nodes
+    if command.cluster.name == "torchrun" and "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"  # two optimisers: each step uses a half
+    strategy = ddp if devices * nodes > 1 else "auto"
+    return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "sync_batchnorm": config.sync_batchnorm}
+
+
+def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    return MLFlowLogger(tracking_uri=registry.tracking_uri(command.logger), run_id=run_id)
+
+
+def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> list[Callback]:
+    config, dirpath = command.trainer, folder / "checkpoints"
+    callbacks: list[Callback] = []
+    if not config.fast_dev_run:
+        callbacks.append(engine.keeper(dirpath / LAST, every=config.checkpoint_every_n_steps))
+    if len(data.val) and not config.fast_dev_run:
+        best = ModelCheckpoint(
+            dirpath=dirpath,
+            filename=CHECKPOINT_NAME,
+            monitor=stage.monitor,
+            mode=stage.mode,
+            save_top_k=config.save_top_k,
+            save_on_train_epoch_end=False,
+        )
+        callbacks += [best, Pictures(folder, partial(log_picture, command, folder), media.write_video)]
+    if command.stage.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=command.stage.ema_decay))
+    if config.progress_bar:
+        callbacks.append(Progress(stage.name, config.max_steps))
+    return callbacks
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning without its tips, and without warnings that say nothing to our user."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in IGNORED:
+            warnings.filterwarnings("ignore", message=message)
+        warnings.filterwarnings(
+            "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy)\b"
+        )  # of each other, in Lightning's logger
+        yield
