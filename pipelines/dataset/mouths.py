@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float16, UInt8
-from torch.utils.data import Dataset
 
 from a2h_models.errors import DatasetError
 from a2h_models.metrics.sync_expert import cut_mouths
 from a2h_models.sample import SIZE, WINDOW, SyncBatch
 from a2h_models.timebase import HOPS_PER_FRAME
-from pipelines.dataset.index import Index
-from pipelines.dataset.windows import ClipDataModule, Stream, channels_first, drawn_at, read_frames
+from pipelines.dataset.draws import Draws, Reader, channels_first, read_frames
+from pipelines.dataset.index import Clip, Index
+from pipelines.dataset.order import Stream
+from pipelines.dataset.windows import ClipDataModule
 
 
 class Mouths(NamedTuple):
@@ -23,24 +24,21 @@ class Mouths(NamedTuple):
     mel: Float16[np.ndarray, "m 80"]  # m = 4 t
 
 
-class MouthDraws(Dataset[Mouths]):
+class MouthDraws(Draws[Mouths]):
     """At each position, one window of the clip that stands there; mouths are cut from crops of full size."""
 
     def __init__(self, index: Index, *, size: int, stream: Stream | None, seed: int) -> None:
-        self.index, self.size, self.stream, self.seed = index, size, stream, seed
+        super().__init__(index, stream=stream, seed=seed)
+        self.size = size
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> Mouths:
-        clip, rng = drawn_at(position, self.index, self.stream, self.seed)
+    def draw(self, reader: Reader, clip: Clip, rng: np.random.Generator) -> Mouths:
         if clip.frames < WINDOW:
             raise DatasetError(f"sample {clip.key} has {clip.frames} frames, fewer than a window of {WINDOW}")
         start = int(rng.integers(clip.frames - WINDOW + 1))
-        encoded = self.index.members(clip, ("landmarks.npy", "mel.npy"))
-        landmarks = self.index.array(encoded, "landmarks.npy")[start : start + WINDOW]
-        frames = read_frames(self.index, clip, np.arange(start, start + WINDOW), SIZE)
-        mel = self.index.array(encoded, "mel.npy")[start * HOPS_PER_FRAME : (start + WINDOW) * HOPS_PER_FRAME]
+        encoded = reader.members(clip, ("landmarks.npy", "mel.npy"))
+        landmarks = reader.array(encoded, "landmarks.npy")[start : start + WINDOW]
+        frames = read_frames(reader, clip, np.arange(start, start + WINDOW), SIZE)
+        mel = reader.array(encoded, "mel.npy")[start * HOPS_PER_FRAME : (start + WINDOW) * HOPS_PER_FRAME]
         return Mouths(key=clip.key, mouths=cut_mouths(frames, landmarks, self.size), mel=mel)
 
 

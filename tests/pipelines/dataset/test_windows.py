@@ -13,7 +13,8 @@ from a2h_models.sample import UNIT, WINDOW
 from pipelines import media
 from pipelines.config import DatasetConfig
 from pipelines.dataset.index import Index
-from pipelines.dataset.windows import PairDataModule, Stream, Turns, WindowDataModule, order
+from pipelines.dataset.order import Stream, Turns, order
+from pipelines.dataset.windows import PairDataModule, WindowDataModule
 from pipelines.storage import Storage
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
