@@ -19,7 +19,7 @@ from pipelines.media.pictures import write_pictures
 from pipelines.media.piping import Part
 from pipelines.media.portrait import load_portrait
 from pipelines.media.probing import VideoInfo, probe
-from pipelines.media.speech import read_speech
+from pipelines.media.speech import give_back, read_speech
 from pipelines.media.video import Video, open_video, read_clip
 from pipelines.media.writer import VIDEO_FORMATS, write_video
 
@@ -31,6 +31,7 @@ __all__ = [
     "decode_crop",
     "encode_crop",
     "ffmpeg",
+    "give_back",
     "load_portrait",
     "open_video",
     "probe",

@@ -17,6 +17,7 @@ from a2h_models.errors import FailedError, MediaError
 # Containers that we read. Playlists, concatenations and image patterns stay out: they would open other files.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,flac,mp3,aac,m4v"
 QUIET = ("-hide_banner", "-nostdin", "-nostats")
+ROUGH = ("-skip_loop_filter", "all")  # of a decoder: a third quicker, and the borders of its blocks may show
 ERROR_LINES = 3  # of ffmpeg's stderr that an error message repeats
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room: no video is to blame for them
 
@@ -29,9 +30,12 @@ def ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def source(path: Path) -> tuple[str, ...]:
-    """Arguments that open a file as input, whatever its name holds (dashes, colons, newlines, bytes that are not UTF-8)."""
-    return ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-i", f"file:{path.absolute()}")
+def source(path: Path, reading: Sequence[str] = ()) -> tuple[str, ...]:
+    """Arguments that open a file as input, whatever its name holds (dashes, colons, newlines, bytes that are not UTF-8).
+
+    `reading` are options of the container's reader, as `Scan.reading` has them.
+    """
+    return (*reading, "-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-i", f"file:{path.absolute()}")
 
 
 def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[bytes] | None = None) -> tuple[bytes, str]:

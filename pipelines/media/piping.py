@@ -37,16 +37,28 @@ class Part(NamedTuple):
 
 
 def pipe_frames(
-    path: Path, *, count: int, since: float | None = None, part: Part | None = None, size: tuple[int, int], name: str
+    path: Path,
+    *,
+    count: int,
+    since: float | None = None,
+    reading: Sequence[str] = (),
+    first: Sequence[str] = (),
+    part: Part | None = None,
+    size: tuple[int, int],
+    rough: bool = False,
+    name: str,
 ) -> Generator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames of a sound file in a row, RGB, as they are stored.
+    """Frames of a file in a row, RGB, as `shown_frames` counts them.
 
     Args:
         path: of the file.
         count: how many.
         since: a time on the file's clock shortly before the first one; None for the file's first.
+        reading: options of the container's reader.
+        first: filters that make the pictures plain: all that follows means what they give.
         part: what is cut out, if not all.
         size: width and height to which that is scaled.
+        rough: whether the borders of blocks may show, for a third less time.
         name: of the file, for errors.
 
     Raises:
@@ -54,8 +66,9 @@ def pipe_frames(
     """
     seek = () if since is None else ("-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{since - SEEK_S:.6f}")
     command = [
-        *(bundled.ffmpeg(), *bundled.QUIET, "-loglevel", "error", "-threads", "1", "-copyts", *seek, *bundled.source(path)),
-        *("-map", "0:V:0", "-filter_threads", "1", "-vf", _filters(since, part, size), "-fps_mode", "passthrough"),
+        *(bundled.ffmpeg(), *bundled.QUIET, "-loglevel", "error", "-threads", "1", *(bundled.ROUGH if rough else ())),
+        *("-copyts", *seek, *bundled.source(path, reading)),
+        *("-map", "0:V:0", "-filter_threads", "1", "-vf", _filters(first, since, part, size), "-fps_mode", "passthrough"),
         *("-frames:v", str(count), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     width, height = size
@@ -69,10 +82,10 @@ def pipe_frames(
             yield frame
 
 
-def _filters(since: float | None, part: Part | None, size: tuple[int, int]) -> str:
+def _filters(first: Sequence[str], since: float | None, part: Part | None, size: tuple[int, int]) -> str:
     """Scaled first and made RGB then: ffmpeg is slower at both in one."""
     width, height = size
-    steps = [] if since is None else [f"trim=start={since:.6f}"]
+    steps = [*first, *([] if since is None else [f"trim=start={since:.6f}"])]
     steps += [] if part is None else [f"crop={part.side}:{part.side}:{part.x}:{part.y}:exact=1"]
     return ",".join([*steps, f"scale={width}:{height}:flags=area", "format=yuv420p|yuv422p|yuv444p", "scale", "format=rgb24"])
 

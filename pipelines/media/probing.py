@@ -7,7 +7,8 @@ with its time, and the flag of packets that an edit list hides. Headers are beli
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,9 @@ SQUARE_TOLERANCE = 0.01  # pixel aspect: 635:634 comes from rounding, not from a
 # decord reads these codecs from these containers by frame number without a mistake; all else is made plain first
 SOUND_CODECS = frozenset({"h264", "hevc", "mpeg4"})
 SOUND_CONTAINERS = frozenset({"mov", "matroska"})
+# A cut without encoding may begin between two frames. ffmpeg then shows the next frame at time zero, up to a frame too early against the
+# sound. Told to only shift the times by the edit list's start, it keeps them, and what lies before zero is ours to hide.
+SHIFTED = ("-advanced_editlist", "0")
 # Lines of ffmpeg's description of its input
 _INPUT = re.compile(r"^Input #0, ([\w]+)", re.MULTILINE)
 _DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
@@ -75,6 +79,11 @@ class VideoInfo:
         }
         return tuple(name for name, odd in found.items() if odd)
 
+    @property
+    def seekable(self) -> bool:
+        """Whether a time leads to the same frames from everywhere: the container has an index, and the packets have times."""
+        return self.container in SOUND_CONTAINERS and self.stamped
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -85,6 +94,7 @@ class Stream:
     end: float
     hidden: int  # packets that are not shown
     stamped: bool  # false: some times are only the order of decoding
+    begins_cut: bool  # all that is hidden lies before what is shown
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,6 +113,7 @@ class Scan:
     video: Stream | None
     audio: Stream | None
     description: str  # ffmpeg's words on the input
+    reading: tuple[str, ...] = ()  # options with which the times hold; every reader of the file must give them
 
 
 def probe(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> VideoInfo:
@@ -121,10 +132,34 @@ def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> Scan:
         raise InputError(f"{path} is not a file")
     if not path.stat().st_size:
         raise MediaError(f"{path}: the file is empty")
+    found = _scan(path, (), timeout_s)
+    if found.video is None or not found.video.begins_cut:
+        return found
+    # what the container promises is of what is shown; shifted, it counts all that it holds
+    return replace(_scan(path, SHIFTED, timeout_s), description=found.description)
+
+
+def _scan(path: Path, reading: tuple[str, ...], timeout_s: float) -> Scan:
     listing = ("-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-copyts", "-f", "framecrc", "-")
-    stdout, stderr = bundled.run([*bundled.source(path), *listing], path=path, timeout_s=timeout_s)
-    streams = {stream.header["media_type"]: stream for stream in _streams(stdout.decode(errors="replace"))}
-    return Scan(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0])
+    stdout, stderr = bundled.run([*bundled.source(path, reading), *listing], path=path, timeout_s=timeout_s)
+    streams = {stream.header["media_type"]: stream for stream in _streams(stdout.decode(errors="replace"), shifted=bool(reading))}
+    return Scan(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0], reading)
+
+
+def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str] = (), *, timeout_s: float) -> Stream:
+    """The frames that a decoder shows, after `filters`, with their times: what packets cannot say of an odd file. One pass of decoding.
+
+    Raises:
+        MediaError: `unreadable` if there are none, or `timed_out`.
+    """
+    small = ",".join([*filters, "scale=16:16:flags=neighbor"])
+    listing = ("-map", "0:V:0", "-vf", small, "-fps_mode", "passthrough", "-enc_time_base:v", "filter", "-copyts", "-f", "framecrc", "-")
+    arguments = ["-threads", "1", *bundled.ROUGH, *bundled.source(path, reading), *listing]
+    stdout, _ = bundled.run(arguments, path=path, timeout_s=timeout_s)
+    streams = _streams(stdout.decode(errors="replace"), shifted=bool(reading))
+    if not streams or not len(streams[0].times):
+        raise MediaError(f"{path}: no frame of it can be decoded")
+    return streams[0]
 
 
 class _Packet(NamedTuple):
@@ -134,7 +169,7 @@ class _Packet(NamedTuple):
     hidden: bool
 
 
-def _streams(listing: str) -> list[Stream]:
+def _streams(listing: str, *, shifted: bool) -> list[Stream]:
     """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[, F=flags][, side data …]`."""
     headers: dict[str, dict[str, str]] = {}
     packets: dict[str, list[_Packet]] = {}
@@ -147,20 +182,27 @@ def _streams(listing: str) -> list[Stream]:
             number, *fields = (field.strip() for field in line.split(","))
             flags = next((int(field[2:], 0) for field in fields[5:] if field.startswith("F=")), 0)
             packets.setdefault(number, []).append(_Packet(int(fields[0]), int(fields[1]), int(fields[2]), bool(flags & HIDDEN)))
-    return [_stream(headers[number], rows) for number, rows in packets.items() if "media_type" in headers.get(number, {})]
+    return [_stream(headers[number], rows, shifted=shifted) for number, rows in packets.items() if "media_type" in headers.get(number, {})]
 
 
-def _stream(header: dict[str, str], packets: list[_Packet]) -> Stream:
-    """Times of the shown packets; the time of decoding stands in where a program stream gives no other."""
+def _stream(header: dict[str, str], packets: list[_Packet], *, shifted: bool) -> Stream:
+    """Times of the shown packets; the time of decoding stands in where a program stream gives no other.
+
+    Where the times are `shifted`, what begins half a step or more before zero is hidden: the frame nearest to the cut is the first.
+    """
     tick = float(Fraction(header["tb"]))
     stamped = all(packet.shown != NO_TIME for packet in packets)
     first = min((packet.shown for packet in packets if packet.shown != NO_TIME), default=NO_TIME)
     timed = [packet if packet.shown != NO_TIME else packet._replace(shown=max(packet.decoded, first)) for packet in packets]
     timed = [packet for packet in timed if packet.shown != NO_TIME]
+    if shifted:
+        half = float(np.median(np.diff(sorted(packet.shown for packet in timed)))) / 2 if len(timed) > 1 else 0.0
+        timed = [packet._replace(hidden=packet.shown < -half) for packet in timed]
     times = sorted(packet.shown for packet in timed if not packet.hidden)
+    hidden = [packet.shown for packet in timed if packet.hidden]
     end = max((packet.shown + packet.length for packet in timed), default=0)
-    hidden = sum(packet.hidden for packet in packets)
-    return Stream(header, np.array(times, np.float64) * tick, end * tick, hidden, stamped)
+    begins_cut = bool(hidden and times) and max(hidden) < times[0]
+    return Stream(header, np.array(times, np.float64) * tick, end * tick, len(hidden), stamped, begins_cut)
 
 
 def describe(path: Path, scanned: Scan) -> VideoInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -39,7 +40,7 @@ def decode_speech(path: Path, scanned: Scan, *, timeout_s: float = SPEECH_TIMEOU
     # a time stamp that leaps ahead would be filled with silence: no more than goes with the picture
     until = () if leader is scanned.audio else ("-t", f"{leader.end - start + 1 / FPS:.6f}")
     arguments = [
-        *("-copyts", *bundled.source(path), "-map", "0:a:0", "-af", _filters(channels(scanned.audio.header), start)),
+        *("-copyts", *bundled.source(path, scanned.reading), "-map", "0:a:0", "-af", _filters(channels(scanned.audio.header), start)),
         *("-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-bitexact", *until, "-f", "s16le", "-"),
     ]
     with tempfile.TemporaryFile(prefix="a2h-") as sound:
@@ -47,6 +48,14 @@ def decode_speech(path: Path, scanned: Scan, *, timeout_s: float = SPEECH_TIMEOU
         if not os.fstat(sound.fileno()).st_size:
             raise MediaError(f"{path}: its sound cannot be decoded", reason="no_audio")
         return np.asarray(np.memmap(sound, "<i2", "c"))  # the pages outlive the file's name
+
+
+def give_back(wave: np.ndarray) -> None:
+    """Take the pages of a decoded sound out of memory; what is read again comes back from its file. For sounds that nobody wrote into."""
+    while isinstance(wave, np.ndarray) and wave.base is not None:
+        wave = wave.base
+    if isinstance(wave, mmap.mmap):
+        wave.madvise(mmap.MADV_DONTNEED)
 
 
 def _filters(count: int, start: float) -> str:

@@ -1,9 +1,10 @@
 """Frames of a video at exactly 25 fps, by time stamps.
 
 A sound file is read as it is: by decord, once and whole, where its frames fit into memory, else through ffmpeg's pipe, pass by pass. An
-odd one (see `VideoInfo.oddities`), or one for which decord's time stamps disagree with the file's own, is first rewritten as plain H.264:
-upright, progressive, square pixels, no hidden packets, its time stamps kept. Then one rule holds for all: frame n is the one whose time
-is nearest to n / 25 s after the first.
+odd one (see `VideoInfo.oddities`), or one for which decord's time stamps disagree with the file's own, goes through the pipe, which makes
+it upright, progressive and of square pixels; which frames it shows, and when, one pass of decoding has told before. Where seeking cannot
+be trusted, it is first rewritten as plain H.264. Then one rule holds for all: frame n is the one whose time is nearest to n / 25 s after
+the first.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int64, UInt8
@@ -23,7 +25,7 @@ from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS, Span
 from pipelines.media import bundled, decoding
 from pipelines.media.piping import Part, pipe_frames
-from pipelines.media.probing import PROBE_TIMEOUT_S, Scan, Stream, VideoInfo, describe, scan
+from pipelines.media.probing import PROBE_TIMEOUT_S, Scan, Stream, VideoInfo, describe, scan, shown_frames
 from pipelines.media.speech import SPEECH_TIMEOUT_S, decode_speech
 
 CHUNK = 32  # frames at a time …
@@ -33,25 +35,42 @@ KEPT_BYTES = 128 * 2**20  # a video whose frames fit into so much is decoded onc
 MAX_FRAMES = 24 * 3600 * FPS  # a day: time stamps that leap ahead would ask for frames without end
 PLAIN_CRF = 8  # of x264 at its fastest: about 50 dB, so that the rewrite costs no quality that could be seen
 PLAIN_GOP = 25
+SHAPES = frozenset({"rotation", "pixel aspect"})  # oddities that change the pictures, not when they are shown
 NORMALISE_TIMEOUT_S = 1800.0
+
+
+class Source(NamedTuple):
+    """What a video's frames are decoded from, and how."""
+
+    path: Path  # the file itself, or a copy that was made plain
+    stream: Stream  # with the times of its frames
+    size: tuple[int, int]  # width and height as shown
+    filters: tuple[str, ...] = ()  # of ffmpeg, that make the pictures plain
+    reading: tuple[str, ...] = ()  # options of its reader
+    reader: Any = None  # decord's, where it can be trusted
+
+    def before(self, frame: int) -> float | None:
+        """A time between a frame and the one before it; None where there is none before."""
+        times = self.stream.times
+        if frame:
+            return float(times[frame - 1 : frame + 1].mean())
+        return float(times[0] - np.diff(times[:2]).sum() / 2) if self.stream.hidden else None
 
 
 class Video:
     """An open video: `frames` pictures at 25 fps, of `height` × `width` pixels as shown."""
 
-    def __init__(self, path: Path, scanned: Scan, decoded: Path, reader: Any, stream: Stream) -> None:
+    def __init__(self, path: Path, scanned: Scan, source: Source) -> None:
         self.path = path
-        self.width, self.height = stream.size
+        self.width, self.height = source.size
         self._scanned = scanned
-        self._decoded = decoded  # what is decoded: the file itself, or the copy that was made plain
-        self._times = stream.times  # of the frames in it
+        self._source, stream = source, source.stream
         self._picks = nearest_frames(stream.times, stream.frames)  # 25 fps frame → frame of the file
         self.frames = len(self._picks)
-        self._reader = reader
         self._kept: list[UInt8[np.ndarray, "h w 3"]] = []  # for each pick, once they were decoded
 
     def stream(
-        self, span: Span | None = None, *, every: int = 1, max_height: int | None = None, part: Part | None = None
+        self, span: Span | None = None, *, every: int = 1, max_height: int | None = None, part: Part | None = None, rough: bool = False
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Frames, RGB, one by one: those of `span`, each `every`-th.
 
@@ -60,6 +79,7 @@ class Video:
             every: 2 takes the first, the third, …
             max_height: to which they are scaled down if they are higher.
             part: what is cut out of them before that.
+            rough: to look at, not to keep: a large video is decoded without its loop filter.
 
         Raises:
             MediaError: `unreadable` or `timed_out` if the decoder gives up.
@@ -70,7 +90,7 @@ class Video:
             size = self._size(max_height, part)
             yield from (shrink(frame if part is None else _cut(frame, part), size) for frame in frames[::every])
         else:
-            yield from itertools.islice(self._piped(span, max_height, part), 0, None, every)
+            yield from itertools.islice(self._piped(span, max_height, part, rough=rough), 0, None, every)
 
     def read(self, span: Span | None = None, *, every: int = 1, max_height: int | None = None) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
         """What `stream` gives, in chunks of at most 32 frames and 32 MB."""
@@ -93,19 +113,22 @@ class Video:
     def _all(self) -> list[UInt8[np.ndarray, "h w 3"]]:
         """A small video is decoded once for all passes."""
         if not self._kept:
-            self._kept = [frame.copy() for frame in decoding.stream(self._reader, self._picks, name=str(self.path))]
+            everything = Span(0, self.frames)
+            reader, name = self._source.reader, str(self.path)
+            frames = self._piped(everything, None, None) if reader is None else decoding.stream(reader, self._picks, name=name)
+            self._kept = [frame.copy() for frame in frames]
             if wrong := {frame.shape for frame in self._kept} - {(self.height, self.width, COLOURS)}:
                 raise MediaError(f"{self.path}: pictures of {sorted(wrong)} beside {self.width}×{self.height}")
         return self._kept
 
-    def _piped(self, span: Span, max_height: int | None, part: Part | None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def _piped(self, span: Span, max_height: int | None, part: Part | None, *, rough: bool = False) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         picks = self._picks[span.start : span.stop]
         if not len(picks):
             return
         first, count = int(picks[0]), int(picks[-1] - picks[0]) + 1
-        since = float(self._times[first - 1 : first + 1].mean()) if first else None
-        size = self._size(max_height, part)
-        frames = pipe_frames(self._decoded, count=count, since=since, part=part, size=size, name=str(self.path))
+        source, size = self._source, self._size(max_height, part)
+        wanted = partial(pipe_frames, source.path, count=count, since=source.before(first), part=part, size=size)
+        frames = wanted(reading=source.reading, first=source.filters, rough=rough, name=str(self.path))
         here, frame = -1, None
         with closing(frames):
             for pick in picks - first:
@@ -125,25 +148,17 @@ def open_video(
     """Open a video for reading at 25 fps; a rewritten copy, where one is needed, lives in `scratch` until the block ends.
 
     Raises:
-        InputError, MediaError: as `probe`; and `unreadable` or `timed_out` from the rewriting.
+        InputError, MediaError: as `probe`; and `unreadable` or `timed_out` from decoding an odd one.
     """
     scanned = scan(path, timeout_s=min(timeout_s, PROBE_TIMEOUT_S))
     info = describe(path, scanned)
-    assert scanned.video is not None  # describe has refused it
     with tempfile.TemporaryDirectory(prefix="a2h-", dir=scratch) as folder:
         if info.frames > MAX_FRAMES:
             raise MediaError(
                 f"{path}: its time stamps reach {info.duration_s:.0f} s; at most {MAX_FRAMES // FPS} are read", reason="too_long"
             )
-        stream, decoded = scanned.video, _plain_name(path, Path(folder))
-        reader = None if info.oddities else _open_sound(decoded, stream.times)
-        if reader is None:
-            decoded = Path(folder) / "plain.mkv"
-            stream = _normalise(path, decoded, info, timeout_s=timeout_s)
-            reader = _open_sound(decoded, stream.times)
-        if reader is None:
-            raise MediaError(f"{path}: its frames do not match their time stamps, even rewritten")
-        yield Video(path, scanned, decoded, reader, stream)
+        source = _source(_plain_name(path, Path(folder)), scanned, info, Path(folder), timeout_s)
+        yield Video(path, scanned, source)
 
 
 def read_clip(
@@ -196,10 +211,27 @@ def _plain_name(path: Path, folder: Path) -> Path:
     return path.absolute()
 
 
-def _normalise(path: Path, plain: Path, info: VideoInfo, *, timeout_s: float) -> Stream:
+def _source(path: Path, scanned: Scan, info: VideoInfo, folder: Path, timeout_s: float) -> Source:
+    """How to decode a video: as it is, made plain in the pipe, or made plain in a copy in `folder`."""
+    stream, reading = scanned.video, scanned.reading
+    assert stream is not None  # describe has refused it
+    reader = None if set(info.oddities) - SHAPES else _open_sound(path, stream.times)
+    if reader is not None and not info.oddities:
+        return Source(path, stream, stream.size, reader=reader)
+    filters: tuple[str, ...] = ("bwdif=deint=interlaced",) if info.interlaced else ()
+    filters += (f"scale={info.width}:{info.height}", "setsar=1")  # after ffmpeg's own rotation
+    if info.seekable:
+        shown = stream if reader is not None else shown_frames(path, filters, reading, timeout_s=timeout_s)
+        return Source(path, shown, (info.width, info.height), filters, reading)
+    plain = folder / "plain.mkv"
+    stream = _normalise(path, plain, filters, info, timeout_s=timeout_s)
+    if (reader := _open_sound(plain, stream.times)) is None:
+        raise MediaError(f"{path}: its frames do not match their time stamps, even rewritten")
+    return Source(plain, stream, stream.size, reader=reader)
+
+
+def _normalise(path: Path, plain: Path, filters: Sequence[str], info: VideoInfo, *, timeout_s: float) -> Stream:
     """Rewrite a video as plain H.264 with its shown frames at their own times."""
-    filters = ["bwdif=deint=interlaced"] if info.interlaced else []
-    filters += [f"scale={info.width}:{info.height}", "setsar=1"]  # after ffmpeg's own rotation
     pixels = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"  # 4:2:0 has no odd sides
     arguments = [
         *("-y", *bundled.source(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", ",".join(filters)),

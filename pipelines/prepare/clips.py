@@ -20,7 +20,8 @@ BINS = 6  # levels of each colour in a histogram
 LEVELS = 256  # of each colour in a picture
 COLOURS = (BINS + 1) ** 3  # bins: the ones that lie half a bin apart are one more
 GRID = 3  # histograms are taken on a grid of so many cells a side, so that two framings of one room differ
-CELL = 24  # pixels a side of a cell in the thumbnail that they are taken of
+CELL = 24  # pixels a side of a cell in the thumbnail that they are taken of …
+FINER = 3  # … each averaged over so many points a side
 KEY_DIGITS = 20  # of the video's content hash: 80 bits
 SAME_FACE = 0.3  # intersection over union of a face's boxes in two sightings in a row
 
@@ -75,7 +76,7 @@ def look(video: media.Video, config: ClipsConfig, span: Span | None = None) -> S
     span = Span(0, video.frames) if span is None else span
     cuts, sightings = [], []
     previous = None
-    for index, frame in zip(span, video.stream(span, max_height=config.scan_height), strict=True):
+    for index, frame in zip(span, video.stream(span, max_height=config.scan_height, rough=True), strict=True):
         colours = colours_of(frame)
         if previous is not None and change(previous, colours) > config.cut_threshold:
             cuts.append(index)
@@ -94,7 +95,8 @@ def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cell
     import cv2
 
     side = GRID * CELL
-    thumbnail = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+    finer = cv2.resize(frame, (FINER * side, FINER * side))
+    thumbnail = cv2.resize(finer, (side, side), interpolation=cv2.INTER_AREA)  # in two steps: a fifth of the time
     bins = _bins()
     numbers = _cells() + bins[:, 0, thumbnail[..., 0]] + bins[:, 1, thumbnail[..., 1]] + bins[:, 2, thumbnail[..., 2]]
     shares = np.bincount(numbers.ravel(), minlength=2 * GRID**2 * COLOURS).astype(np.float32)

@@ -76,7 +76,7 @@ class Scores:
     covered_share: float | None = None  # of frames, one looked at a second, in which a hand stands before the face, 0 to 1
     speech_db: float | None = None  # mean level, dB of full scale
     voice_share: float | None = None  # of stretches of 20 ms in which somebody is heard to speak, 0 to 1
-    voiced_share: float | None = None  # of the feature rows: where F0 was found, 0 to 1
+    voiced_share: float | None = None  # of the feature rows: where F0 was found, 0 to 1; of accepted clips only
     sync_offset: float | None = None  # frames by which the sound came after the lips in the video; positive: it is late
     sync_confidence: float | None = None  # correlation of seen and expected mouth at the best offset, times the root of the clip's seconds
     sync_corrected: float | None = None  # frames by which the clip's sound was taken later than the video's, to mend that

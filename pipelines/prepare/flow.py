@@ -17,6 +17,7 @@ from typing import Any
 
 from a2h_models.errors import FailedError, InputError, MediaError
 from a2h_models.sample import SCHEMA_VERSION
+from a2h_models.speech import speech_features
 from pipelines import cluster, media
 from pipelines.config import PrepareCommand, PrepareConfig, config_hash
 from pipelines.dataset.shards import Encoded, ShardWriter, Sidecar, encode, read_sidecars
@@ -31,7 +32,7 @@ from pipelines.prepare.ledger import Row
 from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan, without_tables
 from pipelines.prepare.probe import content_hash, placeless, probe_all
-from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample
+from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample, with_voiced_share
 from pipelines.prepare.speaking import Speaker, speakers
 from pipelines.prepare.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
 from pipelines.prepare.timings import Stopwatch
@@ -159,13 +160,15 @@ def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig
         with clock("open"):
             opened = stack.enter_context(media.open_video(path))
             wave, span = opened.speech(), video.within(opened.frames)
-        if (level := level_db(cut_wave(wave, span))) < config.filters.min_speech_db:
+            level = level_db(cut_wave(wave, span))
+        if level < config.filters.min_speech_db:
             yield Trouble(reason=Reason.SILENT, message=f"mean level {level:.0f} dB")
             return
         with clock("cut"):
             clips = find_clips(look(opened, config.clips, span), video.sha256, config.clips)
             known = speakers(opened, clips, wave, config.clips)
         for clip in clips:
+            media.give_back(wave)  # a long sound would stay in memory piece by piece
             yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key), clock)
 
 
@@ -193,10 +196,12 @@ def outcome_of(
     if reason:
         picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")
         return Outcome(row=row(scores=features.scores, reason=reason), preview=Encoded(key=clip.key, members={"jpg": picture}))
-    sample = to_sample(clip, features, provenance(clip, video, unit, config, features.scores))
+    with clock("speech"):
+        speech = speech_features(features.wave, frames=len(features.frames), f0=config.features.f0)
+    scores = with_voiced_share(features.scores, speech)
     with clock("encode"):
-        encoded = encode(sample)
-    return Outcome(row=row(scores=features.scores, reason=None), encoded=encoded)
+        encoded = encode(to_sample(clip, features, speech, provenance(clip, video, unit, config, scores)))
+    return Outcome(row=row(scores=scores, reason=None), encoded=encoded)
 
 
 def provenance(clip: Clip, video: Video, unit: Unit, config: PrepareConfig, scores: Scores) -> dict[str, Any]:

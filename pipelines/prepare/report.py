@@ -64,8 +64,9 @@ WORDS = {  # score → title, and what its axis counts where the ending does not
 STEPS = {  # of timings, in the order of the data
     "open": "open: probe, make plain, read the sound",
     "cut": "cut: shots, faces, who speaks",
-    "features": "features: crop, landmarks, pose, speech, scores",
-    "encode": "encode: H.264, FLAC, arrays",
+    "features": "features: crop, landmarks, pose, scores",
+    "speech": "speech: pitch and cepstra of what is accepted",
+    "encode": "encode: mel, H.264, FLAC, arrays",
 }
 
 

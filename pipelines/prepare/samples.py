@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64, Int16, UInt8
 
 from a2h_models.metrics.sync import mouth_opening
 from a2h_models.sample import SIZE, Sample
-from a2h_models.speech import log_mel, speech_features
+from a2h_models.speech import log_mel
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import FeaturesConfig
@@ -36,11 +36,13 @@ DIGITS = 4  # of scores in ledgers and samples
 
 
 class Features(NamedTuple):
-    """All that is computed of a clip before it is judged. The mesh may have found no face at all: then there is no pose."""
+    """All that is computed of a clip before it is judged. The mesh may have found no face at all: then there is no pose.
+
+    Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest.
+    """
 
     frames: UInt8[np.ndarray, "t 256 256 3"]
     wave: Int16[np.ndarray, " t*640"]
-    speech: Float32[np.ndarray, "t 4 41"]
     landmarks: Float32[np.ndarray, "t 468 3"]
     pose: Float32[np.ndarray, "t 6"]
     scores: Scores
@@ -52,7 +54,7 @@ def crop_frames(video: media.Video, clip: Clip) -> UInt8[np.ndarray, "t 256 256 
     crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8)
     part = media.Part(clip.square.x, clip.square.y, clip.square.side)
     for index, piece in enumerate(video.stream(clip.span, part=part, max_height=SIZE)):
-        crops[index] = cut_square(piece, Square(0, 0, len(piece)))  # a small one grows
+        crops[index] = piece if len(piece) == SIZE else cut_square(piece, Square(0, 0, len(piece)))  # a small one grows
     return crops
 
 
@@ -66,17 +68,17 @@ def cut_wave(wave: Int16[np.ndarray, " n"], span: Span, late: int = 0) -> Int16[
 
 # ---------------------------------------------------------------------------------------------------------------- features
 def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], speaker: Speaker | None, config: FeaturesConfig) -> Features:
-    """Compute all features and scores of a clip.
+    """Compute what a clip is judged by.
 
     Args:
         video: open, for the clip's frames.
         clip: the candidate.
         wave: sound of the whole video.
-        speaker: where there are other faces.
+        speaker: where there are other faces: its mesh is known by then.
         config: prepare/features.
     """
     frames = crop_frames(video, clip)
-    found = mesh(frames)
+    found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()
     if found.found.any():
@@ -84,7 +86,6 @@ def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], s
         late = correction(offset, config)
         piece, pose = cut_wave(wave, clip.span, late), smooth(solve_pose(landmarks), config.pose_smoothing_frames)
         scores = with_motion_scores(with_sync_scores(scores, offset, late), frames, landmarks, pose)
-    speech = speech_features(piece, frames=len(frames), f0=config.f0)
     scores = replace(
         scores,
         face_px=clip.face_px,
@@ -94,20 +95,19 @@ def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], s
         face_share=float(found.found.mean()),
         speech_db=level_db(piece),
         voice_share=voice_share(piece),
-        voiced_share=float(speech[..., VOICED].mean()),
         sharpness=sharpness(frames[::LOOKED_AT]),
         brightness=float(frames[::LOOKED_AT].mean()),
     )
-    return Features(frames, piece, speech, landmarks, pose, rounded(scores))
+    return Features(frames, piece, landmarks, pose, rounded(scores))
 
 
-def to_sample(clip: Clip, features: Features, meta: dict[str, object]) -> Sample:
+def to_sample(clip: Clip, features: Features, speech: Float32[np.ndarray, "t 4 41"], meta: dict[str, object]) -> Sample:
     """The sample of an accepted clip."""
     return Sample(
         key=clip.key,
         frames=features.frames,
         wave=features.wave,
-        speech=features.speech,
+        speech=speech,
         mel=log_mel(features.wave, frames=len(features.frames)),
         pose=features.pose,
         landmarks=features.landmarks.astype(np.float16),
@@ -146,6 +146,11 @@ def with_sync_scores(scores: Scores, found: Offset, late: int) -> Scores:
         lse_d=found.lse_d,
         lse_c=found.lse_c,
     )
+
+
+def with_voiced_share(scores: Scores, speech: Float32[np.ndarray, "t 4 41"]) -> Scores:
+    """Add what needs the pitch."""
+    return rounded(replace(scores, voiced_share=float(speech[..., VOICED].mean())))
 
 
 def with_motion_scores(

@@ -13,7 +13,7 @@ from a2h_models.timebase import Span
 from pipelines import media
 from pipelines.config import ClipsConfig
 from pipelines.prepare.clips import Clip
-from pipelines.prepare.faces import mesh
+from pipelines.prepare.faces import Mesh, mesh
 from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
@@ -24,26 +24,27 @@ class Speaker(NamedTuple):
 
     confidence: float  # of its mouth's match
     lead: float  # over the best other mouth's
+    mesh: Mesh  # of the clip's crops
 
 
 def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> dict[str, Speaker]:
     """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others."""
     crowded = [clip for clip in clips if clip.faces > 1 and len(clip.span) >= config.min_frames]
-    confidences = {clip.key: mouth_confidence(video, clip, wave) for clip in crowded}
+    meshes = {clip.key: mesh(crop_frames(video, clip)) for clip in crowded}
+    confidences = {clip.key: mouth_confidence(meshes[clip.key], cut_wave(wave, clip.span)) for clip in crowded}
     found = {}
     for clip in crowded:
         rivals = [confidences[other.key] for other in crowded if other is not clip and _meet(clip.span, other.span)]
-        found[clip.key] = Speaker(confidences[clip.key], confidences[clip.key] - max(rivals, default=0.0))
+        found[clip.key] = Speaker(confidences[clip.key], confidences[clip.key] - max(rivals, default=0.0), meshes[clip.key])
     return found
 
 
-def mouth_confidence(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"]) -> float:
-    """How well the mouth of a clip goes with the sound, from its own crop; 0 without a face."""
-    found = mesh(crop_frames(video, clip))
+def mouth_confidence(found: Mesh, wave: Int16[np.ndarray, " t*640"]) -> float:
+    """How well the mouth of a clip goes with its sound; 0 without a face."""
     if not found.found.any():
         return 0.0
     mouth = sync.mouth_shape(fill_gaps(found.landmarks, found.found))
-    return sync.match(mouth, sync.expected_mouth(cut_wave(wave, clip.span), len(mouth)), max_shift=MAX_SHIFT).confidence
+    return sync.match(mouth, sync.expected_mouth(wave, len(mouth)), max_shift=MAX_SHIFT).confidence
 
 
 def _meet(a: Span, b: Span) -> bool:

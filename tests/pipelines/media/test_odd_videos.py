@@ -49,7 +49,9 @@ def lag(path: Path) -> float:
 B_FRAMES = ("-c:v", "libx264", "-bf", "3", "-x264opts", "open-gop=1:keyint=30:scenecut=0:b-adapt=0")
 ODD = {
     "b-frames at the start": ("bframes.mkv", B_FRAMES, ("-ss", "1.3")),
-    "edit list": ("edit.mp4", ("-c:v", "libx264", "-g", "30"), ("-ss", "1.28")),  # a multiple of 40 ms: ffmpeg writes no other
+    "edit list": ("edit.mp4", ("-c:v", "libx264", "-g", "30"), ("-ss", "1.28")),
+    "edit list in a frame": ("edit.mp4", ("-c:v", "libx264", "-g", "30"), ("-ss", "1.30")),
+    "edit list late in a frame": ("edit.mp4", B_FRAMES, ("-ss", "1.235")),
     "transport stream": ("program.ts", B_FRAMES, ()),
     "av1": ("one.mp4", ("-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "lp=1"), ()),
     "vp9": ("nine.webm", ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"), ()),

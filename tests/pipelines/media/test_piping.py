@@ -63,6 +63,37 @@ def test_any_span_of_a_large_video_is_exact(path: Path) -> None:
         assert not list(opened.stream(Span(5, 5)))
 
 
+ODD = {
+    "edit list": (("-g", "20"), ("-ss", "0.88")),
+    "rotation": (("-g", "20"), ("-display_rotation", "180")),
+    "pixel aspect": (("-g", "20", "-vf", "setsar=2/1"), ()),
+    "interlaced": (("-g", "20", "-flags", "+ildct+ilme", "-x264opts", "tff=1", "-vf", "setfield=tff"), ()),
+    "codec": (("-g", "20", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"), ()),
+}
+
+
+@pytest.mark.usefixtures("_large")
+@pytest.mark.parametrize("kind", ODD)
+def test_any_span_of_a_large_odd_video_is_exact_without_a_copy(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, copied = ODD[kind]
+    media.write_video(tmp_path / "plain.mp4", [numbered(COUNT)], None)
+    steps = {"odd.mp4": ("-i", tmp_path / "plain.mp4", *encoder), "copied.mp4": (*copied, "-i", tmp_path / "odd.mp4", "-c", "copy")}
+    for name, words in steps.items():
+        subprocess.run(
+            [media.ffmpeg(), "-y", "-loglevel", "error", *words, tmp_path / name], check=True, stdin=subprocess.DEVNULL, timeout=60
+        )
+    assert kind in media.probe(tmp_path / "copied.mp4").oddities
+    monkeypatch.delattr(video, "_normalise")
+    with media.open_video(tmp_path / "copied.mp4") as opened:
+        shown = [frame.tobytes() for frame in opened.stream()]
+        assert len(shown) == opened.frames == COUNT - 22 * (kind == "edit list")
+        for start in (1, 17, 18, 19, 40, 77, opened.frames - 1):
+            span = Span(start, min(start + 7, opened.frames))
+            assert [frame.tobytes() for frame in opened.stream(span)] == shown[span.start : span.stop]
+        upright = [frame[::-1, ::-1] if kind == "rotation" else frame for frame in opened.stream()]
+    assert numbers_of(upright) == list(range(COUNT - len(shown), COUNT))
+
+
 @pytest.mark.usefixtures("_large")
 @pytest.mark.parametrize(("rate", "step"), [(50, 2.0), (30, 1.2), (12.5, 0.5)])
 def test_other_rates_are_picked_by_time(rate: float, step: float, tmp_path: Path) -> None:
