@@ -171,6 +171,8 @@ class DatasetConfig:
     workers: int = 0  # loader processes of each training process
     streams: int = 8  # virtual streams: the order does not depend on processes and workers
     pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read; a batch holds them side by side
+    measured_pairs: int = 0  # pairs of each clip when validating and testing; 0: pairs_per_clip
+    unseen_share: float = 0.0  # of each clip's frames, the last ones: no pair is learnt from them; `test=true` draws them
     seed: int = 0  # of the order of clips and of the frames drawn
     cache_gb: float = 50.0  # of shards copied from a remote store into paths.cache
 

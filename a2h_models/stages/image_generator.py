@@ -5,10 +5,12 @@ The adversarial phase goes on from a trained one, with a discriminator that sees
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -78,6 +80,7 @@ class Reconstruction(Stage):
         self.network = network
         self.pyramid, self.warping, self.augmentation = tuple(pyramid), warping, augmentation or Augmentation()
         self.perceptual = Frozen(perceptual) if perceptual is not None else None
+        self._pairs: defaultdict[str, list[Tensor]] = defaultdict(list)  # split → motion, PSNR and that of a copy, of each measured pair
 
     @property
     def trained(self) -> ImageGenerator:
@@ -119,10 +122,37 @@ class Reconstruction(Stage):
 
     def metrics(self, batch: PairBatch) -> dict[str, float]:
         """Of the reconstruction, and of the portrait copied."""
+        return {name: values.mean().item() for name, values in self.scores(batch).items()}
+
+    def scores(self, batch: PairBatch) -> dict[str, Float[np.ndarray, " b"]]:
+        """The same of each pair."""
         made, source, truth = (to_bytes(images) for images in (self.reconstruct(batch).prediction, batch.source, batch.driving))
         measures = {"psnr": psnr, "ssim": ssim, "l1": l1}
-        ours = {name: measure(made, truth).mean().item() for name, measure in measures.items()}
-        return ours | {f"{name}_copy": measure(source, truth).mean().item() for name, measure in measures.items()}
+        ours = {name: measure(made, truth) for name, measure in measures.items()}
+        return ours | {f"{name}_copy": measure(source, truth) for name, measure in measures.items()}
+
+    @override
+    def measure(self, split: str, batch: PairBatch) -> None:
+        """Means, and what is needed to say at the end how it is where most moves."""
+        scores = self.scores(batch)
+        self.log_means(split, {name: values.mean().item() for name, values in scores.items()}, len(batch.keys))
+        if batch.motion is not None:
+            kept = torch.from_numpy(np.stack([scores["psnr"], scores["psnr_copy"]], axis=1)).to(batch.motion)
+            self._pairs[split].append(torch.cat([batch.motion[:, None], kept], dim=1))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_moving()
+
+    def on_test_epoch_end(self) -> None:
+        self._log_moving()
+
+    def _log_moving(self) -> None:
+        """PSNR on the half of each split's pairs in which the landmarks moved most, as one number over all processes."""
+        for split, pairs in self._pairs.items():
+            motion, ours, copied = self.all_gather(torch.cat(pairs)).reshape(-1, 3).unbind(dim=1)
+            moving = motion.argsort(descending=True)[: (len(motion) + 1) // 2]
+            self.log_dict({f"{split}/psnr_moving": ours[moving].mean(), f"{split}/psnr_moving_copy": copied[moving].mean()})
+        self._pairs.clear()
 
     def picture(self, batch: PairBatch) -> Float[Tensor, "3 h w"]:
         """Rows: source and driving with keypoints, prediction, where the warped portrait is seen, what the deformation does to it."""

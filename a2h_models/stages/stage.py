@@ -27,6 +27,7 @@ Optimise = Callable[[Iterable[nn.Parameter]], tuple[Optimizer, LRScheduler]]
 Module = TypeVar("Module", bound=nn.Module)
 
 DECAY = 0.1  # of the learning rate, at each milestone
+TESTED = ("seen", "test")  # people who were learnt from, then people who were not: the test's loaders, and what their metrics begin with
 WHITE = 255
 DOT_VARIANCE = 0.001  # of the dots that mark keypoints
 SOUND = -1  # instead of the batch in which a loss was no number
@@ -156,17 +157,19 @@ class Stage(pl.LightningModule):
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure("val", batch)
+        self.measure("val", batch)
 
     @override
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure("test", batch)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.measure(TESTED[dataloader_idx], batch)
 
-    def _measure(self, split: str, batch: Any) -> None:
+    def measure(self, split: str, batch: Any) -> None:
+        self.log_means(split, self.metrics(batch), len(batch.keys))
+
+    def log_means(self, split: str, metrics: Mapping[str, float], batch_size: int) -> None:
         """Means over the split, over all processes."""
-        batch_size = len(batch.keys)
-        values = {f"{split}/{name}": torch.tensor(value, device=self.device) for name, value in self.metrics(batch).items()}
-        self.log_dict(values, batch_size=batch_size, sync_dist=True)
+        values = {f"{split}/{name}": torch.tensor(value, device=self.device) for name, value in metrics.items()}
+        self.log_dict(values, batch_size=batch_size, sync_dist=True, add_dataloader_idx=False)
 
 
 def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -62,6 +62,7 @@ class Pairs(NamedTuple):
     key: str
     source: UInt8[np.ndarray, "n s s 3"]
     driving: UInt8[np.ndarray, "n s s 3"]
+    motion: Float32[np.ndarray, " n"] | None  # of the landmarks between the two, where it is measured; 1 is the picture's side
 
 
 class Window(NamedTuple):
@@ -76,17 +77,52 @@ class Window(NamedTuple):
 
 
 class PairDraws(Draws[Pairs]):
-    """At each position, some pairs of frames of the clip that stands there; only those frames are decoded."""
+    """At each position, some pairs of frames of the clip that stands there; only those frames are decoded.
 
-    def __init__(self, index: Index, *, size: int, pairs: int, stream: Stream | None, seed: int) -> None:
+    Args:
+        index: the clips.
+        size: pixels a side.
+        pairs: of each clip.
+        unseen: share of a clip's frames, its last ones, that are in no pair.
+        driven_to_unseen: draw just those instead, each from one of the others.
+        stream: the order; none reads the clips one after the other, and says how far each pair's landmarks moved.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        size: int,
+        pairs: int,
+        unseen: float = 0.0,
+        driven_to_unseen: bool = False,
+        stream: Stream | None,
+        seed: int,
+    ) -> None:
         super().__init__(index, stream=stream, seed=seed)
-        self.size, self.pairs = size, pairs
+        self.size, self.pairs, self.unseen, self.driven_to_unseen = size, pairs, unseen, driven_to_unseen
 
     def draw(self, reader: Reader, clip: Clip, rng: np.random.Generator) -> Pairs:
-        chosen = np.stack([rng.choice(clip.frames, 2, replace=False) for _ in range(self.pairs)])  # (pairs, 2)
+        chosen = np.stack([self._pair(clip.frames, rng) for _ in range(self.pairs)])  # (pairs, 2)
         wanted, places = np.unique(chosen, return_inverse=True)
         frames = read_frames(reader, clip, wanted, self.size)[places.reshape(chosen.shape)]
-        return Pairs(key=clip.key, source=frames[:, 0], driving=frames[:, 1])
+        motion = _motion(reader, clip, chosen) if self.stream is None else None
+        return Pairs(key=clip.key, source=frames[:, 0], driving=frames[:, 1], motion=motion)
+
+    def _pair(self, frames: int, rng: np.random.Generator) -> Int64[np.ndarray, " 2"]:
+        """Source and driving."""
+        first_unseen = frames - int(self.unseen * frames)
+        if self.driven_to_unseen and first_unseen < frames:
+            return np.array([rng.integers(first_unseen), rng.integers(first_unseen, frames)])
+        return rng.choice(first_unseen, 2, replace=False)
+
+
+def _motion(reader: Reader, clip: Clip, chosen: Int64[np.ndarray, "n 2"]) -> Float32[np.ndarray, " n"]:
+    """Mean distance of the landmarks in a pair's frames: it says how the head moved, and how the face did."""
+    landmarks = reader.array(reader.members(clip, ("landmarks.npy",)), "landmarks.npy")[chosen, :, :2].astype(np.float32) / SIZE
+    distances: np.ndarray = np.linalg.norm(landmarks[:, 0] - landmarks[:, 1], axis=-1).mean(axis=-1)
+    return distances
 
 
 class WindowDraws(Draws[Window]):
@@ -160,7 +196,13 @@ def collate_pairs(draws: list[Pairs]) -> PairBatch:
     """Bytes still; they become floats on the device, at a quarter of the transfer."""
     keys = [draw.key for draw in draws for _ in draw.source]
     source, driving = (np.concatenate([getattr(draw, name) for draw in draws]) for name in ("source", "driving"))
-    return PairBatch(keys=keys, source=channels_first(source), driving=channels_first(driving))
+    motion = [draw.motion for draw in draws if draw.motion is not None]
+    return PairBatch(
+        keys=keys,
+        source=channels_first(source),
+        driving=channels_first(driving),
+        motion=torch.from_numpy(np.concatenate(motion)) if motion else None,
+    )
 
 
 def collate_windows(draws: list[Window]) -> WindowBatch:

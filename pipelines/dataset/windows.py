@@ -78,10 +78,11 @@ class ClipDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return self._once(self.val)
 
-    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
-        return self._once(self.test)
+    def test_dataloader(self) -> list[DataLoader[Any] | list[Any]]:
+        """Training clips, then test clips (`a2h_models.stages.stage.TESTED`); of the former, pairs are driven to what was not learnt."""
+        return [self._once(self.train, seen=True), self._once(self.test)]
 
-    def _once(self, index: Index) -> DataLoader[Any] | list[Any]:
+    def _once(self, index: Index, *, seen: bool = False) -> DataLoader[Any] | list[Any]:
         """Every clip once, in order; with several processes the last batches repeat some, so that all have the same number."""
         if not len(index):
             return []
@@ -89,7 +90,11 @@ class ClipDataModule(pl.LightningDataModule):
         share = self.clips_per_batch(world) // world
         mine = [position % len(index) for position in range(rank, -(-len(index) // world) * world, world)]
         batches = [mine[start : start + share] for start in range(0, len(mine), share)]
-        return self._loader(self.draws(index, stream=None, seed=VALIDATION_SEED), batches)
+        return self._loader(self.measured(index, seen=seen), batches)
+
+    def measured(self, index: Index, *, seen: bool) -> Dataset[Any]:  # noqa: ARG002 (of pairs it makes a difference)
+        """What is drawn to validate and to test; `seen`: from clips that were learnt from."""
+        return self.draws(index, stream=None, seed=VALIDATION_SEED)
 
     @override
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -142,7 +147,20 @@ class PairDataModule(ClipDataModule):
         return self.config.pairs_per_clip
 
     def draws(self, index: Index, *, stream: Stream | None, seed: int) -> PairDraws:
-        return PairDraws(index, size=self.size, pairs=self.config.pairs_per_clip, stream=stream, seed=seed)
+        config = self.config
+        return PairDraws(index, size=self.size, pairs=config.pairs_per_clip, unseen=config.unseen_share, stream=stream, seed=seed)
+
+    @override
+    def measured(self, index: Index, *, seen: bool) -> PairDraws:
+        return PairDraws(
+            index,
+            size=self.size,
+            pairs=self.config.measured_pairs or self.config.pairs_per_clip,
+            unseen=self.config.unseen_share if seen else 0.0,
+            driven_to_unseen=seen,
+            stream=None,
+            seed=VALIDATION_SEED,
+        )
 
     def collate(self, draws: list[Pairs]) -> PairBatch:
         return collate_pairs(draws)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from a2h_models.networks import load
 from a2h_models.stages.callbacks import batches_done
-from a2h_models.stages.stage import Stage
+from a2h_models.stages.stage import TESTED, Stage
 from pipelines.dataset.mouths import MouthDataModule
 from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
 from pipelines.keypoints import hash_of
@@ -17,6 +17,8 @@ from pipelines.stage import make_stage, teacher
 from pipelines.training.runs import RESULT, TrainResult, finish, identity, open_run, write_json
 from pipelines.training.trainer import LAST, LIGHTNING, Engine, make_trainer, mlflow_logger, quiet
 from pipelines.training_config import ImageGeneratorStage, MotionFieldStage, SyncExpertStage, TrainCommand
+
+PREFIXES = tuple(f"{name}/" for name in TESTED)  # of the metrics of a test
 
 
 def fit(command: TrainCommand, folder: Path, engine: Engine = LIGHTNING) -> TrainResult:
@@ -76,12 +78,12 @@ def _tested(trainer: pl.Trainer, stage: Stage, data: ClipDataModule, command: Tr
     if not command.test or not len(data.test) or command.trainer.fast_dev_run:
         return {}
     trainer.test(stage, datamodule=data, verbose=False)
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(PREFIXES)}
 
 
 def tested(command: TrainCommand, result: TrainResult) -> TrainResult:
     """A run that has ended, measured on the test split; what was measured before stands."""
-    if any(name.startswith("test/") for name in result.metrics):
+    if any(name.startswith(PREFIXES) for name in result.metrics):
         return result
     data, stage = make_data(command), make_stage(command)
     network, _ = load(result.weights, stage.name)
