@@ -52,10 +52,11 @@ def decode_speech(path: Path, scanned: Scan, *, timeout_s: float = SPEECH_TIMEOU
 
 def give_back(wave: np.ndarray) -> None:
     """Take the pages of a decoded sound out of memory; what is read again comes back from its file. For sounds that nobody wrote into."""
-    while isinstance(wave, np.ndarray) and wave.base is not None:
-        wave = wave.base
-    if isinstance(wave, mmap.mmap):
-        wave.madvise(mmap.MADV_DONTNEED)
+    owner: object = wave
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def _filters(count: int, start: float) -> str:

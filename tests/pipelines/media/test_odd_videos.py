@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from a2h_models.errors import MediaError
@@ -143,3 +144,16 @@ def test_a_time_limit_is_kept(plain: Path) -> None:
     with pytest.raises(MediaError, match=r"longer than 0\.001 s") as caught:
         media.probe(plain, timeout_s=0.001)
     assert caught.value.reason == "timed_out"
+
+
+def test_a_sound_that_is_given_back_comes_back(tmp_path: Path) -> None:
+    wave = np.arange(SAMPLE_RATE * 1200, dtype=np.int16)  # 38 MB
+    wave.tofile(tmp_path / "sound.s16")
+    process = psutil.Process()
+    held = np.asarray(np.memmap(tmp_path / "sound.s16", "<i2", "c"))
+    assert int(held.sum(dtype=np.int64)) == int(wave.sum(dtype=np.int64))
+    before = process.memory_info().rss
+    media.give_back(held[5:])
+    assert before - process.memory_info().rss > wave.nbytes / 2
+    assert np.array_equal(held, wave)
+    media.give_back(wave)  # one that lies in no file stays

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from a2h_models.errors import FailedError, InputError
 from pipelines.prepare import flow, ledger
 from pipelines.prepare.flow import prepare
+from pipelines.prepare.forget import forget
+from pipelines.prepare.regroup import split
 from pipelines.prepare.verify import verify
 from pipelines.storage import Storage
 
@@ -194,3 +198,19 @@ def test_a_run_on_a_store_that_was_interrupted_goes_on(talks, prepared, tmp_path
     prepare(command)
     assert shards(out) == shards(Storage(prepared))
     assert len(ledger.records(ledger.read(out))) == len(ledger.records(ledger.read(Storage(prepared))))
+
+
+def test_people_are_forgotten_and_splits_redrawn_on_a_store_through_bad_weather(dataset, bucket, weather):
+    """Byte for byte what the same calls make of a folder."""
+    there, day = Storage(f"{bucket.url}/made"), dt.date(2026, 1, 2)
+    for path in filter(Path.is_file, dataset.rglob("*")):
+        there.publish(path.relative_to(dataset).as_posix(), path.read_bytes())
+    weather.storm = 20
+    for store in (there, Storage(dataset)):
+        assert forget(store.url, identity="ann", on=day).videos == 4
+        split(store.url, f"{store.url}-again", val_share=0.3, test_share=0.3, seed=5)
+    assert weather.refused > 10
+    for name in ("", "-again"):
+        assert shards(Storage(f"{there.url}{name}")) == shards(Storage(f"{dataset}{name}"))
+        assert verify(f"{there.url}{name}", deep=1).sound
+    assert uploads(bucket) == []
