@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -70,7 +71,7 @@ def working_on(item: str, *, limit_s: float) -> Iterator[None]:
     _outside.send(_At("", 0.0))
 
 
-def _serve(pipe: Connection, memory_mb: int, parent: int) -> None:
+def _serve(pipe: Connection, memory_mb: int, parent: int, scratch: str) -> None:
     """The life of an isolated process: calls, one after the other, until the other side is gone."""
     global _outside  # noqa: PLW0603  one way out per process
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -80,6 +81,7 @@ def _serve(pipe: Connection, memory_mb: int, parent: int) -> None:
     if memory_mb:
         resource.setrlimit(resource.RLIMIT_DATA, (HARD_LIMIT * memory_mb * MIB,) * 2)
     _outside = pipe
+    tempfile.tempdir = scratch  # what a killed process leaves there is removed from outside
     with suppress(EOFError, BrokenPipeError):
         while True:
             function, argument = pipe.recv()
@@ -109,6 +111,7 @@ class Sandbox:
         self._context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks
         self._process: Any = None
         self._pipe: Connection | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def call(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float) -> Any:
         """`function(argument)` in the isolated process; a Failure if that was lost. Its exceptions are raised here.
@@ -130,7 +133,7 @@ class Sandbox:
         return answer.result if isinstance(answer, _Ended) else answer
 
     def stop(self) -> None:
-        """Kill the process, and the programs that it started."""
+        """Kill the process, and the programs that it started, and remove the scratch files that they left."""
         if self._process is None:
             return
         with suppress(ProcessLookupError, PermissionError):
@@ -139,14 +142,18 @@ class Sandbox:
         self._process.join(GONE_S)
         if self._pipe:
             self._pipe.close()
-        self._process, self._pipe = None, None
+        if self._scratch:
+            self._scratch.cleanup()
+        self._process, self._pipe, self._scratch = None, None, None
 
     def _running(self) -> Connection:
         if self._process is not None and not self._process.is_alive():
             self.stop()
         if self._pipe is None:
             self._pipe, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs, self.memory_mb, os.getpid()), daemon=True)
+            self._scratch = tempfile.TemporaryDirectory(prefix="a2h-", ignore_cleanup_errors=True)
+            arguments = (theirs, self.memory_mb, os.getpid(), self._scratch.name)
+            self._process = self._context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
             theirs.close()
         return self._pipe

@@ -107,3 +107,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_memory_of_a_process_counts_its_children():
     assert resident_mb(os.getpid()) > 10
     assert resident_mb(2**22 + 1) == 0
+
+
+def test_scratch_files_of_a_killed_process_are_removed(sandbox):
+    program = "import tempfile\nraise ValueError(tempfile.mkdtemp())"
+    with pytest.raises(ValueError, match="/") as caught:
+        sandbox.call(exec, program, timeout_s=LONG_S)
+    left = Path(str(caught.value))
+    assert left.is_dir()
+    sandbox.call(os._exit, 1, timeout_s=LONG_S)
+    assert not left.exists()
