@@ -178,6 +178,9 @@ class DatasetConfig:
 
 
 # -------------------------------------------------------------------------------- evaluation; promotion is in promotion_config.py
+EXPERT = "models:/a2h-sync-expert/latest"  # asked where there is one; any other must be there
+
+
 @dataclass
 class EvaluateConfig:
     """evaluate/: what is measured on what."""
@@ -188,6 +191,7 @@ class EvaluateConfig:
     max_frames: int = 128  # of each clip, from its start
     min_frames: int = 16  # a shorter clip has no motion to measure and is left out
     first_clip_of_video: bool = False  # of each video only the clip that begins first
+    sync_expert: str = EXPERT  # whose word stands beside the other numbers of sync: models:/… or a folder; empty: nobody's
     champion: bool = True  # measured beside the candidate, where there is one and it is another
     protocols: tuple[str, ...] = ("true_pose", "predicted_pose")
     keypoints: str = "relative"  # absolute | relative
@@ -297,6 +301,10 @@ class AppCommand:
     host: str = "127.0.0.1"  # 0.0.0.0 lets every machine of the network in, without a password
     port: int = 7860
     max_speech_s: float = 60.0  # stands above generate.max_speech_s: a page has many visitors
+    max_upload_mb: int = 50  # of one file
+    concurrency: int = 1  # videos that are made at the same time
+    max_waiting: int = 16  # visitors in the queue; more are told to come back later
+    keep_minutes: int = 60  # until a file is deleted whose visitor has not left
     generate: GenerateConfig = field(default_factory=GenerateConfig)  # what the page's controls start with
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
