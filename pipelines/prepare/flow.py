@@ -169,7 +169,7 @@ def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig
             known = speakers(opened, clips, wave, config.clips)
         for clip in clips:
             media.give_back(wave)  # a long sound would stay in memory piece by piece
-            yield outcome_of(clip, video, unit, config, opened, wave, known.get(clip.key), clock)
+            yield outcome_of(clip, video, unit, config, opened, wave, known.pop(clip.key, None), clock)
 
 
 def outcome_of(

@@ -74,10 +74,10 @@ def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], s
         video: open, for the clip's frames.
         clip: the candidate.
         wave: sound of the whole video.
-        speaker: where there are other faces: its mesh is known by then.
+        speaker: where there are other faces: its mesh is known by then, and perhaps its crops.
         config: prepare/features.
     """
-    frames = crop_frames(video, clip)
+    frames = crop_frames(video, clip) if speaker is None or speaker.frames is None else speaker.frames
     found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int16
+from jaxtyping import Int16, UInt8
 
 from a2h_models.metrics import sync
 from a2h_models.timebase import Span
@@ -17,6 +17,7 @@ from pipelines.prepare.faces import Mesh, mesh
 from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
+KEPT_FRAMES = 512  # of crops: 100 MB
 
 
 class Speaker(NamedTuple):
@@ -25,17 +26,27 @@ class Speaker(NamedTuple):
     confidence: float  # of its mouth's match
     lead: float  # over the best other mouth's
     mesh: Mesh  # of the clip's crops
+    frames: UInt8[np.ndarray, "t 256 256 3"] | None  # its crops, where there was room to keep them
 
 
 def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> dict[str, Speaker]:
-    """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others."""
+    """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others.
+
+    All faces of a moment must be seen before one of them can be judged; the crops of so many as fit into KEPT_FRAMES are not cut out again.
+    """
     crowded = [clip for clip in clips if clip.faces > 1 and len(clip.span) >= config.min_frames]
-    meshes = {clip.key: mesh(crop_frames(video, clip)) for clip in crowded}
+    meshes, kept, room = {}, {}, KEPT_FRAMES
+    for clip in crowded:
+        frames = crop_frames(video, clip)
+        meshes[clip.key] = mesh(frames)
+        if len(frames) <= room:
+            kept[clip.key], room = frames, room - len(frames)
     confidences = {clip.key: mouth_confidence(meshes[clip.key], cut_wave(wave, clip.span)) for clip in crowded}
     found = {}
     for clip in crowded:
         rivals = [confidences[other.key] for other in crowded if other is not clip and _meet(clip.span, other.span)]
-        found[clip.key] = Speaker(confidences[clip.key], confidences[clip.key] - max(rivals, default=0.0), meshes[clip.key])
+        lead = confidences[clip.key] - max(rivals, default=0.0)
+        found[clip.key] = Speaker(confidences[clip.key], lead, meshes[clip.key], kept.get(clip.key))
     return found
 
 
