@@ -101,7 +101,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    sync_batchnorm: bool = False  # over all GPUs, as the release had it; not on CPUs
+    sync_batchnorm: bool = False  # over all GPUs, as the release had it: in all stages but head_pose; not on CPUs
     compile: bool = False
     channels_last: bool = False
     deterministic: bool = False

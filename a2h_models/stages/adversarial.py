@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from a2h_models.stages.stage import Optimise, Stage
 
@@ -62,6 +63,15 @@ class Adversarial(Stage):
         if self._steps_after(batch_idx):
             for schedule in cast("list[LRScheduler]", self.lr_schedulers()):
                 schedule.step()
+
+    @property
+    @override
+    def batches_per_step(self) -> int:
+        return self.accumulate
+
+    @override
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning, which knows of no accumulation here, would forget the gradients of half a step."""
 
     @contextmanager
     def _only(self, optimiser: Any) -> Iterator[None]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from typing_extensions import override
@@ -25,16 +28,31 @@ def batches_done(trainer: pl.Trainer) -> int:
 class LastCheckpoint(Callback):
     """Keeps `last.ckpt`: every so many batches, at the end, and when the machine is taken away (SIGTERM).
 
-    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two optimisers.
+    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two optimisers. Its own answer to SIGTERM talks
+    to the other processes from within the signal handler, whatever they are saying to each other just then; here all of them agree after
+    a batch.
     """
 
     def __init__(self, path: Path, *, every: int) -> None:
         self.path, self.every = path, every
+        self.asked_to_end = False
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has put its own handler in place just before, and puts back what was there when it ends."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask_to_end)
+
+    def _ask_to_end(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked_to_end = True
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batches_done(trainer) % self.every == 0:
+        ending = trainer.strategy.reduce_boolean_decision(self.asked_to_end, all=False)
+        if ending or batches_done(trainer) % self.every == 0:
             self.save(trainer)
+        if ending:
+            raise SIGTERMException
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,11 +63,6 @@ class LastCheckpoint(Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer)
-
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException):
-            self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save aside and rename, unless a loss is no number: what happens on the way spares the last good checkpoint."""
@@ -67,6 +80,23 @@ class LastCheckpoint(Callback):
                 f"{stage.name}: the checkpoint of step {batches_done(trainer)} cannot be written to {self.path}: {error.strerror}",
                 hint="free some space; the same command goes on from the checkpoint before",
             ) from error
+
+
+class Averaging(EMAWeightAveraging):
+    """Averaged weights. They stand before LastCheckpoint among the callbacks, so that what it keeps has the average of that very step.
+
+    Lightning's own puts the average into the network when training ends, before the last checkpoint is written; a run that goes on from
+    there would go on from the average. Here that waits until everybody has seen the end.
+    """
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pass
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._copy_average_to_current(pl_module)
 
 
 class Pictures(Callback):

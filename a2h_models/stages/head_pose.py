@@ -43,6 +43,7 @@ class HeadPoseTraining(Adversarial):
     name = "head_pose"
     monitor = "val/pose_ssim"
     mode = "max"
+    synchronised_norms = False  # the release's two ResNets have plain batch norm; its other networks have it synchronised
 
     def __init__(
         self, network: HeadPose, *, adversary: PoseDiscriminator, forcing: Forcing | None = None, jitter: float = 0.0, **settings: Any

@@ -31,6 +31,7 @@ TESTED = ("seen", "test")  # people who were learnt from, then people who were n
 WHITE = 255
 DOT_VARIANCE = 0.001  # of the dots that mark keypoints
 SOUND = -1  # instead of the batch in which a loss was no number
+GRADIENTS = "gradients"  # in a checkpoint
 
 
 def rate(step: int, *, warmup: int, milestones: tuple[int, ...], cosine: int) -> float:
@@ -82,11 +83,13 @@ class Stage(pl.LightningModule):
     monitor: str  # the metric by which checkpoints are compared
     mode: str  # max | min
     steps_per_batch = 1  # optimisers' steps, which is what Lightning's global_step counts
+    synchronised_norms = True  # over all processes, where `trainer.sync_batchnorm` asks for it
 
     def __init__(self, *, weights: Mapping[str, float], optimise: Optimise, seed: int) -> None:
         super().__init__()
         self.weights, self.optimise, self.seed = dict(weights), optimise, seed
         self._broken: dict[str, Tensor] = {}  # loss term → the first batch in which it was no number, or SOUND
+        self._gradients: dict[str, Tensor] = {}  # of a checkpoint, until training goes on
 
     @property
     @abstractmethod
@@ -103,6 +106,29 @@ class Stage(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimiser, schedule = self.optimise(self.trained.parameters())
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step."""
+        return int(self.trainer.accumulate_grad_batches)
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Between two steps, what has been accumulated is a part of the state; of several processes, their mean is."""
+        done = self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        if done % self.batches_per_step:
+            found = {name: parameter.grad for name, parameter in self.named_parameters() if parameter.grad is not None}
+            checkpoint[GRADIENTS] = {name: self.trainer.strategy.reduce(each.clone(), reduce_op="mean") for name, each in found.items()}
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._gradients = checkpoint.get(GRADIENTS, {})
+
+    @override
+    def on_train_start(self) -> None:
+        for name, gradient in self._gradients.items():
+            self.get_parameter(name).grad = gradient.to(self.device)
+        self._gradients = {}
 
     def step_generator(self, batch_idx: int) -> torch.Generator:
         """The randomness of one step: a function of (seed, step), the same in every process and in a resumed run."""

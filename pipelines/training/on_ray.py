@@ -15,7 +15,6 @@ import torch
 
 from a2h_models.errors import ClusterError
 from a2h_models.stages.callbacks import LastCheckpoint, batches_done
-from a2h_models.stages.head_pose import HeadPoseTraining
 from pipelines import cluster
 from pipelines.training.fit import fit, make_data
 from pipelines.training.runs import TrainResult, read_result
@@ -77,14 +76,18 @@ def _ray_worker(config: dict[str, Any]) -> None:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             shutil.copy2(Path(found) / RAY_CHECKPOINT, folder / "checkpoints" / LAST)
     settings = {
-        "strategy": RayDDPStrategy(find_unused_parameters=command.stage.name == HeadPoseTraining.name),
         "plugins": [RayLightningEnvironment()],
         "accelerator": "gpu" if command.cluster.gpus_per_worker else "cpu",
         "devices": "auto",
         "num_nodes": 1,
         "enable_progress_bar": False,
     }
-    result = fit(command, folder, Engine(settings=settings, keeper=RayCheckpoint))
+    engine = Engine(
+        settings=settings,
+        strategy=lambda stage: RayDDPStrategy(find_unused_parameters=not stage.automatic_optimization),
+        keeper=RayCheckpoint,
+    )
+    result = fit(command, folder, engine)
     _report({"result": json.dumps(asdict(result), default=str)}, result.checkpoint)  # Ray keeps no metrics without a checkpoint
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from a2h_models.errors import ConfigError
-from a2h_models.stages.callbacks import LastCheckpoint, Pictures, Progress
+from a2h_models.stages.callbacks import Averaging, LastCheckpoint, Pictures, Progress
 from a2h_models.stages.stage import Stage
 from pipelines import media, registry
 from pipelines.dataset.windows import ClipDataModule
 from pipelines.training.runs import log_picture
-from pipelines.training_config import TrainCommand
+from pipelines.training_config import TrainCommand, TrainerConfig
 
 LAST = "last.ckpt"
 CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
@@ -40,6 +41,7 @@ class Engine:
     """What starts and joins the processes of a training changes this much of it."""
 
     settings: dict[str, Any] = field(default_factory=dict)  # of the Trainer
+    strategy: Callable[[Stage], Any] | None = None  # instead of Lightning's
     keeper: type[LastCheckpoint] = LastCheckpoint
 
 
@@ -74,7 +76,8 @@ def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDa
         "default_root_dir": folder,
         **_processes(command, stage),
     }
-    return pl.Trainer(**(settings | engine.settings))
+    strategy = {"strategy": engine.strategy(stage)} if engine.strategy else {}
+    return pl.Trainer(**(settings | engine.settings | strategy))
 
 
 def _profiler(name: str, folder: Path) -> Profiler | None:
@@ -97,7 +100,18 @@ def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"  # two optimisers: each step uses a half
     strategy = ddp if devices * nodes > 1 else "auto"
-    return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "sync_batchnorm": config.sync_batchnorm}
+    return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "sync_batchnorm": synchronised(config, stage)}
+
+
+def synchronised(config: TrainerConfig, stage: Stage) -> bool:
+    """Whether batch norm looks at the batches of all processes.
+
+    Raises:
+        ConfigError: on a CPU, where torch cannot.
+    """
+    if config.sync_batchnorm and (config.accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("trainer.sync_batchnorm=true needs GPUs", hint="leave it out on CPUs")
+    return config.sync_batchnorm and stage.synchronised_norms
 
 
 def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
@@ -109,6 +123,8 @@ def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
 def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> list[Callback]:
     config, dirpath = command.trainer, folder / "checkpoints"
     callbacks: list[Callback] = []
+    if command.stage.ema_decay:
+        callbacks.append(Averaging(decay=command.stage.ema_decay))
     if not config.fast_dev_run:
         callbacks.append(engine.keeper(dirpath / LAST, every=config.checkpoint_every_n_steps))
     if len(data.val) and not config.fast_dev_run:
@@ -121,8 +137,6 @@ def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipData
             save_on_train_epoch_end=False,
         )
         callbacks += [best, Pictures(folder, partial(log_picture, command, folder), media.write_video)]
-    if command.stage.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=command.stage.ema_decay))
     if config.progress_bar:
         callbacks.append(Progress(stage.name, config.max_steps))
     return callbacks

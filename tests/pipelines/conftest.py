@@ -54,9 +54,9 @@ def tiny_networks() -> "NetworksConfig":
     narrow = {"width": 4, "max_width": 8, "depth": 2}
     return NetworksConfig(
         image_size=64,
-        keypoint_detector=KeypointDetectorConfig(**narrow, downscale=2),
+        keypoint_detector=KeypointDetectorConfig(**narrow, downscale=2, head_kernel=3),
         generator=GeneratorConfig(**narrow, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**narrow, downscale=2)),
-        motion_field=MotionFieldConfig(**narrow, grid=32),
+        motion_field=MotionFieldConfig(**narrow, grid=32, head_kernel=3, lift_kernel=5),
         head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     )
 

@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,60 +12,17 @@ from a2h_models.errors import CheckpointError, ConfigError, DatasetError, Failed
 from a2h_models.networks import load
 from a2h_models.stages.callbacks import LastCheckpoint
 from pipelines import registry
-from pipelines.config import ClusterConfig, DatasetConfig, KeypointsCommand, PathsConfig
+from pipelines.config import ClusterConfig, KeypointsCommand
 from pipelines.keypoints import keypoints
 from pipelines.stage import make_stage
 from pipelines.train import train
 from pipelines.training.fit import make_data
 from pipelines.training.runs import run_folder
 from pipelines.training.trainer import LIGHTNING, make_trainer
-from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, TrainCommand, TrainerConfig
+from pipelines.training_config import HeadPoseStage, ImageGeneratorStage, MotionFieldStage
 from pipelines.training_order import train_all
 
-STEPS = 5  # crosses an epoch of five clips, ends between two validations
-STOP = 3
-
-
-@pytest.fixture
-def command(made_up_dataset, tiny_networks, tracking, tmp_path):
-    """Makes the command that trains a stage on the made-up dataset."""
-
-    def make(stage, *, steps=STEPS, **changes):
-        trainer = TrainerConfig(
-            max_steps=steps,
-            val_check_interval=STOP,
-            limit_val_batches=1,
-            log_every_n_steps=1,
-            accelerator="cpu",
-            checkpoint_every_n_steps=STOP,
-            progress_bar=False,
-        )
-        for name, value in changes.items():
-            setattr(trainer, name, value)
-        return TrainCommand(
-            dataset=DatasetConfig(path=str(made_up_dataset), batch_size=2, pairs_per_clip=2),
-            stage=stage,
-            networks=copy.deepcopy(tiny_networks),
-            trainer=trainer,
-            logger=tracking,
-            paths=PathsConfig(runs=str(tmp_path / "runs"), cache=str(tmp_path / "cache")),
-            run_name="run",
-            register=False,
-        )
-
-    return make
-
-
-@pytest.fixture
-def keys(monkeypatch) -> Iterator[list[list[str]]]:
-    """What each training batch held, in order."""
-    seen: list[list[str]] = []
-
-    def watch(self, trainer, module, batch, batch_idx):
-        seen.append(batch.keys)
-
-    monkeypatch.setattr(LastCheckpoint, "on_train_batch_start", watch)
-    return seen
+STEPS, STOP = 5, 3  # as in conftest.py
 
 
 def _image_generator(**changes):
@@ -97,30 +53,6 @@ def _assert_equal(a, b, where=""):
             _assert_equal(x, y, f"{where}/{i}")
     else:
         assert a == b, where
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["image_generator", "head_pose", "motion_field"])
-def test_a_run_that_is_stopped_and_resumed_mid_epoch_ends_bit_equal(name, command, stage_folders, keys, tmp_path):
-    stage = _stage(name, stage_folders)
-    whole = train(command(stage))
-    straight, keys[:] = list(keys), []
-
-    torn = command(stage, steps=STOP)
-    torn.paths.runs = str(tmp_path / "torn")
-    train(torn)
-    torch.manual_seed(1234)  # whatever the resumed process does with the global generator must not matter
-    torn.trainer.max_steps = STEPS
-    resumed = train(torn)
-
-    assert keys == straight
-    assert len(straight) == STEPS
-    a, b = _state(whole.checkpoint), _state(resumed.checkpoint)
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
-        _assert_equal(a[part], b[part], part)
-    data = a["WindowDataModule" if name != "image_generator" else "PairDataModule"]
-    assert data["batches"] == STEPS
-    _assert_equal(whole.metrics, resumed.metrics)
 
 
 @pytest.mark.slow
