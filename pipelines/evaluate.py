@@ -20,7 +20,7 @@ from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
 from pipelines.evaluation.diary import Diary
 from pipelines.evaluation.page import draw_page
 from pipelines.evaluation.sets import Clip, Selection, check_split, dataset_fingerprint, select
-from pipelines.evaluation.summary import COUNTED, break_down, means_of, not_measured, speeds, summarise
+from pipelines.evaluation.summary import COUNTED, break_down, means_of, not_measured, of_sets, speeds, summarise
 from pipelines.evaluation.systems import PROTOCOLS, VIDEOS, Cast, cast_of
 from pipelines.evaluation_report import FILES, PICTURE_FILE, SUMMARY_FILE, contact_sheet, draw_table, extremes, write
 from pipelines.storage import Storage
@@ -60,7 +60,7 @@ def evaluate(command: EvaluateCommand) -> Evaluation:
     results, failed = measure_clips(selection.clips, cast, command, diary)
     if not results:
         raise InputError(f"none of the {len(selection.clips)} clips could be measured: {next(iter(failed.values()))}")
-    evaluation = _report(command, selection, cast, results, failed)
+    evaluation = _report(command, selection, cast, diary, results, failed)
     diary.close()
     return evaluation
 
@@ -110,7 +110,9 @@ def _outcomes(
     for clip, outcome in cluster.run(work, fresh, engine, describe="evaluating", key=lambda clip: clip.key):
         if isinstance(outcome, ClipResult):
             diary.keep(outcome)
-        yield clip.key, outcome
+            yield clip.key, replace(outcome, features={})  # the diary has them
+        else:
+            yield clip.key, outcome
 
 
 def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig) -> list[ClipResult]:
@@ -121,15 +123,19 @@ def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig
 
 
 # ---------------------------------------------------------------------------------------------------------------- reporting
-def _report(command: EvaluateCommand, selection: Selection, cast: Cast, results: list[ClipResult], failed: dict[str, str]) -> Evaluation:
+def _report(
+    command: EvaluateCommand, selection: Selection, cast: Cast, diary: Diary, results: list[ClipResult], failed: dict[str, str]
+) -> Evaluation:
     config, out = command.evaluate, Path(command.out)
     rows = summarise(results, config)
+    whole = of_sets((diary.features(result.key) for result in results), rows)
+    rows = {row: metrics | whole[row] for row, metrics in rows.items()}
     summary = {
         **_origin(command, selection, cast, results),
         "rows": rows,
         "breakdown": break_down(results, config),
         "failed": failed,
-        "not_measured": not_measured(rows, syncnet=bool(cast.syncnet)),
+        "not_measured": not_measured(rows, cast.weights),
     }
     timings = {"counted": COUNTED, "device": _device(), "workers": command.cluster.workers, **speeds(results)}
     evaluation = Evaluation(
@@ -164,6 +170,7 @@ def _origin(command: EvaluateCommand, selection: Selection, cast: Cast, results:
     return {
         "model": str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else command.model,
         "champion": cast.champion_uri,
+        "sync_expert": cast.sync_expert_uri,
         "dataset": origin.path,
         "dataset_fingerprint": fingerprint,
         "split": selection.split,

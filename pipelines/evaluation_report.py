@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from a2h_models.metrics import DEFINITIONS
+from a2h_models.metrics import DEFINITIONS, OF_SETS
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.clips import ClipResult
 from pipelines.storage import Storage
@@ -20,6 +20,7 @@ SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE, TIMINGS_FILE = FI
     *("metrics.json", "metrics.parquet", "table.txt"),
     *("clips.png", "report.html", "timings.json"),  # the last is not the same on every machine, and so stands apart
 )
+NOT_MEASURED = "not_measured"  # key of metrics.parquet's metadata: JSON, metrics → why they have no number
 TABLE_WIDTH = 160  # letters
 
 
@@ -73,17 +74,29 @@ def write(
     out: Path,
 ) -> None:
     """Write `FILES`; the summary last, so that where it stands everything stands."""
-    import pandas as pd
     from PIL import Image
 
-    picture, clips = io.BytesIO(), io.BytesIO()
+    picture = io.BytesIO()
     Image.fromarray(sheet).save(picture, format="PNG")
-    pd.DataFrame(rows).to_parquet(clips, index=False)
     text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     storage = Storage(out)
-    storage.publish(CLIPS_FILE, clips.getvalue())
+    storage.publish(CLIPS_FILE, _parquet(rows, summary["not_measured"]))
     storage.publish(PICTURE_FILE, picture.getvalue())
     storage.publish(PAGE_FILE, page.encode())
     storage.publish(TIMINGS_FILE, f"{json.dumps(timings, indent=1, sort_keys=True)}\n".encode())
     storage.publish(TABLE_FILE, f"{table}\n".encode())
     storage.publish(SUMMARY_FILE, f"{text}\n".encode())
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> bytes:
+    """One row a clip and row of the table; what no clip has is a column of nulls, and the file's own metadata say why."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    labels = [name for name in rows[0] if name not in DEFINITIONS]
+    schema = [*(pa.field(name, pa.array([rows[0][name]]).type) for name in labels)]
+    schema += [pa.field(metric, pa.float64()) for metric in DEFINITIONS if metric not in OF_SETS]
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema(schema, metadata={NOT_MEASURED: json.dumps(dict(reasons))}))
+    data = io.BytesIO()
+    pq.write_table(table, data)
+    return data.getvalue()

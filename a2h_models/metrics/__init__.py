@@ -6,7 +6,12 @@ motion    of the head and of landmarks
 eyes      blinks
 sync      mouth against speech
 lip_sync  LSE-D, LSE-C and offset, by the public SyncNet
+sync_expert  the same by our own network
 identity  shape of the face against the portrait's
+lpips     how different frames look, by AlexNet
+csim      the person, by ArcFace
+frechet   FID and FVD: sets as wholes
+judges    the networks that these need
 clip      all of them for one film against the true one
 summary   means over clips, with intervals
 
@@ -36,6 +41,9 @@ DEFINITIONS: dict[str, Definition] = {
     "ssim": Definition("SSIM", "higher", "", "structural similarity of frames, Gaussian 11×11 with σ 1.5"),
     "ms_ssim": Definition("MS-SSIM", "higher", "", "SSIM at five scales; of frames of 176 pixels a side or more"),
     "l1": Definition("L1", "lower", "", "mean absolute difference of frames in [0, 1]"),
+    "lpips": Definition("LPIPS", "lower", "", "perceptual distance of frames, AlexNet, v0.1"),
+    "fid": Definition("FID", "lower", "", "Fréchet distance of Inception's features of all frames to the true ones'; of the whole set"),
+    "fvd": Definition("FVD", "lower", "", "the same of I3D's logits of stretches of 16 frames"),
     "cpbd": Definition("CPBD", "truth", "", "share of the edges whose blur is not noticed"),
     "lmd": Definition("LMD", "lower", "px", "landmark distance after removing translation and scale"),
     "m_lmd": Definition("M-LMD", "lower", "px", "the same, of the lips"),
@@ -52,6 +60,12 @@ DEFINITIONS: dict[str, Definition] = {
     "lse_d": Definition("LSE-D", "truth", "", "least mean distance of SyncNet's embeddings of lips and speech"),
     "lse_c": Definition("LSE-C", "truth", "", "by how much that stands out among the shifts within ± 15 frames"),
     "sync_offset": Definition("AV offset", "truth", "frames", "by which the speech comes after the lips, by SyncNet"),
+    "expert_offset": Definition("Expert offset", "truth", "frames", "by which the speech comes after the lips, by a sync expert; ours"),
+    "expert_likeness": Definition("Expert likeness", "truth", "", "of lips and speech at that offset, by a sync expert; ours"),
+    "expert_confidence": Definition("Expert confidence", "truth", "", "by how much that stands out within ± 15 frames; ours"),
+    "csim": Definition("CSIM", "higher", "", "cosine of ArcFace's identities to the portrait's, mean over the frames with a face"),
+    "csim_low": Definition("CSIM, 5th percentile", "higher", "", "the same of a clip's worst frames"),
+    "csim_collapsed": Definition("CSIM, collapsed", "lower", "", "share of the frames whose cosine is below 0.1"),
     "landmark_shape_distance": Definition(
         "Landmark-shape distance", "lower", "%", "of the face's shape to the portrait's, in face sizes; ours"
     ),
@@ -63,9 +77,12 @@ DEFINITIONS: dict[str, Definition] = {
     "pose_ssim": Definition("Pose SSIM", "higher", "", "structural similarity of the 6-D pose sequence to the true one"),
 }
 
-NOT_MEASURED = {
-    "LPIPS": "not measured, because it needs the weights of an AlexNet from outside",
-    "FID": "not measured by this version; it needs the weights of an Inception network (`a2h assets fetch inception`)",
-    "FVD": "not measured, because it needs the weights of an I3D network from outside",
-    "CSIM": "not measured by this version; it needs the weights of an ArcFace network (`a2h assets fetch arcface`)",
+OF_SETS = ("fid", "fvd")  # of whole sets, not of clips
+NEEDS = {  # the weights of other people, as `a2h assets` names them → what is measured with them
+    "alexnet": ("lpips",),
+    "inception": ("fid",),
+    "i3d": ("fvd",),
+    "syncnet": ("lse_d", "lse_c", "sync_offset"),
+    "arcface": ("csim", "csim_low", "csim_collapsed"),
 }
+EXPERT = ("expert_offset", "expert_likeness", "expert_confidence")  # what our own sync expert measures

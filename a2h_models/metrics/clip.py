@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from a2h_models.metrics import eyes, identity, image, motion, sharpness, sync
 from a2h_models.sample import SIZE
 
 if TYPE_CHECKING:
-    from a2h_models.networks.syncnet import SyncNet
+    from a2h_models.metrics.judges import Judges
 
 
 class Face(NamedTuple):
@@ -29,14 +29,14 @@ class Film(NamedTuple):
     pose: Float[np.ndarray, "t 6"] | None  # that drives the head; None: there is none, or it is not the film's own
 
 
-def measure(film: Film, truth: Film, wave: np.ndarray, syncnet: SyncNet | None = None) -> dict[str, float]:
+def measure(film: Film, truth: Film, wave: np.ndarray, judges: Judges | None = None) -> dict[str, float]:
     """Name of `DEFINITIONS` → value, for what can be measured; frame-wise numbers are means over frames.
 
     Args:
         film: the generated one; frame 0 of the truth is its portrait.
         truth: the real one, of as many frames at the same size.
         wave: the speech, 16 kHz mono.
-        syncnet: with the public weights; None: LSE is not measured.
+        judges: networks that measure; what they would is left out where there are none.
     """
     values = {name: float(compare(film.frames, truth.frames).mean()) for name, compare in FRAMES.items()}
     if min(film.frames.shape[1:3]) >= image.MS_SMALLEST:
@@ -44,8 +44,8 @@ def measure(film: Film, truth: Film, wave: np.ndarray, syncnet: SyncNet | None =
     values["cpbd"] = float(sharpness.cpbd(film.frames).mean())
     if film.face is not None and truth.face is not None:
         values |= _face(film.face, truth.face, wave)
-    if film.face is not None and syncnet is not None:
-        values |= _lip_sync(film, film.face, wave, syncnet)
+    if judges is not None:
+        values |= _judged(film, truth, wave, judges)
     if film.pose is not None and truth.pose is not None:
         values |= _pose(film.pose, truth.pose, wave)
     return values
@@ -78,15 +78,58 @@ def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
     }
 
 
-def _lip_sync(film: Film, face: Face, wave: np.ndarray, syncnet: SyncNet) -> dict[str, float]:
-    """SyncNet's numbers; none where a frame has no face, for its windows are of five frames in a row."""
-    from a2h_models.metrics.lip_sync import lip_sync, sync_faces
+def features(film: Film, judges: Judges) -> dict[str, Float32[np.ndarray, "n d"]]:
+    """What FID and FVD compare between whole sets: name of `DEFINITIONS` → features of the film's parts."""
+    from a2h_models.metrics.frechet import film_features, frame_features
 
-    if not face.found.all():
+    found = {}
+    if judges.inception is not None:
+        found["fid"] = frame_features(judges.inception, film.frames)
+    if judges.i3d is not None:
+        found["fvd"] = film_features(judges.i3d, film.frames)
+    return found
+
+
+def _judged(film: Film, truth: Film, wave: np.ndarray, judges: Judges) -> dict[str, float]:
+    from a2h_models.metrics.lpips import lpips
+
+    values: dict[str, float] = {}
+    if judges.alexnet is not None:
+        values["lpips"] = float(lpips(judges.alexnet, film.frames, truth.frames).mean())
+    if film.face is not None and film.face.found.all():  # windows of several frames in a row
+        values |= _lip_sync(film, film.face, wave, judges)
+    if film.face is not None and truth.face is not None:
+        values |= _identity(film, film.face, truth, truth.face, judges)
+    return values
+
+
+def _lip_sync(film: Film, face: Face, wave: np.ndarray, judges: Judges) -> dict[str, float]:
+    """By SyncNet and by our own expert."""
+    from a2h_models.metrics.lip_sync import lip_sync, sync_faces
+    from a2h_models.metrics.sync_expert import expert_sync
+
+    values: dict[str, float] = {}
+    if judges.syncnet is not None:
+        scale = film.frames.shape[1] / SIZE
+        said = lip_sync(judges.syncnet, sync_faces(film.frames, face.landmarks * scale), wave)
+        if said is not None:
+            values |= {"lse_d": said.distance, "lse_c": said.confidence, "sync_offset": float(said.offset)}
+    if judges.sync_expert is not None:
+        heard = expert_sync(judges.sync_expert, film.frames, face.landmarks, wave)
+        if heard is not None:
+            values |= {"expert_offset": float(heard.offset), "expert_likeness": heard.likeness, "expert_confidence": heard.confidence}
+    return values
+
+
+def _identity(film: Film, face: Face, truth: Film, true_face: Face, judges: Judges) -> dict[str, float]:
+    """Cosines to the portrait, which is the truth's first frame; none where it or the whole film shows no face."""
+    from a2h_models.metrics.csim import csim, identities
+
+    if judges.arcface is None or not true_face.found[0] or not face.found.any():
         return {}
-    scale = film.frames.shape[1] / SIZE
-    said = lip_sync(syncnet, sync_faces(film.frames, face.landmarks * scale), wave)
-    return {} if said is None else {"lse_d": said.distance, "lse_c": said.confidence, "sync_offset": float(said.offset)}
+    portrait = identities(judges.arcface, truth.frames[:1], true_face.landmarks[:1], true_face.found[:1])[0]
+    found = csim(identities(judges.arcface, film.frames, face.landmarks, face.found) @ portrait)
+    return {"csim": found.mean, "csim_low": found.low, "csim_collapsed": found.collapsed}
 
 
 def _pose(pose: np.ndarray, truth: np.ndarray, wave: np.ndarray) -> dict[str, float]:

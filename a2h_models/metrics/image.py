@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -25,7 +25,7 @@ def psnr(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     Raises:
         ValueError: if the films differ in shape.
     """
-    _same_shape(prediction, truth)
+    check_same_shape(prediction, truth)
     error = np.array([np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2) for a, b in zip(prediction, truth, strict=True)])
     floor = WHITE**2 / 10 ** (MAX_PSNR / 10) / 2  # a little below the cap, which keeps zero out of the logarithm
     return np.asarray(np.minimum(10 * np.log10(WHITE**2 / np.maximum(error, floor)), MAX_PSNR), dtype=np.float32)
@@ -37,7 +37,7 @@ def l1(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     Raises:
         ValueError: if the films differ in shape.
     """
-    _same_shape(prediction, truth)
+    check_same_shape(prediction, truth)
     return np.array(
         [np.mean(np.abs(a.astype(np.float32) - b.astype(np.float32))) / WHITE for a, b in zip(prediction, truth, strict=True)],
         dtype=np.float32,
@@ -52,11 +52,11 @@ def ssim(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     Raises:
         ValueError: if the films differ in shape, or are smaller than a window.
     """
-    _same_shape(prediction, truth)
+    check_same_shape(prediction, truth)
     if min(prediction.shape[1:3]) < SSIM_WINDOW:
         raise ValueError(f"frames of {prediction.shape[2]}×{prediction.shape[1]} pixels are smaller than a window of {SSIM_WINDOW}")
     batches = [slice(start, start + BATCH) for start in range(0, len(prediction), BATCH)]
-    values = [_ssim(_tensor(prediction[batch]), _tensor(truth[batch])) for batch in batches]
+    values = [_ssim(as_tensor(prediction[batch]), as_tensor(truth[batch])) for batch in batches]
     return np.concatenate([value.numpy() for value in values]) if values else np.zeros(0, np.float32)
 
 
@@ -68,13 +68,13 @@ def ms_ssim(prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
     Raises:
         ValueError: if the films differ in shape, or are smaller than MS_SMALLEST.
     """
-    _same_shape(prediction, truth)
+    check_same_shape(prediction, truth)
     if min(prediction.shape[1:3]) < MS_SMALLEST:
         raise ValueError(
             f"frames of {prediction.shape[2]}×{prediction.shape[1]} pixels are smaller than {MS_SMALLEST}, which MS-SSIM needs"
         )
     batches = [slice(start, start + BATCH) for start in range(0, len(prediction), BATCH)]
-    values = [_ms_ssim(_tensor(prediction[batch]), _tensor(truth[batch])) for batch in batches]
+    values = [_ms_ssim(as_tensor(prediction[batch]), as_tensor(truth[batch])) for batch in batches]
     return np.concatenate([value.numpy() for value in values]) if values else np.zeros(0, np.float32)
 
 
@@ -115,10 +115,14 @@ def _blur(image: Tensor) -> Tensor:
     return F.conv2d(rows, kernel.transpose(2, 3), groups=channels)
 
 
-def _tensor(frames: Frames) -> Tensor:
+def as_tensor(frames: Frames) -> Float[Tensor, "t 3 h w"]:
+    """RGB bytes → [0, 1], channels first."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / WHITE
 
 
-def _same_shape(prediction: Frames, truth: Frames) -> None:
+def check_same_shape(prediction: Frames, truth: Frames) -> None:
+    """Raises:
+    ValueError: naming both shapes, if they differ.
+    """
     if prediction.shape != truth.shape:
         raise ValueError(f"films of shapes {prediction.shape} and {truth.shape} cannot be compared")

@@ -6,7 +6,6 @@ At 25 fps and 16 kHz; faces 224×224 as BGR in 0..255, windows of five frames; M
 from __future__ import annotations
 
 import functools
-import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from a2h_models.errors import CheckpointError
 from a2h_models.networks.syncnet import FACE, FRAMES, ROWS, SyncNet
+from a2h_models.networks.weights import read_foreign
 from a2h_models.speech import mfcc
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME
 
@@ -48,12 +48,7 @@ def load_syncnet(path: str) -> SyncNet:
     Raises:
         CheckpointError: if the file cannot be read without running its code, or holds something else.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as SyncNet's weights ({error})", hint="get them with `a2h assets fetch syncnet`"
-        ) from None
+    state = read_foreign(Path(path), hint="get SyncNet's weights with `a2h assets fetch syncnet`")
     network = SyncNet()
     try:
         network.load_state_dict(adopt(state))

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from a2h_models.errors import CheckpointError
@@ -58,6 +59,21 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         found = f"{header.get('format', 'nothing')} {header.get('format_version', '')}".strip()
         raise CheckpointError(f"{path} is not a weights file of this version: its header says {found}, not {FORMAT} {FORMAT_VERSION}")
     return header, tensors
+
+
+def read_foreign(path: Path, *, hint: str) -> dict[str, Tensor]:
+    """The tensors of somebody else's file, .safetensors or torch's own format; nothing in it is executed.
+
+    Raises:
+        CheckpointError: if it cannot be read so, or holds anything but named tensors.
+    """
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}", hint=hint) from None
+    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()):
+        raise CheckpointError(f"{path} holds something else than named tensors", hint=hint)
+    return state
 
 
 def _parsed(text: str) -> dict[str, Any]:

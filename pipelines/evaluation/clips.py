@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float, Float32, Int16, UInt8
 
 from a2h_models.errors import InputError, MediaError
 from a2h_models.metrics.clip import Face, Film, measure
+from a2h_models.metrics.clip import features as features_of
 from a2h_models.speech import speech_features
 from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines.config import EvaluateConfig
 from pipelines.dataset import shards
 from pipelines.evaluation.sets import Clip, read_members
-from pipelines.evaluation.systems import FEATURES, Cast, films_of, image_size, look, syncnet_of
+from pipelines.evaluation.systems import FEATURES, Cast, films_of, image_size, judges_of, look
 from pipelines.prepare.timings import Stopwatch
 
 GROUND_TRUTH, COPY_PORTRAIT = "ground_truth", "copy_portrait"
@@ -35,6 +36,7 @@ class ClipResult:
     strip: UInt8[np.ndarray, "h w 3"]  # truth above, one line a film of the candidate below
     turned_deg: float = 0.0  # how far the true head turns away from the portrait, at most
     seconds: dict[str, float] = field(default_factory=dict)  # part → time it took
+    features: dict[str, dict[str, Float32[np.ndarray, "n d"]]] = field(default_factory=dict)  # row → metric of sets → what it compares
     error: str = ""  # why it could not be measured; then there are no rows
 
 
@@ -58,12 +60,13 @@ def measure_clip(clip: Clip, *, cast: Cast, config: EvaluateConfig) -> ClipResul
         take = read_clip(clip, size=image_size(cast))
     with clock(FEATURES):  # the sample holds them; this is what generation pays for them
         speech_features(take.wave, frames=clip.frames)
-    network = syncnet_of(cast)
-    rows, strips = {}, [_strip(take.truth.frames)]
+    judges = judges_of(cast)
+    rows, features, strips = {}, {}, [_strip(take.truth.frames)]
     try:
         for row, film in _films(clip.key, take, cast, config, clock):
             with clock("metrics"):
-                rows[row] = measure(film, take.truth, take.wave, network)
+                rows[row] = measure(film, take.truth, take.wave, judges)
+                features[row] = features_of(film, judges)
             if row in config.protocols:
                 strips.append(_strip(film.frames))
     except (InputError, MediaError) as error:
@@ -76,6 +79,7 @@ def measure_clip(clip: Clip, *, cast: Cast, config: EvaluateConfig) -> ClipResul
         strip=np.concatenate(strips),
         turned_deg=_turned(take.truth),
         seconds=dict(clock.seconds),
+        features=features,
     )
 
 

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from pipelines.evaluation.clips import NO_PICTURE, ClipResult
 from pipelines.storage import Storage
 
 FOLDER = "unfinished"
+FEATURES = ".npz"
+
+Features = dict[str, dict[str, np.ndarray]]  # row → metric → samples
 
 
 class Diary:
@@ -30,24 +34,45 @@ class Diary:
         self._folder = f"{FOLDER}/{hashlib.sha256(json.dumps(list(parents)).encode()).hexdigest()[:16]}"
 
     def keep(self, result: ClipResult) -> None:
-        values = asdict(replace(result, strip=NO_PICTURE)) | {"strip": _packed(result.strip)}
+        values = asdict(replace(result, strip=NO_PICTURE, features={})) | {"strip": _packed(result.strip)}
+        if any(result.features.values()):
+            self._out.publish(self._name(result.key, FEATURES), _archive(result.features))
         self._out.publish(self._name(result.key), json.dumps(values).encode())
 
     def find(self, key: str) -> ClipResult | None:
-        """The result of a clip, if it was kept."""
+        """The result of a clip, if it was kept; without features, which are large."""
         name = self._name(key)
         if not self._out.exists(name):
             return None
         values = json.loads(self._out.read(name))
         return ClipResult(**values | {"strip": _unpacked(values["strip"])})
 
+    def features(self, key: str) -> Features:
+        """What metrics of sets compare, of a clip that was kept; nothing where there are none."""
+        name = self._name(key, FEATURES)
+        if not self._out.exists(name):
+            return {}
+        found: Features = {}
+        with np.load(io.BytesIO(self._out.read(name)), allow_pickle=False) as file:
+            for entry in file.files:
+                row, _, metric = entry.rpartition("/")
+                found.setdefault(row, {})[metric] = file[entry]
+        return found
+
     def close(self) -> None:
         """Throw everything away, also what earlier evaluations to the same folder left."""
         for name in self._out.files(f"{FOLDER}/**"):
             self._out.remove(name)
 
-    def _name(self, key: str) -> str:
-        return f"{self._folder}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    def _name(self, key: str, suffix: str = ".json") -> str:
+        return f"{self._folder}/{hashlib.sha256(key.encode()).hexdigest()[:32]}{suffix}"
+
+
+def _archive(features: Features) -> bytes:
+    arrays: dict[str, Any] = {f"{row}/{metric}": values for row, metrics in features.items() for metric, values in metrics.items()}
+    data = io.BytesIO()
+    np.savez(data, **arrays)
+    return data.getvalue()
 
 
 def _packed(strip: np.ndarray) -> str:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from a2h_models.metrics import DEFINITIONS, NOT_MEASURED
+from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS, OF_SETS
 from a2h_models.metrics.summary import Interval, bootstrap
 from a2h_models.timebase import FPS
+from pipelines.assets import listed
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
-from pipelines.evaluation.systems import FEATURES, POSE, PREDICTED_POSE, PROTOCOLS, RENDER
+from pipelines.evaluation.diary import Features
+from pipelines.evaluation.systems import FEATURES, POSE, PREDICTED_POSE, PROTOCOLS, RENDER, SYNC_EXPERT
 
 DIGITS = 6  # after the point, of what is written: more is noise of the processor
 NO_MEDIAPIPE = "not measured, because mediapipe is not installed"
 FACE_METRICS = "LMD, AKD, blinks, mouth-speech, landmark shape"
-NO_SYNCNET = "not measured, because the weights of the public SyncNet are not here (`a2h assets fetch syncnet`)"
+NO_EXPERT = "not measured, because no sync expert was trained (`a2h train stage=sync_expert`)"
+NO_FACES = "not measured, because no clip shows a face as it needs it"
+TOO_FEW = "not measured, because the set is too small: it needs two samples"
 SMALL_FRAMES = "not measured, because the frames have fewer than 176 pixels a side, which its coarsest scale needs"
 BROKEN_DOWN = ("psnr", "ssim", "akd", "mouth_speech_correlation")
 TURNED_DEG = (10.0, 20.0)  # limits between the groups of heads that turn little, some and far
@@ -79,11 +83,55 @@ GROUPS: dict[str, Callable[[ClipResult], str]] = {
 }
 
 
-def not_measured(rows: Mapping[str, Mapping[str, Numbers]], *, syncnet: bool) -> dict[str, str]:
-    """Metric → why it has no number."""
-    small = {} if any("ms_ssim" in values for values in rows.values()) else {"MS-SSIM": SMALL_FRAMES}
-    faces = {} if importlib.util.find_spec("mediapipe") else {FACE_METRICS: NO_MEDIAPIPE}
-    return {**NOT_MEASURED, **small, **({} if syncnet else {"LSE-D, LSE-C": NO_SYNCNET}), **faces}
+def of_sets(features: Iterable[Features], rows: Iterable[str]) -> dict[str, dict[str, Numbers]]:
+    """Row → FID, FVD → the whole set's distance to the truth. One number a set, so without an interval.
+
+    Args:
+        features: of each clip; read one at a time, and always in the same order, so that the sums are the same.
+        rows: of the table.
+    """
+    from a2h_models.metrics.frechet import ENOUGH, Moments, frechet_distance
+
+    moments: dict[tuple[str, str], Moments] = {}
+    for clip in features:
+        for row, metrics in clip.items():
+            for metric, samples in metrics.items():
+                moments.setdefault((row, metric), Moments(samples.shape[1])).add(samples)
+    found: dict[str, dict[str, Numbers]] = {row: {} for row in rows}
+    for (row, metric), sample in moments.items():
+        truth = moments[GROUND_TRUTH, metric]
+        if min(sample.count, truth.count) >= ENOUGH:
+            distance = round(frechet_distance(sample, truth), DIGITS)
+            found[row][metric] = {"mean": distance, "low": None, "high": None, "clips": None, "samples": sample.count}
+    return found
+
+
+def not_measured(rows: Mapping[str, Mapping[str, Numbers]], have: Collection[str]) -> dict[str, str]:
+    """Metrics, as they are called in tables → why they have no number.
+
+    Args:
+        rows: of the table.
+        have: the networks that measured.
+    """
+    measured = {metric for values in rows.values() for metric in values}
+    reasons = {} if "ms_ssim" in measured else {DEFINITIONS["ms_ssim"].label: SMALL_FRAMES}
+    for asset, metrics in NEEDS.items():
+        if asset not in have:
+            reasons[_labels(metrics)] = _missing(asset)
+        elif not measured & set(metrics):
+            reasons[_labels(metrics)] = TOO_FEW if metrics[0] in OF_SETS else NO_FACES
+    if not measured & set(EXPERT):
+        reasons[_labels(EXPERT)] = NO_FACES if SYNC_EXPERT in have else NO_EXPERT
+    return reasons if importlib.util.find_spec("mediapipe") else reasons | {FACE_METRICS: NO_MEDIAPIPE}
+
+
+def _labels(metrics: Iterable[str]) -> str:
+    return "; ".join(DEFINITIONS[metric].label for metric in metrics)
+
+
+def _missing(name: str) -> str:
+    about = listed("")[name].about
+    return f"not measured, because the weights {about.file} are not here (`a2h assets fetch {name}`)"
 
 
 def speeds(results: Sequence[ClipResult]) -> dict[str, float]:

@@ -5,31 +5,34 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from a2h_models.errors import InputError, MediaError, RegistryError
+from a2h_models.metrics import NEEDS
 from a2h_models.metrics.clip import Face, Film
 from a2h_models.sample import SIZE
 from a2h_models.timebase import Span
 from pipelines import assets, registry
-from pipelines.config import EvaluateCommand, EvaluateConfig
+from pipelines.config import EXPERT, EvaluateCommand, EvaluateConfig
 from pipelines.prepare.timings import Stopwatch
 
 if TYPE_CHECKING:
     from a2h_models.animator import Animator
-    from a2h_models.networks.syncnet import SyncNet
+    from a2h_models.metrics.judges import Judges
 
 TRUE_POSE, PREDICTED_POSE = "true_pose", "predicted_pose"
 PROTOCOLS = (TRUE_POSE, PREDICTED_POSE)
 CHAMPION = "champion_"  # before the protocol, in the name of a row
 VIDEOS = "videos:"  # before a folder of videos, where a model is asked for
 MISSING_FRAMES = 5  # at a video's end that are filled with its last frame: systems that work in windows drop a few
+SYNC_EXPERT = "sync_expert"  # field of `Judges`
 POSE_SMOOTHING = 1.0  # frames; as the pose of the truth is smoothed by default
 FEATURES, POSE, RENDER = "features", "pose", "render"  # parts of generating that are timed
 
@@ -42,12 +45,13 @@ class Cast:
     videos: bool  # which of the two
     champion: str = ""  # folder of a bundle; empty: none, or it is the candidate
     champion_uri: str = ""
-    syncnet: str = ""  # path of its weights; empty: not here
+    weights: Mapping[str, str] = field(default_factory=dict)  # field of `Judges` → path of its weights
+    sync_expert_uri: str = ""  # empty: there is none
 
     @property
     def fingerprint(self) -> str:
         """Of the files: another one, and results that were kept do not count any more."""
-        digest = hashlib.sha256(self.syncnet.encode())
+        digest = hashlib.sha256(json.dumps(dict(self.weights), sort_keys=True).encode())
         for folder in filter(None, (self.candidate, self.champion)):
             for file in sorted(Path(folder).rglob("*")):
                 found = file.stat()
@@ -56,22 +60,23 @@ class Cast:
 
 
 def cast_of(command: EvaluateCommand) -> Cast:
-    """The candidate, the champion where there is another, and SyncNet where its weights are.
+    """The candidate, the champion where there is another, and the networks that measure where their weights are.
 
     Raises:
         InputError: if the folder of videos is not there.
         RegistryError: if there is no such model, or its files were changed.
     """
-    syncnet = _syncnet_path(command.paths.assets)
+    expert, weights = _sync_expert(command), _foreign(command.paths.assets)
+    judged: dict[str, Any] = {"sync_expert_uri": expert.uri, "weights": weights | ({SYNC_EXPERT: expert.folder} if expert.folder else {})}
     if command.model.startswith(VIDEOS):
         folder = Path(command.model.removeprefix(VIDEOS))
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder of videos", hint="it should hold one video a clip, named by the clip's key")
         uri, champion = _champion(command)
-        return Cast(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, syncnet=syncnet)
+        return Cast(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged)
     folder = registry.fetch(command.model, command.logger)
     uri, champion = _champion(command)
-    return Cast(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, syncnet=syncnet)
+    return Cast(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged)
 
 
 def _champion(command: EvaluateCommand) -> tuple[str, str]:
@@ -86,17 +91,42 @@ def _champion(command: EvaluateCommand) -> tuple[str, str]:
     return ("", "") if version == ours else (version, str(registry.fetch(version, command.logger).absolute()))
 
 
-def _syncnet_path(folder: str) -> str:
-    asset = assets.listed(folder)["syncnet"]
-    return str(assets.locate("syncnet", folder).absolute()) if asset.path.is_file() else ""
+def _foreign(folder: str) -> dict[str, str]:
+    """Of other people's networks those whose weights are here."""
+    known = assets.listed(folder)
+    return {name: str(assets.locate(name, folder).absolute()) for name in NEEDS if known[name].path.is_file()}
 
 
-def syncnet_of(cast: Cast) -> SyncNet | None:
-    if not cast.syncnet:
-        return None
-    from a2h_models.metrics.lip_sync import load_syncnet
+class Expert(NamedTuple):
+    uri: str
+    folder: str
 
-    return load_syncnet(cast.syncnet)
+
+def _sync_expert(command: EvaluateCommand) -> Expert:
+    """The sync expert's name and folder; empty where none was trained, and none was asked for by name.
+
+    Raises:
+        RegistryError: if there is no such expert.
+    """
+    uri = command.evaluate.sync_expert
+    if not uri:
+        return Expert("", "")
+    try:
+        version = str(registry.find(uri, command.logger)) if uri.startswith(registry.SCHEME) else uri
+        return Expert(version, str(registry.fetch(version, command.logger).absolute()))
+    except RegistryError:
+        if uri != EXPERT:
+            raise
+        return Expert("", "")
+
+
+def judges_of(cast: Cast) -> Judges:
+    """Loaded once a worker."""
+    import torch
+
+    from a2h_models.metrics.judges import load_judges
+
+    return load_judges(cast.weights, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def image_size(cast: Cast) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from a2h_models.errors import ConfigError, InputError
+from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS
 from pipelines import registry
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig
 from pipelines.evaluate import _without_middling_pictures, evaluate
@@ -47,10 +49,16 @@ def test_a_registered_model_is_measured_recorded_and_promoted(small_dataset: Pat
     assert true_pose["psnr"]["low"] <= true_pose["psnr"]["mean"] <= true_pose["psnr"]["high"] < 100.0
     assert "pose_ssim" in summary["rows"]["predicted_pose"]
     assert "pose_ssim" not in true_pose  # the truth drives: there is nothing to compare
-    assert "LSE-D, LSE-C" in summary["not_measured"]
+    reasons = "; ".join(summary["not_measured"])
+    for metric in (*(metric for metrics in NEEDS.values() for metric in metrics), *EXPERT):
+        assert DEFINITIONS[metric].label in reasons
+        assert not any(metric in values for values in summary["rows"].values()), "never a number"
 
     rows = pd.read_parquet(tmp_path / "out" / "metrics.parquet")
     assert rows.groupby("row").size().to_dict() == dict.fromkeys(summary["rows"], 2)
+    assert rows.lpips.isna().all()
+    metadata = pq.read_schema(tmp_path / "out" / "metrics.parquet").metadata
+    assert json.loads(metadata[b"not_measured"]) == summary["not_measured"]
     assert rows[rows.row == "true_pose"].psnr.mean() == pytest.approx(true_pose["psnr"]["mean"])
     with Image.open(evaluation.pictures) as picture:
         assert picture.size == (6 * 64, 2 * 3 * 64)  # six frames across; truth and two protocols of two clips down

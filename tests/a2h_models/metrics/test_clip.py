@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from a2h_models.metrics import DEFINITIONS
-from a2h_models.metrics.clip import Face, Film, measure
+from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS
+from a2h_models.metrics.clip import Face, Film, features, measure
+from a2h_models.metrics.judges import Judges
 from a2h_models.metrics.summary import bootstrap
 from a2h_models.timebase import SAMPLES_PER_FRAME
 
 FRAMES, SIDE = 40, 176  # pixels: enough for MS-SSIM
-LSE = {"lse_d", "lse_c", "sync_offset"}  # where there is a SyncNet
+LSE = set(NEEDS["syncnet"])
+JUDGED = {metric for metrics in NEEDS.values() for metric in metrics} | set(EXPERT)  # where there are networks that measure
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,8 @@ def test_the_truth_against_itself_is_perfect(truth: Film, wave: np.ndarray) -> N
     assert values["l1"] == values["lmd"] == values["akd"] == 0.0
     assert values["ssim"] == pytest.approx(1.0, abs=1e-5)
     assert values["pose_ssim"] == pytest.approx(1.0)
-    assert values.keys() | LSE == DEFINITIONS.keys()
+    assert values.keys() | JUDGED == DEFINITIONS.keys()
+    assert not values.keys() & JUDGED
 
 
 def test_without_a_face_mesh_or_pose_only_frames_are_measured(truth: Film, wave: np.ndarray) -> None:
@@ -59,7 +62,7 @@ def test_syncnet_is_asked_where_every_frame_has_a_face(truth: Film, wave: np.nda
     from a2h_models.networks.syncnet import SyncNet
 
     torch.manual_seed(0)
-    network = SyncNet().eval()
+    network = Judges(syncnet=SyncNet().eval())
     assert truth.face is not None
     brief = Film(truth.frames[:9], Face(truth.face.landmarks[:9], truth.face.found[:9]), None)
     values = measure(brief, brief, wave[: 9 * SAMPLES_PER_FRAME], network)
@@ -67,6 +70,27 @@ def test_syncnet_is_asked_where_every_frame_has_a_face(truth: Film, wave: np.nda
     assert values["lse_c"] >= 0.0
     gap = brief._replace(face=Face(truth.face.landmarks[:9], np.arange(9) != 4))
     assert not measure(gap, gap, wave[: 9 * SAMPLES_PER_FRAME], network).keys() & LSE
+
+
+def test_every_network_that_is_here_measures(truth: Film, wave: np.ndarray) -> None:
+    import torch
+
+    from a2h_models.metrics.lpips import Lpips, load_heads
+    from a2h_models.networks.alexnet import AlexNet
+    from a2h_models.networks.arcface import ArcFace
+    from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
+
+    torch.manual_seed(0)
+    expert = SyncExpert(SyncExpertConfig(size=16, width=4, embedding=8)).eval()
+    judges = Judges(alexnet=Lpips(AlexNet(), load_heads()).eval(), arcface=ArcFace().eval(), sync_expert=expert)
+    assert truth.face is not None
+    brief = Film(truth.frames[:12, :64, :64], Face(truth.face.landmarks[:12], truth.face.found[:12]), None)
+    values = measure(brief, brief, wave[: 12 * SAMPLES_PER_FRAME], judges)
+    assert values["lpips"] == 0.0
+    assert values.keys() >= {"csim", "csim_low", "csim_collapsed", *EXPERT}
+    assert features(brief, judges) == {}, "FID and FVD have networks of their own"
+    lost = brief._replace(face=Face(truth.face.landmarks[:12], np.arange(12) > 0))
+    assert not measure(lost, lost, wave[: 12 * SAMPLES_PER_FRAME], judges).keys() & {"csim", *EXPERT}, "the portrait has no face"
 
 
 def test_bootstrap_of_equal_clips_is_a_point() -> None:

@@ -71,7 +71,7 @@ def test_other_weights_are_refused(tmp_path: Path, spoil: str) -> None:
         state[name] = state[name][:1]
     path = tmp_path / "other.model"
     torch.save(state[name] if spoil == "no dict" else state, path)
-    with pytest.raises(CheckpointError, match="not SyncNet's weights"):
+    with pytest.raises(CheckpointError, match=r"not SyncNet's weights|something else than named tensors"):
         lip_sync.load_syncnet(str(path))
 
 
