@@ -105,9 +105,12 @@ def _motion_field(command: TrainCommand, network: MotionField, settings: dict[st
         assert isinstance(found, HeadPose)
         predictor = found
     names = ("value", "jacobian", "heatmap", "pixel", "perceptual")
+    looking = teacher(command)
+    if network.anchor is not None and not config.init_from:
+        network.anchor.detector.load_state_dict(looking.detector.state_dict())
     return MotionFieldTraining(
         network,
-        teacher=teacher(command),
+        teacher=looking,
         weights={name: getattr(config, name) for name in names},
         phases=Phases(
             rendering=Rendering(

@@ -15,6 +15,7 @@ Poses = Float[np.ndarray, "t 6"]
 Landmarks = Float[np.ndarray, "t n d"]
 
 BEAT_SIGMA_S = 0.1  # how far apart two beats may be and still count as together (METHOD §5)
+DRIFT_S = 10  # seconds, at both ends, whose mean directions are compared
 POSE_WINDOW, POSE_SIGMA = 11, 1.5  # frames; SSIM's own window, over time
 POSE_RANGE = 2.0  # of a normalised pose: -1 … 1
 SSIM_K1, SSIM_K2 = 0.01, 0.03
@@ -39,6 +40,21 @@ def mean_absolute_step(pose: Poses) -> float:
 def jitter(pose: Poses) -> float:
     """Mean absolute second difference of the rotation, in degrees a frame². ≥ 0; 0 for an even turn; the truth's own value is best."""
     return _mean_absolute_difference(pose, order=2)
+
+
+def drift(pose: Poses) -> float:
+    """How far the head's mean direction in the last ten seconds is from that in the first ten, mean of the three angles, in degrees. ≥ 0.
+
+    A head that sways around one direction has about none; one that turns away, and never back, has much.
+
+    Raises:
+        ValueError: if the sequence is not longer than these ten seconds.
+    """
+    span = int(DRIFT_S * FPS)
+    if len(pose) <= span:
+        raise ValueError(f"a pose sequence of {len(pose)} frames is too short for a drift; it needs more than {span}")
+    degrees = _degrees(pose)
+    return float(np.abs(degrees[-span:].mean(axis=0) - degrees[:span].mean(axis=0)).mean())
 
 
 def _mean_absolute_difference(pose: Poses, *, order: int) -> float:

@@ -79,7 +79,8 @@ def build(stage: str, config: NetworksConfig) -> Network:
     if stage == "image_generator":
         return ImageGenerator(config)
     if stage == "motion_field":
-        return MotionField(config.motion_field, keypoints=config.keypoints, image_size=config.image_size)
+        detector = config.keypoint_detector
+        return MotionField(config.motion_field, keypoints=config.keypoints, image_size=config.image_size, detector=detector)
     if stage == "head_pose":
         return HeadPose(config.head_pose)
     if stage == JUDGE:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
-from a2h_models.keypoints import Keypoints, read_keypoints
+from a2h_models.keypoints import Keypoints, exactly, read_keypoints, widened
 from a2h_models.networks.blocks import BlurDown, ResidualBlock, blur_down, channels_at, gaussian_kernel, start_as_identity
+from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from a2h_models.sample import SIZE, SPEECH_DIM
 from a2h_models.timebase import HOPS_PER_FRAME, exact_div
 
 LIFT = 32  # cells a side of the picture that a frame's speech is lifted to
 LIFT_WIDTH, LIFT_PADDING = 14, 11  # of the transposed convolution along the feature axis: 41 → 32
 SPEECH_CHANNELS = 2  # of the lifted speech
+CHANGES = 2 + 4  # of an anchored keypoint: where it is, and its Jacobian
 INPUTS = SPEECH_CHANNELS + 3 + 1  # speech, RGB portrait, box
 
 
@@ -34,11 +37,14 @@ class MotionFieldConfig:
     lift_channels: int = 8  # between the two convolutions that lift speech to a picture
     lift_kernel: int = 13  # of the second
     temperature: float = 0.1
+    # Not in the release: keypoints are the portrait's, as the teacher finds them, plus how far each moves. An untrained network repeats the
+    # portrait's, and what is to be learnt of a stranger is only the motion.
+    anchored: bool = False
 
 
 class MotionFieldOutput(NamedTuple):
     keypoints: Keypoints  # (b, t, k, …)
-    heatmap: Float[Tensor, "b t k h w"]  # each sums to 1
+    heatmap: Float[Tensor, "b t k h w"]  # each sums to 1; of an anchored network the portrait's
     logits: Float[Tensor, "b t k h w"]
 
 
@@ -102,10 +108,49 @@ class ResidualHourglass(nn.Module):
         return out
 
 
+class Anchor(nn.Module):
+    """The portrait's keypoints by the teacher's detector, which no longer learns, and what each does over the window.
+
+    The features of a frame are averaged under the portrait's heatmap of a keypoint, and a linear map says from this how the keypoint moves
+    and how its Jacobian changes: as the detector reads a Jacobian, so that the same motion is read wherever a face is.
+    """
+
+    def __init__(self, config: KeypointDetectorConfig, *, keypoints: int, channels: int) -> None:
+        super().__init__()
+        self.detector = KeypointDetector(config, keypoints=keypoints).requires_grad_(requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(keypoints, channels, CHANGES))
+        self.bias = nn.Parameter(torch.zeros(keypoints, CHANGES))
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.detector.eval()
+        return self
+
+    def forward(self, portrait: Float[Tensor, "b 3 h w"], features: Float[Tensor, "b c t grid grid"]) -> MotionFieldOutput:
+        seen = self.detector.detect(portrait)
+        margin = (features.shape[-1] - seen.heatmap.shape[-1]) // 2
+        inside = features[..., margin : margin + seen.heatmap.shape[-2], margin : margin + seen.heatmap.shape[-1]]
+        with exactly(features):
+            read = torch.einsum("bkhw,bcthw->btkc", seen.heatmap, widened(inside))
+            change = torch.einsum("btkc,kcd->btkd", read, self.weight) + self.bias
+        frames = features.shape[2]
+        return MotionFieldOutput(
+            keypoints=Keypoints(
+                value=seen.keypoints.value[:, None] + change[..., :2],
+                jacobian=seen.keypoints.jacobian[:, None] + rearrange(change[..., 2:], "b t k (i j) -> b t k i j", i=2),
+            ),
+            heatmap=repeat(seen.heatmap, "b k h w -> b t k h w", t=frames),
+            logits=repeat(seen.logits, "b k h w -> b t k h w", t=frames),
+        )
+
+
 class MotionField(nn.Module):
     """Speech as a picture, portrait and box, stacked over the window and read by a 3-D hourglass."""
 
-    def __init__(self, config: MotionFieldConfig, *, keypoints: int, image_size: int) -> None:
+    def __init__(
+        self, config: MotionFieldConfig, *, keypoints: int, image_size: int, detector: KeypointDetectorConfig | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.listen = nn.Sequential(
@@ -117,6 +162,11 @@ class MotionField(nn.Module):
         self.blur_portrait = BlurDown(exact_div(image_size, config.grid))
         self.blur_box = BlurDown(exact_div(SIZE, config.grid))
         self.hourglass = ResidualHourglass(INPUTS, width=config.width, max_width=config.max_width, depth=config.depth)
+        self.anchor: Anchor | None = None
+        if config.anchored:
+            assert detector is not None
+            self.anchor = Anchor(detector, keypoints=keypoints, channels=self.hourglass.channels)
+            return
         kernel = config.head_kernel
         self.heatmap = nn.Conv3d(self.hourglass.channels, keypoints, kernel, padding=(kernel // 2, 0, 0))
         self.jacobian = nn.Conv2d(self.hourglass.channels, 4 * keypoints, kernel)
@@ -135,6 +185,9 @@ class MotionField(nn.Module):
         shown = repeat(self.to_grid(portrait, self.blur_portrait), "b c h w -> b c t h w", t=frames)
         heard, boxes = (rearrange(x, "(b t) c h w -> b c t h w", b=batch) for x in (heard, boxes))
         features = self.hourglass(torch.cat([heard, shown, boxes], dim=1))
+        if self.anchor is not None:
+            anchored: MotionFieldOutput = self.anchor(portrait, features)
+            return anchored
         logits = rearrange(self.heatmap(features), "b k t h w -> b t k h w")
         jacobian = self.jacobian(rearrange(features, "b c t h w -> (b t) c h w"))
         keypoints, heatmap = read_keypoints(logits, rearrange(jacobian, "(b t) c h w -> b t c h w", b=batch), self.config.temperature)

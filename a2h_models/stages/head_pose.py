@@ -13,16 +13,20 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from a2h_models import losses
 from a2h_models.head_pose import box_tensor, denormalise, normalise
-from a2h_models.metrics.motion import head_diversity, mean_absolute_step, pose_ssim
+from a2h_models.metrics.motion import drift, head_diversity, mean_absolute_step, pose_ssim
 from a2h_models.networks import HeadPose, PoseDiscriminator
 from a2h_models.sample import WindowBatch
 from a2h_models.stages.adversarial import Adversarial
-from a2h_models.stages.stage import WHITE, table
+from a2h_models.stages.stage import TEST, WHITE, table
+from a2h_models.timebase import FPS
 
 PICTURED = 4  # frames of a window
+MINUTE = 60 * FPS  # frames
+ENDS = 6  # a minute's first and last sixth are compared
 BOX_PX = 128  # side of a pictured box
 
 
@@ -104,6 +108,25 @@ class HeadPoseTraining(Adversarial):
         for name, measure in (("head_diversity", head_diversity), ("absolute_step", mean_absolute_step)):
             found[name], found[f"{name}_truth"] = (_mean(map(measure, poses)) for poses in (sequences[""], truth))
         return found
+
+    @override
+    def measure(self, split: str, batch: WindowBatch) -> None:
+        super().measure(split, batch)
+        if split == TEST:
+            self.log_means(split, self.over_a_minute(batch), len(batch.keys))
+
+    def over_a_minute(self, batch: WindowBatch) -> dict[str, float]:
+        """Does the head drift away, or come to rest? Each portrait hears a minute: its own window, then the others' in turn."""
+        turns = range(-(-MINUTE // batch.speech.shape[1]))
+        state, _ = self.network.start(batch.portrait)
+        pieces = []
+        for turn in turns:
+            state, piece = self.network.advance(batch.speech.roll(-turn, dims=0), state)
+            pieces.append(piece)
+        poses = denormalise(torch.cat(pieces, dim=1)[:, :MINUTE]).float().cpu().numpy()
+        ends = {"first": poses[:, : MINUTE // ENDS], "last": poses[:, -(MINUTE // ENDS) :]}
+        found = {f"minute_diversity_{name}": _mean(map(head_diversity, end)) for name, end in ends.items()}
+        return found | {"minute_drift": _mean(map(drift, poses))}
 
     def picture(self, batch: WindowBatch) -> Float[Tensor, "3 h w"]:
         """The head's box in some frames of the first window: truth above, ours below."""

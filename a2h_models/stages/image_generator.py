@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -149,7 +149,8 @@ class Reconstruction(Stage):
     def _log_moving(self) -> None:
         """PSNR on the half of each split's pairs in which the landmarks moved most, as one number over all processes."""
         for split, pairs in self._pairs.items():
-            motion, ours, copied = self.all_gather(torch.cat(pairs)).reshape(-1, 3).unbind(dim=1)
+            everybody = cast("Tensor", self.all_gather(torch.cat(pairs)))  # of several processes, one stack each
+            motion, ours, copied = everybody.reshape(-1, everybody.shape[-1]).unbind(dim=1)
             moving = motion.argsort(descending=True)[: (len(motion) + 1) // 2]
             self.log_dict({f"{split}/psnr_moving": ours[moving].mean(), f"{split}/psnr_moving_copy": copied[moving].mean()})
         self._pairs.clear()

@@ -14,21 +14,24 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from a2h_models import losses
-from a2h_models.head_pose import box_tensor, denormalise
+from a2h_models.head_pose import box_tensor, denormalise, normalise
 from a2h_models.keypoints import Keypoints
+from a2h_models.metrics.pose_regression import PoseRegression
 from a2h_models.networks import HeadPose, ImageGenerator, MotionField
 from a2h_models.networks.generator import EncodedPortrait
 from a2h_models.networks.keypoint_detector import DetectorOutput
 from a2h_models.networks.motion_field import MotionFieldOutput
 from a2h_models.networks.perceptual import Vgg19
-from a2h_models.sample import WINDOW, WindowBatch
-from a2h_models.stages.stage import Frozen, Optimise, Stage, marked, table
+from a2h_models.sample import POSE_DIM, WINDOW, WindowBatch
+from a2h_models.stages.stage import SEEN, TEST, Frozen, Optimise, Stage, marked, table
 
 PICTURED = 4  # frames of a window
 MEASURED = 8  # frames of a window that are drawn to measure the mouth
 DETECTED_AT_ONCE = 64  # frames
+LINEAR = ("linear", "linear_moved")  # rivals in a test
 VALUES = 2  # of the six numbers of a stored keypoint; the others are its Jacobian
 
 
@@ -89,6 +92,7 @@ class MotionFieldTraining(Stage):
         perceptual, predictor = self.phases.rendering.perceptual, self.phases.poses.network
         self.perceptual = Frozen(perceptual) if perceptual is not None else None
         self.predictor = Frozen(predictor) if predictor is not None else None
+        self._regressions: tuple[PoseRegression, ...] = ()
 
     @property
     def trained(self) -> MotionField:
@@ -163,6 +167,11 @@ class MotionFieldTraining(Stage):
         value, jacobian = batch.keypoints[..., :VALUES], batch.keypoints[..., VALUES:]
         return Keypoints(value=value, jacobian=rearrange(jacobian, "b t k (i j) -> b t k i j", i=2))
 
+    def truth(self, batch: WindowBatch) -> Keypoints:
+        """The teacher's keypoints of the true frames: stored, or found now."""
+        stored = self.stored(batch)
+        return self.detect(batch.frames).keypoints if stored is None else stored
+
     @torch.no_grad()
     def detect(self, frames: Float[Tensor, "b t 3 h w"]) -> DetectorOutput:
         """What the teacher sees in each frame; (b, t, …)."""
@@ -182,11 +191,38 @@ class MotionFieldTraining(Stage):
         )
 
     # ------------------------------------------------------------------------------------------------------------ to look at
+    @override
+    def measure(self, split: str, batch: WindowBatch) -> None:
+        """In a test, two linear maps learn from the people who were learnt from, and are measured beside us on the others."""
+        super().measure(split, batch)
+        if split == SEEN:
+            for regression, (known, wanted) in zip(self._regressions, self._linear_tasks(batch), strict=True):
+                regression.learn(known.flatten(0, 1), wanted.flatten(0, 1).flatten(1))
+        elif split == TEST:
+            self.log_means(split, self.linear_metrics(batch), len(batch.keys))
+
+    def on_test_start(self) -> None:
+        outputs = VALUES * self.teacher.on(self.device).detector.heatmap.out_channels
+        self._regressions = (PoseRegression(POSE_DIM, outputs), PoseRegression(POSE_DIM, outputs))
+
+    def linear_metrics(self, batch: WindowBatch) -> dict[str, float]:
+        """The error of keypoints from the pose alone; and of the portrait's, moved as the pose differs from the portrait's own."""
+        anchors = (torch.zeros(()), self.detect(batch.portrait[:, None]).keypoints.value)
+        found = {}
+        for name, regression, (known, wanted), anchor in zip(LINEAR, self._regressions, self._linear_tasks(batch), anchors, strict=True):
+            said = regression.say(known.flatten(0, 1)).view_as(wanted) + anchor.to(known)
+            found[f"keypoint_error_{name}"] = float((said - self.truth(batch).value).norm(dim=-1).mean())
+        return found
+
+    def _linear_tasks(self, batch: WindowBatch) -> list[tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t k 2"]]]:
+        """What each of LINEAR knows, and what it is to say."""
+        pose, first, truth = normalise(batch.pose), normalise(batch.portrait_pose)[:, None], self.truth(batch).value
+        return [(pose, truth), (pose - first, truth - self.detect(batch.portrait[:, None]).keypoints.value)]
+
     def metrics(self, batch: WindowBatch) -> dict[str, float]:
         """Of our keypoints, and of the portrait's repeated; the mouth is compared in drawn frames, where the batch says where it is."""
         made, still = self.predict(batch).keypoints, self.detect(batch.portrait[:, None]).keypoints
-        stored = self.stored(batch)
-        truth = self.detect(batch.frames).keypoints if stored is None else stored
+        truth = self.truth(batch)
         found = {"keypoint_error": _distance(made, truth), "keypoint_error_repeat": _distance(still, truth)}
         if batch.mouth is not None and batch.frames.shape[1] == WINDOW:
             every = _spread(MEASURED, WINDOW)

@@ -27,7 +27,7 @@ Optimise = Callable[[Iterable[nn.Parameter]], tuple[Optimizer, LRScheduler]]
 Module = TypeVar("Module", bound=nn.Module)
 
 DECAY = 0.1  # of the learning rate, at each milestone
-TESTED = ("seen", "test")  # people who were learnt from, then people who were not: the test's loaders, and what their metrics begin with
+SEEN, TEST = TESTED = ("seen", "test")  # people who were learnt from, then others: the test's loaders, and what their metrics begin with
 WHITE = 255
 DOT_VARIANCE = 0.001  # of the dots that mark keypoints
 SOUND = -1  # instead of the batch in which a loss was no number

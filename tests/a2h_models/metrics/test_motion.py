@@ -96,3 +96,14 @@ def test_average_keypoint_distance_sees_translation() -> None:
 def test_the_lips_are_those_of_the_face_mesh() -> None:
     face_mesh = pytest.importorskip("mediapipe.python.solutions.face_mesh_connections")
     assert set(motion.LIPS.tolist()) == {point for edge in face_mesh.FACEMESH_LIPS for point in edge}
+
+
+def test_a_swaying_head_does_not_drift_and_a_turning_one_does() -> None:
+    time = np.arange(60 * FPS) / FPS
+    assert motion.drift(turning(10 * np.sin(2 * np.pi * time))) == pytest.approx(0, abs=1e-6)
+    assert motion.drift(turning(0.1 * time)) == pytest.approx(0.1 * 50 / 3)  # 50 s lie between the middles of both ends
+
+
+def test_a_drift_needs_more_than_ten_seconds() -> None:
+    with pytest.raises(ValueError, match="250 frames is too short"):
+        motion.drift(turning(np.zeros(250)))
