@@ -142,6 +142,16 @@ def test_a_margin_needs_a_metric_that_was_measured_and_can_be_ranked(metric: str
     assert failed(gates) == [f"{metric} against champion"]
 
 
+def test_the_default_preset_has_a_latency_budget() -> None:
+    from pipelines.compose import compose
+
+    limit = compose("promote", ["model=audio2head/2"]).promote.max_real_time_factor
+    config = replace(CONFIG, max_real_time_factor=limit)
+    assert failed(judge(replace(GOOD, measured=replace(MEASURED, real_time_factor=limit)), CHAMPION, config)) == []
+    gates = judge(replace(GOOD, measured=replace(MEASURED, real_time_factor=limit * 1.01)), CHAMPION, config)
+    assert [(gate.name, gate.reason) for gate in gates if gate.status == FAILED] == [("real_time_factor", "too slow")]
+
+
 def test_nobody_asks_for_the_time_where_no_limit_is_set() -> None:
     gates = judge(replace(GOOD, measured=replace(MEASURED, real_time_factor=None)), None, replace(CONFIG, max_real_time_factor=0.0))
     assert "real_time_factor" not in {gate.name for gate in gates}

@@ -88,39 +88,66 @@ def test_the_champion_is_read_on_the_candidates_set(make_version: Maker, trackin
     assert promote(second, tracking).accepted
 
 
-def test_each_reason_refuses_and_leaves_the_champion(
-    make_version: Maker, store: LoggerConfig, paper_dataset: Path, fingerprint: str
-) -> None:
-    """Through the store: what is recorded at registration and evaluation comes back, and decides."""
+@pytest.fixture
+def spoiled(paper_dataset: Path, fingerprint: str) -> Callable[..., Origin]:
+    """The training data's origin, with other words about its one source video."""
     origin = read_origin(str(paper_dataset), fingerprint, split="train")
     row = origin.sources.to_pylist()[0]
+    return lambda **changes: replace(origin, sources=as_table([tuple((row | changes).values())]))
 
-    def sources(**changes: str) -> Origin:
-        return replace(origin, sources=as_table([tuple((row | changes).values())]))
 
+def _refused(make_version: Maker, store: LoggerConfig, changes: dict[str, object]) -> set[str]:
+    """The gates that refuse a version which is made so."""
+    uri = make_version(store, changes.pop("psnr", 25.0), **changes)
+    found = {reason.partition(": ")[0] for reason in promote(uri, store).reasons}
+    assert registry.find(uri, store).tags["validation_status"] == "refused"
+    return found
+
+
+def test_each_reason_refuses_and_leaves_the_champion(make_version: Maker, tracking: LoggerConfig, spoiled: Callable[..., Origin]) -> None:
+    """Through the store: what is recorded at registration and evaluation comes back, and decides."""
+    origin = spoiled()
     reasons: dict[str, dict[str, object]] = {
         "schema_version": {"tags": {"schema_version": "0"}},
         "code_version": {"tags": {"code_clean": "false"}},
         "training_data": {"tags": {"dataset_fingerprint": "unknown"}},
         "data_verified": {"origin": replace(origin, fingerprint="0" * 64)},
         "feature_version": {"origin": replace(origin, features=origin.features | {"f0": "dio"})},
-        "licence": {"origin": sources(licence="")},
-        "consent": {"origin": sources(consent="no")},
+        "licence": {"origin": spoiled(licence="")},
+        "consent": {"origin": spoiled(consent="no")},
         "evaluation_size": {"psnr": [25.0]},
         "speakers_disjoint": {"identities": ["ann", "eve"]},
-        "sources_disjoint": {"origin": sources(sha256="e" * 64)},
+        "sources_disjoint": {"origin": spoiled(sha256="e" * 64)},
         "real_time_factor": {"speed": 3.0},
         "true_pose/psnr": {"psnr": 19.0},
         "true_pose/psnr against champion": {"psnr": 24.0},
     }
-    first = make_version(store, 25.0)
-    assert promote(first, store).reasons == []
+    first = make_version(tracking, 25.0)
+    assert promote(first, tracking).reasons == []
     also = {"evaluation_size": {"true_pose/psnr against champion"}, "true_pose/psnr": {"true_pose/psnr against champion"}}
     for gate, changes in reasons.items():
-        uri = make_version(store, changes.pop("psnr", 25.0), **changes)
-        refused = {reason.partition(": ")[0] for reason in promote(uri, store).reasons}
-        assert refused == {gate} | also.get(gate, set())
-        assert registry.find(uri, store).tags["validation_status"] == "refused"
+        assert _refused(make_version, tracking, changes) == {gate} | also.get(gate, set())
+    assert champion(tracking) == first
+
+
+def test_every_store_gives_back_every_reason(make_version: Maker, store: LoggerConfig, spoiled: Callable[..., Origin]) -> None:
+    """The same reasons in three bad versions: what is alone above comes together here, from each kind of store."""
+    first, worse = make_version(store, 25.0), "true_pose/psnr against champion"
+    assert promote(first, store).reasons == []
+    unlawful: dict[str, object] = {
+        "tags": {"schema_version": "0", "code_clean": "false"},
+        "origin": spoiled(licence="", consent="no", sha256="e" * 64),
+        "identities": ["ann", "eve"],
+        "speed": 3.0,
+        "psnr": 24.0,
+    }
+    lawful = {"schema_version", "code_version", "licence", "consent", "sources_disjoint", "speakers_disjoint", "real_time_factor"}
+    assert _refused(make_version, store, unlawful) == lawful | {worse}
+    origin = spoiled()
+    other = {"tags": {"dataset_fingerprint": "unknown"}, "origin": replace(origin, features=origin.features | {"f0": "dio"}), "psnr": 19.0}
+    assert _refused(make_version, store, other) == {"training_data", "feature_version", "true_pose/psnr", worse}
+    unproven: dict[str, object] = {"origin": replace(origin, fingerprint="0" * 64), "psnr": [25.0]}
+    assert _refused(make_version, store, unproven) == {"data_verified", "evaluation_size", worse}
     assert champion(store) == first
 
 
