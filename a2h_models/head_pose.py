@@ -5,14 +5,15 @@ The camera is OpenFace's default for a 256×256 image, because the authors ran O
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from a2h_models.sample import SIZE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOCAL = 233.333  # pixels of the 256×256 crop
 CENTRE = 128.0  # pixels, x and y
@@ -25,13 +26,13 @@ LINE_PX = 2  # at 256×256
 WHITE = 255
 MAX_PX = 32_000  # what is drawn is clipped to this, so that a point near the camera's plane cannot overflow
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+Array = TypeVar("Array", np.ndarray, "Tensor")
 
 
 def _limits(like: Array) -> tuple[Array, Array]:
-    if isinstance(like, Tensor):
-        return like.new_tensor(POSE_MIN), like.new_tensor(POSE_MAX)
-    return np.asarray(POSE_MIN, dtype=np.float32), np.asarray(POSE_MAX, dtype=np.float32)
+    if isinstance(like, np.ndarray):
+        return np.asarray(POSE_MIN, dtype=np.float32), np.asarray(POSE_MAX, dtype=np.float32)
+    return like.new_tensor(POSE_MIN), like.new_tensor(POSE_MAX)
 
 
 def normalise(pose: Array) -> Array:
@@ -95,4 +96,6 @@ def _draw_box(pose: Float[np.ndarray, " 6"], size: int) -> UInt8[np.ndarray, "si
 
 def box_tensor(pose: Float[np.ndarray, "t 6"], size: int = SIZE) -> Float[Tensor, "t 1 size size"]:
     """The box images as the motion field takes them: float, still 0..255."""
+    import torch
+
     return torch.from_numpy(draw_boxes(pose, size)).float().unsqueeze(1)

@@ -6,13 +6,15 @@ Preparation writes samples, training and evaluation read them; both sides meet h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int16, UInt8
-from torch import Tensor
 
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from torch import Tensor  # preparation needs none of it: 190 MB a worker
 
 SCHEMA_VERSION = 1  # of the members of a sample; a shard of another version is refused
 FEATURES_VERSION = 1  # of the numbers that speech.py and head_pose.py compute from sound and landmarks; a change of them counts it up

@@ -131,6 +131,13 @@ def test_help_needs_nothing_heavy() -> None:
     assert answer.stdout.splitlines()[-1] == "[]"
 
 
+def test_preparation_needs_no_torch() -> None:
+    """190 MB and two seconds of every worker."""
+    code = "import sys, pipelines.prepare.flow; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.splitlines()[-1] == "False"
+
+
 def test_every_package_is_packaged() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(file.parent.parts) for file in FILES}

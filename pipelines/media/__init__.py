@@ -13,7 +13,7 @@ portrait  one picture
 """
 
 from pipelines.media.bundled import ffmpeg, raise_if_full
-from pipelines.media.crops import decode_crop, encode_crop
+from pipelines.media.crops import count_frames, decode_crop, encode_crop
 from pipelines.media.metadata import read_metadata
 from pipelines.media.pictures import write_pictures
 from pipelines.media.piping import Part
@@ -28,6 +28,7 @@ __all__ = [
     "Part",
     "Video",
     "VideoInfo",
+    "count_frames",
     "decode_crop",
     "encode_crop",
     "ffmpeg",

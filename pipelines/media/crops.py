@@ -56,6 +56,15 @@ def _feed(command: list[str], frames: UInt8[np.ndarray, "t h w 3"]) -> None:
         raise MediaError(f"{len(frames)} frames could not be encoded ({bundled.last_words(stderr)})")
 
 
+def count_frames(data: bytes) -> int:
+    """How many frames an encoded crop has.
+
+    Raises:
+        MediaError: `unreadable`.
+    """
+    return len(decoding.open_reader(data, name=f"a crop of {len(data)} bytes"))
+
+
 def decode_crop(data: bytes, indices: Sequence[int] | None = None, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
     """Frames of an encoded crop, RGB: those asked for, in the order asked for; `size` scales the picture to a square.
 
