@@ -166,7 +166,8 @@ class KeypointsCommand:
 class DatasetConfig:
     """dataset/: which shards, and how batches are drawn from them."""
 
-    path: str = MISSING  # a dataset's folder, on any store
+    path: str = MISSING  # a dataset's folder, on any store; or shards that others made with webdataset: shards/{000000..000099}.tar
+    measured: str = ""  # another dataset, whose val and test splits are measured; empty: this one's, and of others' shards none
     batch_size: int = 8  # global: over all processes
     workers: int = 0  # loader processes of each training process
     streams: int = 8  # virtual streams: the order does not depend on processes and workers

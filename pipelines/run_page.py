@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.dataset.foreign import ForeignShards
 from pipelines.dataset.index import Index
 from pipelines.training_config import TrainCommand
 
@@ -15,11 +16,11 @@ METRICS = """
 """
 
 
-def describe(command: TrainCommand, *, train: Index, val: Index, test: Index) -> str:
+def describe(command: TrainCommand, *, train: Index | ForeignShards, val: Index, test: Index) -> str:
     """Markdown: what is trained, on what, from what, and how to read the rest of the page."""
     stage, steps, size = command.stage, command.trainer.max_steps, command.networks.image_size
     parents = [f"* {key}: `{uri}`" for key in PARENTS if (uri := getattr(stage, key, ""))]
-    people = f"{len(train)} clips of {len(train.identities)} people to learn from, {len(val)} to validate on, {len(test)} to test on"
+    people = f"{train.summary} to learn from, {len(val)} to validate on, {len(test)} to test on"
     lines = [
         f"**{stage.name}**, {steps} batches of {command.dataset.batch_size} at {size} pixels",
         "",

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -104,8 +105,19 @@ class Index:
         for sidecar in self._sidecars:
             _check_size(dataset, sidecar)
 
+    @classmethod
+    def empty(cls) -> Self:
+        """What is measured where there is nothing to measure."""
+        index = cls.__new__(cls)
+        vars(index).update(clips=[], _sidecars=[])
+        return index
+
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def summary(self) -> str:
+        return f"{len(self)} clips of {len(self.identities)} people"
 
     @property
     def sizes(self) -> tuple[int, ...]:

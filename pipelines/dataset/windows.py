@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,9 +15,12 @@ from typing_extensions import override
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from a2h_models.sample import UNIT, PairBatch, WindowBatch
 from pipelines.config import DatasetConfig
-from pipelines.dataset.draws import PairDraws, Pairs, Window, WindowDraws, collate_pairs, collate_windows
+from pipelines.dataset.draws import Draws, PairDraws, Pairs, Window, WindowDraws, collate_pairs, collate_windows
+from pipelines.dataset.foreign import ForeignDraws, ForeignShards, is_foreign
 from pipelines.dataset.index import BYTES_PER_GB, Index, ShardCache
+from pipelines.dataset.loading import loader
 from pipelines.dataset.order import Stream, Turns
+from pipelines.dataset.sources import Origin, as_table, read_origin
 from pipelines.storage import Storage
 
 VALIDATION_SEED = 0  # validation draws the same frames whatever the run's seed, so that runs can be compared
@@ -35,16 +38,21 @@ class ClipDataModule(pl.LightningDataModule):
     def __init__(self, config: DatasetConfig, *, size: int, cache: Path) -> None:
         super().__init__()
         self.config, self.size = config, size
-        storage = Storage(config.path)
         shards = ShardCache(cache / "shards", limit_bytes=int(config.cache_gb * BYTES_PER_GB))
-        self.train, self.val, self.test = (Index(storage, split, cache=shards) for split in ("train", "val", "test"))
+        foreign = is_foreign(config.path)
+        self.train: Index | ForeignShards
+        self.train = ForeignShards(config.path) if foreign else Index(Storage(config.path), "train", cache=shards)
+        self.val = self.test = Index.empty()
+        if config.measured or not foreign:
+            measured = Storage(config.measured or config.path)
+            self.val, self.test = (Index(measured, split, cache=shards) for split in ("val", "test"))
         if not len(self.train):
             raise InputError(f"{config.path} has no clips in its train split")
         self.stream = Stream(sizes=self.train.sizes, seed=config.seed, streams=config.streams)
         self.first = 0  # batches consumed before this process began
 
     @abstractmethod
-    def draws(self, index: Index, *, stream: Stream | None, seed: int) -> Dataset[Any]:
+    def draws(self, index: Index, *, stream: Stream | None, seed: int) -> Draws[Any]:
         """The dataset whose items are read by position."""
 
     @abstractmethod
@@ -54,6 +62,12 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def fingerprint(self) -> str:
         return self.train.fingerprint
+
+    def origin(self) -> Origin:
+        """Where the training clips come from; of others' shards nothing is known."""
+        if isinstance(self.train, ForeignShards):
+            return Origin(path=self.config.path, fingerprint=self.fingerprint, sources=as_table([]), features={})
+        return read_origin(self.config.path, self.fingerprint, split="train")
 
     def clips_per_batch(self, world: int) -> int:
         """Clips read for one global batch."""
@@ -72,8 +86,13 @@ class ClipDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         rank, world = self._place()
-        turns = Turns(self.first, self.clips_per_batch(world), rank=rank, world=world)
-        return self._loader(self.draws(self.train, stream=self.stream, seed=self.config.seed), turns)
+        clips, seed = self.clips_per_batch(world), self.config.seed
+        if isinstance(self.train, ForeignShards):
+            draws = self.draws(cast("Index", self.train), stream=self.stream, seed=seed)  # no clip of it is asked for by number
+            endless = ForeignDraws(self.train, draws, seed=(seed, self.first), place=(rank, world))
+            return loader(endless, self.collate, workers=self.config.workers, batch_size=clips // world)
+        turns = Turns(self.first, clips, rank=rank, world=world)
+        return self._loader(self.draws(self.train, stream=self.stream, seed=seed), turns)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return self._once(self.val)
@@ -82,9 +101,9 @@ class ClipDataModule(pl.LightningDataModule):
         """Training clips, then test clips (`a2h_models.stages.stage.TESTED`); of the former, pairs are driven to what was not learnt."""
         return [self._once(self.train, seen=True), self._once(self.test)]
 
-    def _once(self, index: Index, *, seen: bool = False) -> DataLoader[Any] | list[Any]:
+    def _once(self, index: Index | ForeignShards, *, seen: bool = False) -> DataLoader[Any] | list[Any]:
         """Every clip once, in order; with several processes the last batches repeat some, so that all have the same number."""
-        if not len(index):
+        if isinstance(index, ForeignShards) or not len(index):
             return []
         rank, world = self._place()
         share = self.clips_per_batch(world) // world
@@ -122,17 +141,7 @@ class ClipDataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loader(self, draws: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        # Not fork: a decord reader opened before a fork hangs in the child
-        context = "forkserver" if self.config.workers else None
-        return DataLoader(
-            draws,
-            batch_sampler=batches,
-            collate_fn=self.collate,
-            num_workers=self.config.workers,
-            multiprocessing_context=context,
-            persistent_workers=bool(self.config.workers),
-            pin_memory=torch.cuda.is_available(),
-        )
+        return loader(draws, self.collate, workers=self.config.workers, batch_sampler=batches)
 
 
 def _is_image(value: Any) -> bool:

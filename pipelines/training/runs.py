@@ -13,7 +13,6 @@ from a2h_models.networks import save
 from a2h_models.stages.stage import Stage
 from pipelines import registry
 from pipelines.config import config_hash
-from pipelines.dataset.sources import read_origin
 from pipelines.dataset.windows import ClipDataModule
 from pipelines.run_page import DESCRIPTION, describe
 from pipelines.training_config import TrainCommand
@@ -117,7 +116,7 @@ def finish(command: TrainCommand, stage: Stage, data: ClipDataModule, result: Tr
             tags=tags,
             logger=command.logger,
             identities=data.train.identities,
-            origin=read_origin(command.dataset.path, data.fingerprint, split="train"),
+            origin=data.origin(),
         )
         uri = version.uri
     result = replace(result, model_uri=uri)
