@@ -24,6 +24,7 @@ from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksC
 from a2h_models.networks.generator import EncodedPortrait, GeneratorOutput
 from a2h_models.networks.head_pose import HeadPoseState
 from a2h_models.networks.weights import file_name
+from a2h_models.ported.running import Drawn, PortedHeadPose, PortedImageGenerator, PortedMotionField
 from a2h_models.sample import UNIT, WINDOW
 from a2h_models.script import LEAD_IN, Script, Speech, Window, pose_blocks, scaled, speech_blocks, windows_of, with_lead_in
 from a2h_models.streaming import Tape
@@ -52,7 +53,7 @@ class Animator:
     """Makes a head talk. Holds networks in evaluation mode on one device; keeps nothing between calls.
 
     Args:
-        image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other two.
+        image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other two. Or ONNX Runtime's (`ported`).
         config: what the networks were built by.
         precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32 bits: in bf16 the motion field moved
             keypoints of the parity set by up to 1.1, since heatmaps are read at a temperature of 0.1. `auto` takes it where the processor
@@ -64,9 +65,9 @@ class Animator:
 
     def __init__(
         self,
-        image_generator: ImageGenerator,
-        motion_field: MotionField,
-        head_pose: HeadPose,
+        image_generator: ImageGenerator | PortedImageGenerator,
+        motion_field: MotionField | PortedMotionField,
+        head_pose: HeadPose | PortedHeadPose,
         config: NetworksConfig,
         *,
         precision: str = "fp32",
@@ -77,11 +78,12 @@ class Animator:
         self.head_pose = head_pose.eval()
         self.config = config
         self._precision = precision
-        self._compiled: Callable[[EncodedPortrait, Keypoints], GeneratorOutput] | None = None
+        self._compiled: Callable[[EncodedPortrait, Keypoints], GeneratorOutput | Drawn] | None = None
 
     @property
     def device(self) -> torch.device:
-        return next(self.head_pose.parameters()).device
+        """Networks of another program have no weights here, and are on the CPU."""
+        return next((weight.device for weight in self.head_pose.parameters()), torch.device("cpu"))
 
     @property
     def precision(self) -> str:

@@ -35,7 +35,7 @@ def locate(name: str) -> Path:
 
 def write_listing(folder: Path, files: Mapping[str, Path]) -> Path:
     """Write `bundle.json` for the files of a bundle, by their names."""
-    content = {"format": FORMAT, "schema_version": VERSION, "files": {name: _sha256(path) for name, path in files.items()}}
+    content = {"format": FORMAT, "schema_version": VERSION, "files": {name: sha256(path) for name, path in files.items()}}
     path = folder / LISTING
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return path
@@ -60,10 +60,11 @@ def check(folder: Path) -> None:
     for name in map(file_name, STAGES):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} holds no {name}, which {LISTING} lists")
-        if _sha256(folder / name) != content["files"].get(name):
+        if sha256(folder / name) != content["files"].get(name):
             raise CheckpointError(f"{folder / name} is not the file that {LISTING} lists: its sha-256 differs")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

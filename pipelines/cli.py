@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from a2h_models.errors import A2HError, ConfigError, UserError
@@ -89,14 +90,19 @@ def _command(name: str) -> Command:
 
 
 # -------------------------------------------------------------------------------- configured commands
-def _configured(name: str, run: Callable[[Any], int], *, first: str = "", second: str = "") -> Callable[[list[str]], int]:
-    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`, bare words as `first=word second=word`."""
+def _configured(
+    name: str, run: Callable[[Any], int], *, first: str = "", second: str = "", flags: Mapping[str, str] | None = None
+) -> Callable[[list[str]], int]:
+    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`, bare words as `first=word second=word`.
+
+    `flags` are short names of keys.
+    """
 
     def call(words: list[str]) -> int:
         if any(word in {"-h", "--help"} for word in words):
             print(_help(name))
             return 0
-        show, overrides = _split(words, [key for key in (first, second) if key])
+        show, overrides = _split(words, [key for key in (first, second) if key], FLAGS if flags is None else flags)
         if show:
             from omegaconf import OmegaConf
 
@@ -107,7 +113,7 @@ def _configured(name: str, run: Callable[[Any], int], *, first: str = "", second
     return call
 
 
-def _split(words: list[str], bare: Sequence[str] = ()) -> tuple[bool, list[str]]:
+def _split(words: list[str], bare: Sequence[str] = (), flags: Mapping[str, str] = MappingProxyType({})) -> tuple[bool, list[str]]:
     """Take `--cfg job` out, and write the rest as overrides: `--source_image a.png`, `--still`, `--dry-run` and `limit=3` alike.
 
     Words that are neither become the values of the keys in `bare`, in that order.
@@ -123,7 +129,7 @@ def _split(words: list[str], bare: Sequence[str] = ()) -> tuple[bool, list[str]]
             overrides.append(WHOLE_FLAGS[word])
         elif word.startswith("--"):
             key, equals, value = word[2:].partition("=")
-            key = FLAGS.get(key, key).replace("-", "_")
+            key = flags.get(key, key).replace("-", "_")
             if not equals:
                 value = rest.pop(0) if rest and _is_value(rest[0], key) else "true"
             overrides.append(f"{key}={value}")
@@ -157,6 +163,7 @@ FLAGS = {
     "format": "generate.format",
     "mark": "generate.mark",
     "precision": "generate.precision",
+    "backend": "generate.backend",
 }
 
 
@@ -172,7 +179,7 @@ def _train(words: list[str]) -> int:
     """One stage; with pipeline=all the three in order; with --multirun one run for each combination of values that stand behind commas."""
     if any(word in {"-h", "--help"} for word in words) or not {MULTIRUN, PIPELINE} & set(words):
         return _configured("train", commands.train)(words)
-    show, overrides = _split([word for word in words if word not in {MULTIRUN, PIPELINE}])
+    show, overrides = _split([word for word in words if word not in {MULTIRUN, PIPELINE}], (), FLAGS)
     jobs = compose.sweep("train", overrides) if MULTIRUN in words else [overrides]
     if len(jobs) > 1 and any(override.startswith("run_name=") for override in overrides):
         raise ConfigError("run_name cannot be shared by the runs of a --multirun", hint="leave it out: each run gets a name of its own")
@@ -226,6 +233,9 @@ COMMANDS: dict[str, Command] = {
     "export-release": Command(
         "a model → a file that the release's own program reads",
         _configured("export-release", commands.export_release, first="model", second="out"),
+    ),
+    "export": Command(
+        "a model → ONNX graphs, compared with torch", _configured("export", commands.export, first="model", second="out", flags={})
     ),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
     "inspect": Command("what a generated file says of itself", commands.inspect),

@@ -124,6 +124,13 @@ def export_release(command: config.ExportReleaseCommand) -> int:
     return 0
 
 
+def export(command: config.ExportCommand) -> int:
+    from pipelines import export as exporting
+
+    print(exporting.export(command))
+    return 0
+
+
 def generate(command: config.GenerateCommand) -> int:
     from pipelines import generate as generation
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, type] = {
     "copy": promotion_config.CopyCommand,
     "import-release": config.ImportReleaseCommand,
     "export-release": config.ExportReleaseCommand,
+    "export": config.ExportCommand,
     "generate": config.GenerateCommand,
     "app": config.AppCommand,
     "demo": config.DemoCommand,

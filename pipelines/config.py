@@ -256,6 +256,17 @@ class ExportReleaseCommand:
 
 
 @dataclass
+class ExportCommand:
+    """a2h export"""
+
+    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, or a bundle's folder
+    out: str = MISSING  # the folder to write
+    format: str = "onnx"
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
 class GenerateConfig:
     """generate/: how a head is made to talk."""
 
@@ -269,6 +280,7 @@ class GenerateConfig:
     idle_motion: float = 1.0  # how much the head sways while nothing is said; 0, as in the release: not at all
     seed: int = 0  # of that swaying
     precision: str = "auto"  # of what draws: fp32 | bf16 | auto, which is bf16 where the processor computes in it
+    backend: str = "torch"  # what computes: torch | onnx (ONNX Runtime on a CPU, 32 bits; the model is exported once, into the cache)
     compile: bool = False  # by torch, at the first frames: a minute that only long videos pay back
     batch_size: int = 4  # frames rendered at a time
     windows: int = 1  # of 64 frames, for which keypoints are found at a time; more help a GPU
