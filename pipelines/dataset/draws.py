@@ -104,13 +104,13 @@ class PairDraws(Draws[Pairs]):
         self.size, self.pairs, self.unseen, self.driven_to_unseen = size, pairs, unseen, driven_to_unseen
 
     def draw(self, reader: Reader, clip: Clip, rng: np.random.Generator) -> Pairs:
-        chosen = np.stack([self._pair(clip.frames, rng) for _ in range(self.pairs)])  # (pairs, 2)
+        chosen = np.stack([self.pair(clip.frames, rng) for _ in range(self.pairs)])  # (pairs, 2)
         wanted, places = np.unique(chosen, return_inverse=True)
         frames = read_frames(reader, clip, wanted, self.size)[places.reshape(chosen.shape)]
         motion = _motion(reader, clip, chosen) if self.stream is None else None
         return Pairs(key=clip.key, source=frames[:, 0], driving=frames[:, 1], motion=motion)
 
-    def _pair(self, frames: int, rng: np.random.Generator) -> Int64[np.ndarray, " 2"]:
+    def pair(self, frames: int, rng: np.random.Generator) -> Int64[np.ndarray, " 2"]:
         """Source and driving."""
         first_unseen = frames - int(self.unseen * frames)
         if self.driven_to_unseen and first_unseen < frames:

@@ -12,6 +12,7 @@ from a2h_models.errors import CheckpointError, ConfigError, DatasetError, InputE
 from a2h_models.sample import UNIT, WINDOW
 from pipelines import media
 from pipelines.config import DatasetConfig
+from pipelines.dataset.draws import PairDraws
 from pipelines.dataset.index import Index
 from pipelines.dataset.order import Stream, Turns, order
 from pipelines.dataset.windows import PairDataModule, WindowDataModule
@@ -46,6 +47,26 @@ def test_a_stream_reads_a_shard_through_before_the_next(seed, sizes, streams):
         shards = shard_of[read[stream::streams]]
         if len(shards):
             assert 1 + np.count_nonzero(np.diff(shards)) == len(set(shards.tolist()))
+
+
+@given(SEED, st.integers(64, 1000), st.floats(0.02, 0.9))
+def test_no_pair_is_learnt_from_unseen_frames_and_those_measured_are_driven_to_them(seed, frames, share):
+    learnt, measured = (
+        PairDraws(None, size=64, pairs=1, unseen=share, driven_to_unseen=driven, stream=None, seed=0) for driven in (False, True)
+    )
+    rng, first = np.random.default_rng(seed), frames - int(share * frames)
+    source, driving = learnt.pair(frames, rng)
+    assert source != driving
+    assert max(source, driving) < first
+    source, driving = measured.pair(frames, rng)
+    assert source < first <= driving < frames
+
+
+def test_without_unseen_frames_all_are_learnt_from_and_measured():
+    rng = np.random.default_rng(0)
+    for driven in (False, True):
+        draws = PairDraws(None, size=64, pairs=1, driven_to_unseen=driven, stream=None, seed=0)
+        assert {int(frame) for _ in range(200) for frame in draws.pair(8, rng)} == set(range(8))
 
 
 @settings(max_examples=30)
