@@ -50,8 +50,18 @@ class Draws(Dataset[Draw_co]):
         return len(self.index)
 
     def __getitem__(self, position: int) -> Draw_co:
+        """What is drawn at a position.
+
+        Raises:
+            DatasetError: for a damaged sample, naming it and its shard.
+        """
         clip = self.index.clips[position if self.stream is None else self.stream.clip(position)]
-        return self.draw(self.index, clip, np.random.default_rng((self.seed, position)))
+        try:
+            return self.draw(self.index, clip, np.random.default_rng((self.seed, position)))
+        except DatasetError as error:
+            shard = self.index.shard_of(clip)
+            message = error.message if shard in error.message else f"{shard}: {error.message}"
+            raise DatasetError(message, hint=error.hint or "`a2h verify` finds every damaged shard") from error
 
     @abstractmethod
     def draw(self, reader: Reader, clip: Clip, rng: np.random.Generator) -> Draw_co:
@@ -189,7 +199,7 @@ def read_frames(reader: Reader, clip: Clip, wanted: np.ndarray, size: int) -> UI
     try:
         return media.decode_crop(reader.members(clip, ("mp4",)).members["mp4"], [int(frame) for frame in wanted], size)
     except (MediaError, IndexError) as error:
-        raise DatasetError(f"sample {clip.key}: {error}", hint="`a2h verify` finds every damaged shard") from error
+        raise DatasetError(f"sample {clip.key}: {error}") from error
 
 
 def collate_pairs(draws: list[Pairs]) -> PairBatch:

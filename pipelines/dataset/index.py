@@ -128,6 +128,9 @@ class Index:
     def identities(self) -> set[str]:
         return {clip.identity for clip in self.clips}
 
+    def shard_of(self, clip: Clip) -> str:
+        return f"{self.dataset.url}/{self._sidecars[clip.shard].shard}"
+
     def members(self, clip: Clip, extensions: Iterable[str]) -> Encoded:
         """Some members of a clip, as bytes.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float16, UInt8
+from typing_extensions import override
 
 from a2h_models.errors import DatasetError
 from a2h_models.metrics.sync_expert import cut_mouths
@@ -48,7 +49,9 @@ class MouthDataModule(ClipDataModule):
     def draws(self, index: Index, *, stream: Stream | None, seed: int) -> MouthDraws:
         return MouthDraws(index, size=self.size, stream=stream, seed=seed)
 
-    def collate(self, draws: list[Mouths]) -> SyncBatch:
+    @staticmethod
+    @override
+    def collate(draws: list[Mouths]) -> SyncBatch:
         return SyncBatch(
             keys=[draw.key for draw in draws],
             mouths=channels_first(np.stack([draw.mouths for draw in draws])),

@@ -55,9 +55,10 @@ class ClipDataModule(pl.LightningDataModule):
     def draws(self, index: Index, *, stream: Stream | None, seed: int) -> Draws[Any]:
         """The dataset whose items are read by position."""
 
+    @staticmethod
     @abstractmethod
-    def collate(self, draws: list[Any]) -> Any:
-        """Items of `draws` → a batch of bytes."""
+    def collate(draws: list[Any]) -> Any:
+        """Items of `draws` → a batch of bytes. Goes to the loader processes, so it knows nothing of the module and its trainer."""
 
     @property
     def fingerprint(self) -> str:
@@ -171,7 +172,9 @@ class PairDataModule(ClipDataModule):
             seed=VALIDATION_SEED,
         )
 
-    def collate(self, draws: list[Pairs]) -> PairBatch:
+    @staticmethod
+    @override
+    def collate(draws: list[Pairs]) -> PairBatch:
         return collate_pairs(draws)
 
 
@@ -212,5 +215,7 @@ class WindowDataModule(ClipDataModule):
             seed=seed,
         )
 
-    def collate(self, draws: list[Window]) -> WindowBatch:
+    @staticmethod
+    @override
+    def collate(draws: list[Window]) -> WindowBatch:
         return collate_windows(draws)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from a2h_models.errors import ClusterError
+from a2h_models.errors import A2HError, ClusterError
 from a2h_models.stages.callbacks import LastCheckpoint, batches_done
 from pipelines import cluster
 from pipelines.training.fit import fit, make_data
@@ -32,7 +33,8 @@ def train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
     worker's node.
 
     Raises:
-        ClusterError: if it failed more often than `cluster.max_failures`.
+        A2HError: what a worker raised, if that is one of ours: a damaged sample, a loss that is no number, …
+        ClusterError: if it failed otherwise, more often than `cluster.max_failures`.
     """
     make_data(command).clips_per_batch(command.cluster.workers)  # what the user got wrong is told here, not after restarts
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
@@ -57,10 +59,17 @@ def train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
                 warnings.simplefilter("ignore", DeprecationWarning)  # Ray's own libraries of each other
                 done = trainer.fit()
         except TrainingFailedError as error:
-            raise ClusterError(
-                f"the training {folder.name} failed: {error}", hint="the same command goes on from its last checkpoint"
-            ) from error
+            failed = ClusterError(f"the training {folder.name} failed: {error}", hint="the same command goes on from its last checkpoint")
+            raise next(_ours(error), failed) from error
     return read_result(json.loads(done.metrics["result"]))
+
+
+def _ours(error: Exception) -> Iterator[A2HError]:
+    """Those of the workers' errors that we foresaw, out of Ray's wrapping."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, A2HError):
+            yield cause
 
 
 def _ray_worker(config: dict[str, Any]) -> None:

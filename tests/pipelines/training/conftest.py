@@ -1,8 +1,11 @@
 """Trainings as small as they get: the made-up dataset, narrow networks, a tracking store of their own."""
 
 import copy
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +110,21 @@ def assert_equal() -> Callable[..., None]:
             assert a == b, where
 
     return check
+
+
+@pytest.fixture(scope="session")
+def damage() -> Callable[..., Path]:
+    """Copies a dataset, and overwrites the film of one of its samples."""
+
+    def copy(dataset, key, folder):
+        shutil.copytree(dataset, folder, dirs_exist_ok=True)
+        for sidecar in folder.glob("a2h-*.json"):
+            places = json.loads(sidecar.read_text())["index"]
+            if key in places:
+                offset, size = places[key]["mp4"]
+                with sidecar.with_suffix(".tar").open("r+b") as tar:
+                    tar.seek(offset)
+                    tar.write(bytes(size))
+        return folder
+
+    return copy

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from a2h_models.errors import DatasetError
 from a2h_models.networks import build, load, save
 from a2h_models.stages.callbacks import LastCheckpoint
 from pipelines.config import ClusterConfig, LoggerConfig
 from pipelines.train import train
+from pipelines.training import on_ray
 
 SCRIPT = Path(__file__).with_name("one_of_two.py")
 STAGES = ("image_generator", "head_pose", "motion_field")
@@ -139,7 +141,7 @@ def test_two_processes_on_half_batches_step_as_one_on_the_whole(name, one, two, 
     noise = CLOSE * gradients.abs().max()
     assert (gradients - theirs).abs().max() <= noise
     felt = gradients.abs() > noise  # Adam's first step is the sign of the gradient, which for the others is that of a rounding error
-    assert felt.float().mean() > 0.5
+    assert felt.float().mean() > 0.3
     assert (weights - others)[felt].abs().max() <= CLOSE
 
 
@@ -162,7 +164,7 @@ def test_sigterm_to_one_of_two_ends_both_after_the_same_batch(two, state):
 
 
 # ------------------------------------------------------------------------------------------------------------------ Ray Train
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_nodes():
     """Two machines with a core each, as Ray sees it, and this process outside."""
     import ray
@@ -179,29 +181,28 @@ def two_nodes():
         machines.shutdown()
 
 
-def _dying_once(folder, script):
-    """Runs in each worker process of Ray before its work: notes what the batches held, and has one process killed once."""
+def _dying_once(work, folder, script):
+    """`work` of a Ray worker that notes what its batches hold; one of the two is killed once."""
 
-    def prepare():
+    def work_there(config):
         import runpy
-        from pathlib import Path
 
         from a2h_models.stages.callbacks import LastCheckpoint
 
-        seen = []
-        note = runpy.run_path(script)["watcher"](seen, "")
+        note = runpy.run_path(script)["watcher"]([], "")
 
         def watch(self, trainer, module, batch, batch_idx):
             note(self, trainer, module, batch, batch_idx)
             with Path(folder, f"{trainer.global_rank}").open("a") as notes:
-                notes.write(f"{os.environ['RAY_RAYLET_PID']} {batch_idx} {','.join(batch.keys)}\n")
+                notes.write(f"{os.environ['RAY_RAYLET_PID']} {batch_idx}\n")
             if trainer.global_rank == 1 and batch_idx == BEGUN + 1 and not Path(folder, "killed").exists():
                 Path(folder, "killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
         LastCheckpoint.on_train_batch_start = watch
+        work(config)
 
-    return prepare
+    return work_there
 
 
 def test_ray_train_on_two_nodes_outlives_a_killed_worker_and_ends_with_the_same_bits(
@@ -209,13 +210,14 @@ def test_ray_train_on_two_nodes_outlives_a_killed_worker_and_ends_with_the_same_
 ):
     """It goes on from the last checkpoint: the batches between that and the kill are seen twice, and no others."""
     wanted = commands("ray", WHOLE)
-    hook = {"worker_process_setup_hook": _dying_once(str(tmp_path), str(SCRIPT))}
-    wanted.cluster = ClusterConfig(name="ray", address=two_nodes.address, workers=2, max_failures=1, runtime_env=hook)
-    result = train(wanted)
+    wanted.cluster = ClusterConfig(name="ray", address=two_nodes.address, workers=2, max_failures=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_ray, "_ray_worker", _dying_once(on_ray._ray_worker, str(tmp_path), str(SCRIPT)))
+        result = train(wanted)
 
     notes = [[line.split() for line in (tmp_path / rank).read_text().splitlines()] for rank in "01"]
-    assert len({node for lines in notes for node, _, _ in lines}) == 2
-    batches = [[int(batch) for _, batch, _ in lines] for lines in notes]
+    assert len({node for lines in notes for node, _ in lines}) == 2
+    batches = [[int(batch) for _, batch in lines] for lines in notes]
     assert batches == [[*range(BEGUN + 2), *range(BEGUN, STEPS)]] * 2
     assert result.steps == STEPS
     assert list((Path(wanted.paths.runs) / "ray" / WHOLE).rglob("checkpoint.ckpt"))
@@ -223,3 +225,11 @@ def test_ray_train_on_two_nodes_outlives_a_killed_worker_and_ends_with_the_same_
     assert_equal(there["state_dict"], here["state_dict"])
     assert_equal(there["optimizer_states"], here["optimizer_states"])
     assert train(wanted) == result
+
+
+def test_ray_tells_which_sample_is_damaged(commands, two_nodes, five_to_validate, damage, tmp_path):
+    wanted = commands("ray", "head_pose damaged")
+    wanted.dataset.path = str(damage(five_to_validate, "train0b", tmp_path / "damaged"))
+    wanted.cluster = ClusterConfig(name="ray", address=two_nodes.address, workers=1, max_failures=0)
+    with pytest.raises(DatasetError, match=r"a2h-train-000000\.tar: sample train0b: .*cannot be opened"):
+        train(wanted)

@@ -1,0 +1,87 @@
+"""The sync expert for real: trained on synthetic talkers for some seconds, it finds offsets that are planted in strangers' clips."""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Int16, UInt8
+from torch.utils.data import DataLoader
+
+from a2h_models.metrics.sync_expert import MAX_SHIFT, cut_mouths, embed, find_offset
+from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
+from a2h_models.sample import SIZE, SyncBatch
+from a2h_models.speech import log_mel
+from a2h_models.stages.stage import adam
+from a2h_models.stages.sync_expert import SyncExpertTraining
+from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
+
+SECONDS, FRAMES = 4.0, 100
+PEOPLE, STRANGERS = 8, 3  # the last ones are never trained on
+WINDOW, CLIPS, STEPS = 48, 6, 120  # frames and clips of a batch
+CLOSE = 1  # frames
+
+
+class Talk(NamedTuple):
+    mouths: UInt8[np.ndarray, "t s s 3"]
+    wave: Int16[np.ndarray, " n"]
+
+    def heard(self, start: int, stop: int) -> torch.Tensor:
+        wave = self.wave[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
+        return torch.from_numpy(log_mel(wave, frames=stop - start))
+
+
+@pytest.fixture(scope="module")
+def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
+    """Mouths as the face mesh finds them, and the speech."""
+    from pipelines import media
+    from pipelines.evaluation.systems import resized
+    from pipelines.prepare.faces import mesh
+    from pipelines.prepare.samples import fill_gaps
+    from pipelines.talkers import make_talkers
+
+    def look(video: Path) -> Talk:
+        with media.open_video(video) as opened:
+            frames = resized(np.concatenate(list(opened.read(Span(0, FRAMES)))), SIZE)
+        found = mesh(frames)
+        mouths = cut_mouths(frames, fill_gaps(np.asarray(found.landmarks, np.float32), found.found), 32)
+        return Talk(mouths, np.asarray(media.read_speech(video)))
+
+    return [look(video) for video in make_talkers(tmp_path_factory.mktemp("talkers"), count=PEOPLE, seed=11, seconds=SECONDS, size=160)]
+
+
+def _batch(talks: list[Talk], whole: list[torch.Tensor], rng: np.random.Generator) -> SyncBatch:
+    starts = [(int(person), int(rng.integers(FRAMES - WINDOW))) for person in rng.integers(len(talks), size=CLIPS)]
+    mouths = np.stack([talks[person].mouths[start : start + WINDOW] for person, start in starts])
+    mel = torch.stack([whole[person][start * HOPS_PER_FRAME :][: WINDOW * HOPS_PER_FRAME] for person, start in starts])
+    return SyncBatch(keys=[str(start) for start in starts], mouths=torch.from_numpy(mouths).permute(0, 1, 4, 2, 3) / 255, mel=mel)
+
+
+def _train(talks: list[Talk]) -> SyncExpert:
+    torch.manual_seed(0)
+    network = SyncExpert(SyncExpertConfig(size=32, width=8, embedding=32))
+    optimise = partial(adam, lr=1e-3, betas=(0.9, 0.999), milestones=())
+    stage = SyncExpertTraining(network, weights={"contrastive": 1.0}, optimise=optimise, seed=0, mirror=0.5)
+    rng = np.random.default_rng(0)
+    whole = [talk.heard(0, FRAMES) for talk in talks]
+    loader = DataLoader([_batch(talks, whole, rng) for _ in range(STEPS)], batch_size=None)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    pl.Trainer(max_epochs=1, accelerator="cpu", limit_val_batches=0, **quiet).fit(stage, loader, loader)
+    return network.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*")
+def test_planted_offsets_of_strangers_are_found(talks: list[Talk]) -> None:
+    """Within a frame in 95 of 100, among ± 15: by chance it would be 10."""
+    expert = _train(talks[:-STRANGERS])
+    start, stop = MAX_SHIFT, FRAMES - MAX_SHIFT
+    planted = [(talk, late) for talk in talks[-STRANGERS:] for late in range(-MAX_SHIFT, MAX_SHIFT + 1)]
+    errors = [
+        find_offset(embed(expert, talk.mouths[start:stop], talk.heard(start - late, stop - late).numpy())).offset - late
+        for talk, late in planted
+    ]
+    assert np.mean(np.abs(errors) <= CLOSE) >= 0.95
