@@ -1,5 +1,6 @@
-"""The sync expert for real: trained on synthetic talkers for some seconds, it finds offsets that are planted in strangers' clips."""
+"""The sync expert as a stage of `a2h train`; and for real: after some seconds with talkers it finds offsets planted in strangers' clips."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,16 @@ from jaxtyping import Int16, UInt8
 from torch.utils.data import DataLoader
 
 from a2h_models.metrics.sync_expert import MAX_SHIFT, cut_mouths, embed, find_offset
+from a2h_models.networks import JUDGE, load
 from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
 from a2h_models.sample import SIZE, SyncBatch
 from a2h_models.speech import log_mel
 from a2h_models.stages.stage import adam
 from a2h_models.stages.sync_expert import SyncExpertTraining
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
+from pipelines import registry
+from pipelines.train import train
+from pipelines.training_config import SyncExpertStage, TrainCommand
 
 SECONDS, FRAMES = 4.0, 100
 PEOPLE, STRANGERS = 8, 3  # the last ones are never trained on
@@ -85,3 +90,21 @@ def test_planted_offsets_of_strangers_are_found(talks: list[Talk]) -> None:
         for talk, late in planted
     ]
     assert np.mean(np.abs(errors) <= CLOSE) >= 0.95
+
+
+def test_it_is_trained_registered_and_resumed_as_any_other_stage(command: Callable[..., TrainCommand]) -> None:
+    def asked(steps: int) -> TrainCommand:
+        made = command(SyncExpertStage(), steps=steps)
+        made.networks.sync_expert = SyncExpertConfig(size=16, width=4, embedding=8)
+        made.register = True
+        return made
+
+    first = train(asked(3))
+    assert first.model_uri == "models:/a2h-sync-expert/1"
+    assert {"val/offset_found", "val/offset_error"} <= first.metrics.keys()
+    assert list((first.folder / "pictures").iterdir())
+    again = train(asked(5))
+    assert (again.folder, again.steps) == (first.folder, 5)
+    network, config = load(registry.fetch("models:/a2h-sync-expert/latest", asked(5).logger), JUDGE)
+    assert isinstance(network, SyncExpert)
+    assert config.sync_expert.size == 16
