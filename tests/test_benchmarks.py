@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("prepare", "train", "generate", "scale")
+NAMES = ("prepare", "train", "generate", "identity", "scale")
 
 
 def test_all_benchmarks_are_known_here() -> None:

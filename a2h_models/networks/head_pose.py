@@ -111,13 +111,9 @@ class HeadPose(nn.Module):
     def advance(self, speech: Float[Tensor, "b t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
         """Hear some frames more. In evaluation mode, a signal may come in any pieces."""
         heard = self.listen(rearrange(speech, "b t rows dims -> (b t) 1 rows dims"))
-        return self.recall(rearrange(heard, "(b t) d -> t b d", b=len(speech)), state)
-
-    def recall(self, heard: Float[Tensor, "t b d"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
-        """The recursion alone, over what was heard."""
         embedding, hidden, cell, first = state
         embeddings = []
-        for frame in heard:
+        for frame in rearrange(heard, "(b t) d -> t b d", b=len(speech)):
             _, (hidden, cell) = self.recur(torch.cat([frame, embedding], dim=-1).unsqueeze(1), (hidden, cell))
             embedding = hidden[-1]
             embeddings.append(embedding)

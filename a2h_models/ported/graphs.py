@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import ImageGenerator
 from a2h_models.networks.generator import EncodedPortrait, Generator
-from a2h_models.networks.head_pose import HeadPose, HeadPoseState
+from a2h_models.networks.head_pose import HeadPose
 from a2h_models.sample import SIZE, SPEECH_DIM, WINDOW
 from a2h_models.timebase import HOPS_PER_FRAME
 
@@ -68,8 +69,8 @@ def graphs(animator: Animator) -> Iterator[Graph]:
     yield Graph("head_pose_look", _Look(pose), {"portrait": image}, ("embedding", "first"), ("portrait",))
     speech = noise(BATCH, HOPS_PER_FRAME, SPEECH_DIM)
     yield Graph("head_pose_listen", _Listen(pose), {"speech": speech}, ("heard",), ("speech",))
-    nothing = torch.zeros(pose.layers, 1, embedding.shape[-1])
-    state = {"heard": heard[:1], "embedding": embedding[:1], "hidden": nothing, "cell": nothing, "first": first[:1]}
+    hidden, cell = (noise(pose.layers, 1, embedding.shape[-1]) for _ in range(2))  # noise: of zeros an error would not be seen
+    state = {"heard": heard[:1], "embedding": embedding[:1], "hidden": hidden, "cell": cell, "first": first[:1]}
     yield Graph("head_pose_step", _Step(pose), state, ("pose", "next_embedding", "next_hidden", "next_cell"), ())
 
 
@@ -168,6 +169,8 @@ class _Listen(nn.Module):
 
 
 class _Step(nn.Module):
+    """One frame of the recursion. torch's exporter writes an `nn.LSTM` that forgets where it stood, so its cells stand here as formulas."""
+
     def __init__(self, head_pose: HeadPose) -> None:
         super().__init__()
         self.head_pose = head_pose
@@ -180,5 +183,21 @@ class _Step(nn.Module):
         cell: Float[Tensor, "layers 1 d"],
         first: Float[Tensor, "1 1 6"],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        state, pose = self.head_pose.recall(heard.unsqueeze(0), HeadPoseState(embedding, hidden, cell, first))
-        return pose, state.embedding, state.hidden, state.cell
+        value, after = torch.cat([heard, embedding], dim=-1), []
+        for weights, before in zip(self.head_pose.recur.all_weights, zip(hidden, cell, strict=True), strict=True):
+            after.append(_lstm_cell(value, *before, *weights))
+            value = after[-1][0]
+        move, out = self.head_pose.move, self.head_pose.out
+        pose = out(value)[:, None] if move is None else first + move(value)[:, None]
+        return pose, value, torch.stack([hidden for hidden, _ in after]), torch.stack([cell for _, cell in after])
+
+
+def _lstm_cell(
+    value: Float[Tensor, "1 i"], hidden: Float[Tensor, "1 d"], cell: Float[Tensor, "1 d"], *weights: Tensor
+) -> tuple[Float[Tensor, "1 d"], Float[Tensor, "1 d"]]:
+    """Hidden state and cell after one frame, by the weights and biases of `nn.LSTM`."""
+    of_input, of_hidden, input_bias, hidden_bias = weights
+    gates = F.linear(value, of_input, input_bias) + F.linear(hidden, of_hidden, hidden_bias)
+    take, keep, new, show = gates.chunk(4, dim=-1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(cell), cell
