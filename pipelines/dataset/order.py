@@ -67,15 +67,25 @@ def _order(seed: int, epoch: int, sizes: tuple[int, ...], streams: int) -> Int64
 
 
 class Turns(Sampler[list[int]]):
-    """The positions that one process reads, batch by batch, without end: its share of each global batch."""
+    """The positions that one process reads, batch by batch, without end: its share of each global batch.
 
-    def __init__(self, first: int, clips: int, *, rank: int, world: int) -> None:
-        self.first = first  # batches already consumed
-        self.clips = clips  # read for one global batch
+    Args:
+        first: batches already consumed.
+        clips: read for one global batch.
+        rank: of this process.
+        world: processes.
+        cycle: batches after which the first one comes again, to overfit them; 0: never.
+    """
+
+    def __init__(self, first: int, clips: int, *, rank: int, world: int, cycle: int = 0) -> None:
+        self.first, self.clips, self.cycle = first, clips, cycle
         self.share = range(rank * clips // world, (rank + 1) * clips // world)
 
     def __iter__(self) -> Iterator[list[int]]:
         batch = self.first
+        if self.cycle:
+            self.first -= self.first % self.cycle  # only a resumed epoch begins in its middle
         while True:
-            yield [batch * self.clips + place for place in self.share]
+            drawn = batch % self.cycle if self.cycle else batch
+            yield [drawn * self.clips + place for place in self.share]
             batch += 1

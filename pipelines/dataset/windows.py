@@ -92,7 +92,8 @@ class ClipDataModule(pl.LightningDataModule):
             draws = self.draws(cast("Index", self.train), stream=self.stream, seed=seed)  # no clip of it is asked for by number
             endless = ForeignDraws(self.train, draws, seed=(seed, self.first), place=(rank, world))
             return loader(endless, self.collate, workers=self.config.workers, batch_size=clips // world)
-        turns = Turns(self.first, clips, rank=rank, world=world)
+        cycle = int(getattr(self.trainer, "overfit_batches", 0))
+        turns = Turns(self.first, clips, rank=rank, world=world, cycle=cycle)
         return self._loader(self.draws(self.train, stream=self.stream, seed=seed), turns)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:

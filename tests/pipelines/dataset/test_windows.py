@@ -1,6 +1,7 @@
 """The order is a permutation that knows nothing of processes; a resumed run sees what the uninterrupted one would have seen."""
 
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,6 +141,29 @@ def test_a_resumed_loader_gives_bit_equal_batches(settings_of, tmp_path):
         assert a.keys == b.keys
         assert torch.equal(a.source, b.source)
         assert torch.equal(a.driving, b.driving)
+
+
+def _of_all(config, cache, world, count, *, consumed=0):
+    """Global batches, put together from the loaders of all processes: keys, and pictures."""
+    shares = []
+    for rank in range(world):
+        module = _pairs(config, cache)
+        state = module.state_dict()
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+        module.load_state_dict(state | {"batches": consumed})
+        shares.append(_batches(module, count))
+    return [
+        ([key for part in parts for key in part.keys], torch.cat([part.driving for part in parts])) for parts in zip(*shares, strict=True)
+    ]
+
+
+def test_the_loaders_of_any_number_of_processes_give_the_same_batches_also_after_a_resume(settings_of, tmp_path):
+    config = settings_of(batch_size=8)
+    whole = _of_all(config, tmp_path, 1, 4)
+    for world, consumed in ((2, 0), (4, 0), (4, 2), (1, 3)):
+        there = _of_all(config, tmp_path, world, 4 - consumed, consumed=consumed)
+        assert [keys for keys, _ in there] == [keys for keys, _ in whole[consumed:]]
+        assert all(torch.equal(a, b) for (_, a), (_, b) in zip(there, whole[consumed:], strict=True))
 
 
 @pytest.mark.slow

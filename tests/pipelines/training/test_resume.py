@@ -20,10 +20,11 @@ LEARNT = ("state_dict", "current_model_state", "averaging_state", "optimizer_sta
 def phases(stage_of, stage_folders):
     """Name → stage, and batches a step."""
     head_pose = str(stage_folders["head_pose"])
+    augmented = {"mirror": 0.5, "jitter": 0.1}
     drawn = {"rendered_frames": 2, "pixel": 10.0, "head_pose": head_pose, "predicted_share": 0.5, "predicted_to": 15, "jitter": 0.1}
     return {
-        "image_generator": (stage_of("image_generator", mirror=0.5, jitter=0.1), 1),
-        "image_generator, adversarial": (stage_of("image_generator", adversarial=1.0, feature_matching=10.0), ACCUMULATE),
+        "image_generator": (stage_of("image_generator", **augmented), 1),
+        "image_generator, adversarial": (stage_of("image_generator", adversarial=1.0, feature_matching=10.0, **augmented), ACCUMULATE),
         "head_pose": (stage_of("head_pose", jitter=0.1), 1),
         "head_pose, forced": (stage_of("head_pose", forced_every=16, forced_until=15), ACCUMULATE),
         "motion_field": (stage_of("motion_field"), 1),
