@@ -17,7 +17,7 @@ from torch import Tensor
 
 from a2h_models import bundle
 from a2h_models.errors import ConfigError, InputError
-from a2h_models.head_pose import box_tensor, denormalise
+from a2h_models.head_pose import box_tensor, denormalise, normalise
 from a2h_models.idle_motion import IdleMotion
 from a2h_models.keypoints import Keypoints, relative_keypoints
 from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksConfig, load, save
@@ -223,7 +223,8 @@ class Animator:
         """The keypoints of some windows, of each those that are kept."""
         heard = self._tensor(np.stack([window.heard for window in group]))
         boxes = torch.stack([box_tensor(window.pose) for window in group]).to(image)
-        out = self.motion_field(heard, boxes, image.expand(len(group), -1, -1, -1))
+        turned = self._tensor(np.stack([normalise(window.pose) - normalise(window.first) for window in group]).astype(np.float32))
+        out = self.motion_field(heard, boxes, image.expand(len(group), -1, -1, -1), turned)
         return [Keypoints(*(x[index, window.kept.start : window.kept.stop] for x in out.keypoints)) for index, window in enumerate(group)]
 
     @torch.inference_mode()

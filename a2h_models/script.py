@@ -48,6 +48,7 @@ class Window(NamedTuple):
     heard: Float32[np.ndarray, "64 4 41"]
     pose: Float[np.ndarray, "64 6"]
     kept: Span  # of its frames
+    first: Float[np.ndarray, " 6"]  # the pose of frame 0, which is the portrait's
 
 
 def speech_blocks(speech: Speech) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
@@ -86,6 +87,7 @@ def scaled(poses: Iterator[np.ndarray], scale: float) -> Iterator[Float[np.ndarr
 def windows_of(script: Script) -> Iterator[Window]:
     """The windows that tile the speech. Past its end there are zeros, and the very last pose."""
     speech, pose = script
+    first = pose.read(0, 1)[0] if pose.has(0) else np.zeros(POSE_DIM)
     for start in itertools.count(0, STEP):
         if not speech.has(start):
             return
@@ -99,7 +101,7 @@ def windows_of(script: Script) -> Iterator[Window]:
         held = pose.read(start, start + len(some))
         if missing:  # only then: the last pose is known when everything has been heard
             held = np.concatenate([held, np.repeat(pose.last(), missing, axis=0)])
-        yield Window(heard, held, kept)
+        yield Window(heard, held, kept, first)
         speech.forget(start + STEP)
         pose.forget(start + STEP)
 

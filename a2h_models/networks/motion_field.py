@@ -15,13 +15,14 @@ from typing_extensions import override
 from a2h_models.keypoints import Keypoints, exactly, read_keypoints, widened
 from a2h_models.networks.blocks import BlurDown, ResidualBlock, blur_down, channels_at, gaussian_kernel, start_as_identity
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
-from a2h_models.sample import SIZE, SPEECH_DIM
+from a2h_models.sample import POSE_DIM, SIZE, SPEECH_DIM
 from a2h_models.timebase import HOPS_PER_FRAME, exact_div
 
 LIFT = 32  # cells a side of the picture that a frame's speech is lifted to
 LIFT_WIDTH, LIFT_PADDING = 14, 11  # of the transposed convolution along the feature axis: 41 → 32
 SPEECH_CHANNELS = 2  # of the lifted speech
 CHANGES = 2 + 4  # of an anchored keypoint: where it is, and its Jacobian
+TURN_GAIN = 10.0  # so that weights of usual size, and a usual rate, do for what a turned head moves
 INPUTS = SPEECH_CHANNELS + 3 + 1  # speech, RGB portrait, box
 
 
@@ -112,7 +113,8 @@ class Anchor(nn.Module):
     """The portrait's keypoints by the teacher's detector, which no longer learns, and what each does over the window.
 
     The features of a frame are averaged under the portrait's heatmap of a keypoint, and a linear map says from this how the keypoint moves
-    and how its Jacobian changes: as the detector reads a Jacobian, so that the same motion is read wherever a face is.
+    and how its Jacobian changes: as the detector reads a Jacobian, so that the same motion is read wherever a face is. Another linear map
+    knows how far the head is from the portrait's own pose.
     """
 
     def __init__(self, config: KeypointDetectorConfig, *, keypoints: int, channels: int) -> None:
@@ -120,6 +122,7 @@ class Anchor(nn.Module):
         self.detector = KeypointDetector(config, keypoints=keypoints).requires_grad_(requires_grad=False)
         self.weight = nn.Parameter(torch.zeros(keypoints, channels, CHANGES))
         self.bias = nn.Parameter(torch.zeros(keypoints, CHANGES))
+        self.turn = nn.Parameter(torch.zeros(keypoints, POSE_DIM, CHANGES))
 
     @override
     def train(self, mode: bool = True) -> Self:
@@ -127,13 +130,16 @@ class Anchor(nn.Module):
         self.detector.eval()
         return self
 
-    def forward(self, portrait: Float[Tensor, "b 3 h w"], features: Float[Tensor, "b c t grid grid"]) -> MotionFieldOutput:
+    def forward(
+        self, portrait: Float[Tensor, "b 3 h w"], features: Float[Tensor, "b c t grid grid"], turned: Float[Tensor, "b t 6"]
+    ) -> MotionFieldOutput:
         seen = self.detector.detect(portrait)
         margin = (features.shape[-1] - seen.heatmap.shape[-1]) // 2
         inside = features[..., margin : margin + seen.heatmap.shape[-2], margin : margin + seen.heatmap.shape[-1]]
         with exactly(features):
             read = torch.einsum("bkhw,bcthw->btkc", seen.heatmap, widened(inside))
             change = torch.einsum("btkc,kcd->btkd", read, self.weight) + self.bias
+            change = change + torch.einsum("btp,kpd->btkd", TURN_GAIN * turned, self.turn)
         frames = features.shape[2]
         return MotionFieldOutput(
             keypoints=Keypoints(
@@ -177,8 +183,15 @@ class MotionField(nn.Module):
         speech: Float[Tensor, "b t 4 41"],
         box: Float[Tensor, "b t 1 H W"],  # 0..255, not rescaled
         portrait: Float[Tensor, "b 3 h w"],
+        turned: Float[Tensor, "b t 6"] | None = None,
     ) -> MotionFieldOutput:
-        """Read a window. Its length must be a multiple of 2^depth."""
+        """Read a window. Its length must be a multiple of 2^depth.
+
+        An anchored network needs `turned`, too: normalised poses less the portrait's own.
+
+        Raises:
+            ValueError: if it lacks that.
+        """
         batch, frames = speech.shape[:2]
         heard = self.lift(rearrange(speech, "b t rows dims -> (b t) 1 rows dims"))
         boxes = self.to_grid(rearrange(box, "b t c h w -> (b t) c h w"), self.blur_box)
@@ -186,7 +199,9 @@ class MotionField(nn.Module):
         heard, boxes = (rearrange(x, "(b t) c h w -> b c t h w", b=batch) for x in (heard, boxes))
         features = self.hourglass(torch.cat([heard, shown, boxes], dim=1))
         if self.anchor is not None:
-            anchored: MotionFieldOutput = self.anchor(portrait, features)
+            if turned is None:
+                raise ValueError("an anchored motion field must be told how far the head is from the portrait's own pose")
+            anchored: MotionFieldOutput = self.anchor(portrait, features, turned)
             return anchored
         logits = rearrange(self.heatmap(features), "b k t h w -> b t k h w")
         jacobian = self.jacobian(rearrange(features, "b c t h w -> (b t) c h w"))

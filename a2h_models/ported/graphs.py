@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from a2h_models.errors import ConfigError
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import ImageGenerator
 from a2h_models.networks.generator import EncodedPortrait, Generator
@@ -43,7 +44,15 @@ class Graph(NamedTuple):
 
 
 def graphs(animator: Animator) -> Iterator[Graph]:
-    """All graphs of a model in 32 bits, with examples of noise."""
+    """All graphs of a model in 32 bits, with examples of noise.
+
+    Raises:
+        ConfigError: for an anchored motion field, which reads one input more.
+    """
+    if animator.config.motion_field.anchored:
+        raise ConfigError(
+            "an anchored motion field (networks.motion_field.anchored) cannot be exported", hint="train one without, as scale=paper does"
+        )
     drawing, motion, pose = animator.image_generator, animator.motion_field, animator.head_pose
     assert isinstance(drawing, ImageGenerator)  # what was exported once is not exported again: `Animator.load` gives torch's
     assert isinstance(pose, HeadPose)

@@ -89,7 +89,13 @@ class PortedMotionField(nn.Module):
         super().__init__()
         self._move = Session(folder, "motion_field")
 
-    def forward(self, speech: Float[Tensor, "b t 4 41"], box: Float[Tensor, "b t 1 H W"], portrait: Float[Tensor, "b 3 h w"]) -> Moved:
+    def forward(
+        self,
+        speech: Float[Tensor, "b t 4 41"],
+        box: Float[Tensor, "b t 1 H W"],
+        portrait: Float[Tensor, "b 3 h w"],
+        turned: Float[Tensor, "b t 6"] | None = None,  # noqa: ARG002 (an anchored network would need it; none is exported)
+    ) -> Moved:
         return Moved(Keypoints(*self._move(speech, box, portrait)))
 
 

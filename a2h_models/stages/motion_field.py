@@ -100,7 +100,8 @@ class MotionFieldTraining(Stage):
 
     def predict(self, batch: WindowBatch) -> MotionFieldOutput:
         boxes = torch.stack([box_tensor(pose) for pose in batch.pose.cpu().numpy()])
-        output: MotionFieldOutput = self.network(batch.speech, boxes.to(batch.portrait), batch.portrait)
+        turned = normalise(batch.pose) - normalise(batch.portrait_pose)[:, None]
+        output: MotionFieldOutput = self.network(batch.speech, boxes.to(batch.portrait), batch.portrait, turned)
         return output
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:

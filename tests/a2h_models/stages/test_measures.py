@@ -127,6 +127,12 @@ def test_an_anchored_motion_field_repeats_the_portraits_keypoints_until_it_has_l
     torch.testing.assert_close(made.keypoints.jacobian, seen.keypoints.jacobian[:, None].expand(-1, WINDOW, -1, -1, -1))
 
 
+def test_an_anchored_motion_field_must_be_told_how_far_the_head_has_turned():
+    network = _motion_field(anchored=True).network
+    with pytest.raises(ValueError, match="from the portrait's own pose"):
+        network(torch.zeros(1, WINDOW, 4, 41), torch.zeros(1, WINDOW, 1, 256, 256), torch.zeros(1, 3, SIZE, SIZE))
+
+
 def test_an_anchored_motion_fields_detector_never_learns():
     stage = _motion_field(anchored=True).train()
     batch = _windows(stage, torch.ones(6, NETWORKS.keypoints, 2) / 10)
