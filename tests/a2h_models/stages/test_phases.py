@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from a2h_models.errors import FailedError
-from a2h_models.head_pose import denormalise, normalise
+from a2h_models.head_pose import normalise
 from a2h_models.networks import NetworksConfig, PatchDiscriminator, PoseDiscriminator, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
 from a2h_models.networks.discriminator import PatchDiscriminatorConfig, PoseDiscriminatorConfig
@@ -17,7 +17,7 @@ from a2h_models.networks.generator import GeneratorConfig
 from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
-from a2h_models.sample import WINDOW, PairBatch, WindowBatch
+from a2h_models.sample import WINDOW, PairBatch
 from a2h_models.stages.adversarial import Adversarial
 from a2h_models.stages.callbacks import LastCheckpoint
 from a2h_models.stages.head_pose import Forcing, HeadPoseTraining
@@ -28,9 +28,9 @@ from a2h_models.stages.stage import adam, rate
 NARROW = {"width": 4, "max_width": 8, "depth": 2}
 NETWORKS = NetworksConfig(
     image_size=64,
-    keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2),
+    keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2, head_kernel=3),
     generator=GeneratorConfig(**NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)),
-    motion_field=MotionFieldConfig(**NARROW, grid=32),
+    motion_field=MotionFieldConfig(**NARROW, grid=32, head_kernel=3, lift_kernel=5),
     head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     discriminator=PatchDiscriminatorConfig(**NARROW),
     pose_discriminator=PoseDiscriminatorConfig(width=4, depth=2),
@@ -38,27 +38,6 @@ NETWORKS = NetworksConfig(
 OPTIMISE = partial(adam, lr=1e-3, betas=(0.5, 0.999), milestones=())
 IMAGE_WEIGHTS = {"pixel": 10.0, "perceptual": 0.0, "equivariance_value": 10.0, "equivariance_jacobian": 10.0}
 QUIET = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*")
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
-def _pairs():
-    return PairBatch(keys=["a", "b"], source=torch.rand(2, 3, 64, 64), driving=torch.rand(2, 3, 64, 64))
-
-
-def _windows(frames):
-    pose = denormalise(torch.rand(2, WINDOW, 6) - 0.5)
-    return WindowBatch(
-        keys=["a", "b"],
-        portrait=torch.rand(2, 3, 64, 64),
-        portrait_pose=pose[:, 0],
-        speech=torch.randn(2, WINDOW, 4, 41),
-        pose=pose,
-        frames=torch.rand(2, frames, 3, 64, 64),
-    )
 
 
 def _image_generator(**settings):
@@ -114,26 +93,18 @@ def _fit(stage, batch, *, batches=1, callbacks=()):
     trainer.fit(stage, loader, loader)
 
 
-def _snapshot(module):
-    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-
-
-def _moved(before, module):
-    return {name for name, parameter in module.named_parameters() if not torch.equal(before[name], parameter)}
-
-
 # ---------------------------------------------------------------------------------------------------------------- adversaries
 @QUIET
-def test_each_optimiser_of_the_adversarial_image_generator_moves_only_its_own_parameters(monkeypatch):
+def test_each_optimiser_of_the_adversarial_image_generator_moves_only_its_own_parameters(monkeypatch, pairs, snapshot, moved):
     stage, moves, step = _adversarial(), [], Adversarial._step
 
     def watched(self, optimiser, loss, batch_idx):
-        before = _snapshot(self)
+        before = snapshot(self)
         step(self, optimiser, loss, batch_idx)
-        moves.append(_moved(before, self))
+        moves.append(moved(before, self))
 
     monkeypatch.setattr(Adversarial, "_step", watched)
-    _fit(stage, _pairs())
+    _fit(stage, pairs())
     ours, theirs = moves
     assert ours
     assert all(name.startswith("network.") for name in ours)
@@ -141,16 +112,16 @@ def test_each_optimiser_of_the_adversarial_image_generator_moves_only_its_own_pa
     assert all(name.startswith("adversary.") for name in theirs)
 
 
-def test_the_detector_gets_no_gradient_from_the_adversary():
+def test_the_detector_gets_no_gradient_from_the_adversary(pairs):
     stage = _adversarial()
     stage.weights = dict.fromkeys(stage.weights, 0.0) | {"adversarial": 1.0}
-    made = stage.adversary(torch.rand(2, 3, 64, 64), stage.network.detector(_pairs().driving).each(torch.Tensor.detach))
+    made = stage.adversary(torch.rand(2, 3, 64, 64), stage.network.detector(pairs().driving).each(torch.Tensor.detach))
     made.patches.sum().backward()
     assert all(parameter.grad is None for parameter in stage.network.detector.parameters())
 
 
 @QUIET
-def test_clipped_gradients_of_two_optimisers_are_no_longer_than_the_norm(monkeypatch):
+def test_clipped_gradients_of_two_optimisers_are_no_longer_than_the_norm(monkeypatch, windows):
     norms, step = [], Adversarial._step
 
     def watched(self, optimiser, loss, batch_idx):
@@ -159,13 +130,13 @@ def test_clipped_gradients_of_two_optimisers_are_no_longer_than_the_norm(monkeyp
         norms.append(torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients])).item())
 
     monkeypatch.setattr(Adversarial, "_step", watched)
-    _fit(_head_pose(clip_norm=0.01), _windows(0))
+    _fit(_head_pose(clip_norm=0.01), windows(0))
     assert norms[0] == pytest.approx(0.01, rel=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------------------ head_pose
-def test_forced_frames_change_what_follows_them_and_nothing_before():
-    stage, batch = _head_pose(forcing=Forcing(every=16, until=1)).eval(), _windows(4)
+def test_forced_frames_change_what_follows_them_and_nothing_before(windows):
+    stage, batch = _head_pose(forcing=Forcing(every=16, until=1)).eval(), windows(4)
     with torch.no_grad():
         free, forced = stage.predict(batch), stage.predict_forced(batch)
     torch.testing.assert_close(free[:, :17], forced[:, :17])
@@ -178,7 +149,7 @@ def test_the_recursion_is_forced_until_a_batch_and_free_from_then_on():
     assert not Forcing().holds(0)
 
 
-def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learns_to_move():
+def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learns_to_move(windows):
     residual = NetworksConfig(
         image_size=64,
         head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2, residual=True),
@@ -187,7 +158,7 @@ def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learn
         keypoint_detector=NETWORKS.keypoint_detector,
         motion_field=NETWORKS.motion_field,
     )
-    stage, batch = _head_pose(residual), _windows(0)
+    stage, batch = _head_pose(residual), windows(0)
     with torch.no_grad():
         still = stage.eval().predict(batch)
     assert torch.equal(still, still[:, :1].expand_as(still))
@@ -197,8 +168,8 @@ def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learn
 
 # --------------------------------------------------------------------------------------------------------------- motion_field
 @QUIET
-def test_drawn_frames_teach_the_motion_field_and_leave_the_generator():
-    stage, batch = _motion_field(rendering=Rendering(frames=2)), _windows(WINDOW)
+def test_drawn_frames_teach_the_motion_field_and_leave_the_generator(windows):
+    stage, batch = _motion_field(rendering=Rendering(frames=2)), windows(WINDOW)
     made = stage.predict(batch)
     terms = stage.drawing(made.keypoints, batch, stage.step_generator(0))
     assert terms.keys() == {"pixel"}
@@ -212,9 +183,9 @@ def test_the_share_of_predicted_poses_grows_from_one_batch_to_another():
     assert [poses.share_at(batch) for batch in (0, 9, 10, 15, 20, 99)] == pytest.approx([0, 0, 0, 0.25, 0.5, 0.5])
 
 
-def test_some_windows_get_the_predicted_pose_and_the_same_ones_each_time():
+def test_some_windows_get_the_predicted_pose_and_the_same_ones_each_time(windows):
     poses = PredictedPoses(network=build("head_pose", NETWORKS), share=0.5)
-    stage, batch = _motion_field(poses=poses), _windows(WINDOW)
+    stage, batch = _motion_field(poses=poses), windows(WINDOW)
     changed = {step: [not torch.equal(a, b) for a, b in zip(_posed(stage, batch, step), batch.pose, strict=True)] for step in range(8)}
     assert {True, False} == {one for each in changed.values() for one in each}
     assert changed[3] == [not torch.equal(a, b) for a, b in zip(_posed(stage, batch, 3), batch.pose, strict=True)]
@@ -224,8 +195,8 @@ def _posed(stage, batch, step):
     return stage.with_predicted_poses(batch, step, stage.step_generator(step)).pose
 
 
-def test_stored_keypoints_teach_as_those_that_are_found_on_the_way():
-    stage, batch = _motion_field(), _windows(WINDOW)
+def test_stored_keypoints_teach_as_those_that_are_found_on_the_way(windows):
+    stage, batch = _motion_field(), windows(WINDOW)
     found = stage.detect(batch.frames).keypoints
     stored = batch._replace(keypoints=torch.cat([found.value, found.jacobian.flatten(-2)], dim=-1), frames=batch.frames[:, :0])
     made = stage.predict(batch)
@@ -253,7 +224,7 @@ def test_the_rate_rises_then_falls_along_a_cosine():
 
 
 @QUIET
-def test_a_term_that_is_no_number_is_named_with_its_first_step(monkeypatch, tmp_path):
+def test_a_term_that_is_no_number_is_named_with_its_first_step(monkeypatch, tmp_path, windows):
     real = torch.nn.functional.l1_loss
     calls = []
 
@@ -263,7 +234,7 @@ def test_a_term_that_is_no_number_is_named_with_its_first_step(monkeypatch, tmp_
 
     monkeypatch.setattr("a2h_models.stages.head_pose.F.l1_loss", broken)
     with pytest.raises(FailedError, match="head_pose: the loss term l1 is no finite number since step 2"):
-        _fit(_head_pose(), _windows(0), batches=3, callbacks=[LastCheckpoint(tmp_path / "last.ckpt", every=3)])
+        _fit(_head_pose(), windows(0), batches=3, callbacks=[LastCheckpoint(tmp_path / "last.ckpt", every=3)])
     assert not list(tmp_path.iterdir())
 
 
@@ -279,13 +250,13 @@ class _FullDisk(pl.Callback):
 
 
 @QUIET
-def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path):
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(tmp_path, windows):
     path, disk = tmp_path / "last.ckpt", _FullDisk()
-    _fit(_head_pose(), _windows(0), callbacks=[LastCheckpoint(path, every=1)])
+    _fit(_head_pose(), windows(0), callbacks=[LastCheckpoint(path, every=1)])
     before = path.read_bytes()
     try:
         with pytest.raises(FailedError, match=r"head_pose: the checkpoint of step 2 cannot be written to .*last\.ckpt"):
-            _fit(_head_pose(), _windows(0), batches=2, callbacks=[disk, LastCheckpoint(path, every=2)])
+            _fit(_head_pose(), windows(0), batches=2, callbacks=[disk, LastCheckpoint(path, every=2)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, disk.before)
     assert path.read_bytes() == before

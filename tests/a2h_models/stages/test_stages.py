@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 
 from a2h_models import losses
 from a2h_models.errors import ConfigError
-from a2h_models.head_pose import denormalise
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import ImageGenerator, MotionField, NetworksConfig, PoseDiscriminator, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
@@ -18,7 +17,7 @@ from a2h_models.networks.generator import GeneratorConfig
 from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
-from a2h_models.sample import WINDOW, PairBatch, WindowBatch
+from a2h_models.sample import WINDOW
 from a2h_models.stages.head_pose import HeadPoseTraining
 from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
 from a2h_models.stages.motion_field import MotionFieldTraining
@@ -27,36 +26,15 @@ from a2h_models.stages.stage import adam
 NARROW = {"width": 4, "max_width": 8, "depth": 2}
 NETWORKS = NetworksConfig(
     image_size=64,
-    keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2),
+    keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2, head_kernel=3),
     generator=GeneratorConfig(**NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)),
-    motion_field=MotionFieldConfig(**NARROW, grid=32),
+    motion_field=MotionFieldConfig(**NARROW, grid=32, head_kernel=3, lift_kernel=5),
     head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     pose_discriminator=PoseDiscriminatorConfig(width=4, depth=2),
 )
 ADAM = partial(adam, lr=2e-4, betas=(0.5, 0.999), milestones=())
 WARPING = Warping(affine_sigma=0.05, tps_sigma=0.005, tps_points=5)
 IMAGE_WEIGHTS = {"pixel": 10.0, "perceptual": 0.0, "equivariance_value": 10.0, "equivariance_jacobian": 10.0}
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
-def _pairs():
-    return PairBatch(keys=["a", "b"], source=torch.rand(2, 3, 64, 64), driving=torch.rand(2, 3, 64, 64))
-
-
-def _windows(frames=0):
-    pose = denormalise(torch.rand(2, WINDOW, 6) - 0.5)
-    return WindowBatch(
-        keys=["a", "b"],
-        portrait=torch.rand(2, 3, 64, 64),
-        portrait_pose=pose[:, 0],
-        speech=torch.randn(2, WINDOW, 4, 41),
-        pose=pose,
-        frames=torch.rand(2, frames, 3, 64, 64),
-    )
 
 
 def _image_generator(seed=0, **changes):
@@ -73,14 +51,6 @@ def _head_pose(**weights):
     )
 
 
-def _snapshot(module):
-    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-
-
-def _moved(before, module):
-    return {name for name, parameter in module.named_parameters() if not torch.equal(before[name], parameter)}
-
-
 def _one_step(stage, batch):
     loader = DataLoader([0], batch_size=1, collate_fn=lambda _: batch)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -93,27 +63,27 @@ QUIET = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:
 
 
 @QUIET
-def test_every_parameter_of_the_image_generator_learns():
+def test_every_parameter_of_the_image_generator_learns(pairs, snapshot, moved):
     stage = _image_generator()
-    before = _snapshot(stage)
-    _one_step(stage, _pairs())
-    still = before.keys() - _moved(before, stage)
+    before = snapshot(stage)
+    _one_step(stage, pairs())
+    still = before.keys() - moved(before, stage)
     assert not {name for name in still if not name.endswith("bias")}, "a bias before a batch norm may stay"
 
 
 @QUIET
-def test_each_optimiser_of_the_head_pose_moves_only_its_own_parameters(monkeypatch):
+def test_each_optimiser_of_the_head_pose_moves_only_its_own_parameters(monkeypatch, windows, snapshot, moved):
     stage = _head_pose()
     moves = []
     step = HeadPoseTraining._step
 
     def watched(self, optimiser, loss, batch_idx):
-        before = _snapshot(self)
+        before = snapshot(self)
         step(self, optimiser, loss, batch_idx)
-        moves.append(_moved(before, self))
+        moves.append(moved(before, self))
 
     monkeypatch.setattr(HeadPoseTraining, "_step", watched)
-    trainer = _one_step(stage, _windows())
+    trainer = _one_step(stage, windows())
     ours, theirs = moves
     assert ours
     assert all(name.startswith("network.") for name in ours)
@@ -123,7 +93,7 @@ def test_each_optimiser_of_the_head_pose_moves_only_its_own_parameters(monkeypat
 
 
 @QUIET
-def test_the_adversary_gets_no_gradient_from_the_head_and_the_head_none_from_the_adversary(monkeypatch):
+def test_the_adversary_gets_no_gradient_from_the_head_and_the_head_none_from_the_adversary(monkeypatch, windows):
     stage = _head_pose()
     seen = []
     step = HeadPoseTraining._step
@@ -134,22 +104,22 @@ def test_the_adversary_gets_no_gradient_from_the_head_and_the_head_none_from_the
 
     monkeypatch.setattr(HeadPoseTraining, "_step", watched)
     stage_before = {name for name, _ in stage.named_parameters()}
-    _one_step(stage, _windows())
+    _one_step(stage, windows())
     assert all(name.startswith("network.") for name in seen[0])
     assert seen[1] <= stage_before
 
 
 @QUIET
-def test_the_motion_field_learns_and_its_teacher_does_not():
+def test_the_motion_field_learns_and_its_teacher_does_not(windows, snapshot, moved):
     teacher = build("image_generator", NETWORKS)
     assert isinstance(teacher, ImageGenerator)
     network = build("motion_field", NETWORKS)
     assert isinstance(network, MotionField)
     stage = MotionFieldTraining(network, teacher=teacher, weights={"value": 10.0, "jacobian": 10.0, "heatmap": 1.0}, optimise=ADAM)
     assert not [name for name in stage.state_dict() if not name.startswith("network.")], "the teacher is in no checkpoint"
-    before, theirs = _snapshot(stage), _state(teacher)
-    _one_step(stage, _windows(frames=WINDOW))
-    assert _moved(before, stage)
+    before, theirs = snapshot(stage), _state(teacher)
+    _one_step(stage, windows(frames=WINDOW))
+    assert moved(before, stage)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in teacher.state_dict().items())
 
 
@@ -167,8 +137,8 @@ def test_the_teacher_sees_each_frame_as_it_would_alone():
     torch.testing.assert_close(Keypoints(found.value[1, 3:4], found.jacobian[1, 3:4]), alone, atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_random_in_a_step_is_a_function_of_seed_and_step():
-    batch = _pairs()
+def test_what_is_random_in_a_step_is_a_function_of_seed_and_step(pairs):
+    batch = pairs()
 
     def transformed(seed, step):
         stage = _image_generator(seed)
@@ -179,28 +149,28 @@ def test_what_is_random_in_a_step_is_a_function_of_seed_and_step():
     assert not torch.equal(transformed(0, 3), transformed(1, 3))
 
 
-def test_terms_without_a_weight_are_not_computed():
+def test_terms_without_a_weight_are_not_computed(pairs):
     stage = _image_generator(equivariance_value=0.0, equivariance_jacobian=0.0)
-    assert stage.attempt(_pairs(), stage.step_generator(0))[0].keys() == {"pixel"}
+    assert stage.attempt(pairs(), stage.step_generator(0))[0].keys() == {"pixel"}
 
 
-def test_no_weight_at_all_is_refused():
+def test_no_weight_at_all_is_refused(pairs):
     stage = _image_generator(pixel=0.0, equivariance_value=0.0)
     stage.weights["equivariance_jacobian"] = 0.0
     with pytest.raises(ConfigError):
-        losses.total(stage.attempt(_pairs(), stage.step_generator(0))[0], stage.weights)
+        losses.total(stage.attempt(pairs(), stage.step_generator(0))[0], stage.weights)
 
 
 @pytest.mark.parametrize("kind", ["image_generator", "head_pose", "motion_field"])
-def test_a_batch_can_be_looked_at(kind):
+def test_a_batch_can_be_looked_at(kind, pairs, windows):
     if kind == "image_generator":
-        stage, batch = _image_generator(), _pairs()
+        stage, batch = _image_generator(), pairs()
     elif kind == "head_pose":
-        stage, batch = _head_pose(), _windows()
+        stage, batch = _head_pose(), windows()
     else:
         teacher = build("image_generator", NETWORKS)
         stage = MotionFieldTraining(build("motion_field", NETWORKS), teacher=teacher, weights={}, optimise=ADAM)
-        batch = _windows(frames=WINDOW)
+        batch = windows(frames=WINDOW)
     with torch.no_grad():
         picture = stage.eval().picture(batch)
     assert picture.shape[0] == 3
