@@ -76,7 +76,7 @@ def frame_features(network: Inception, frames: UInt8[np.ndarray, "t h w 3"]) -> 
     pictures = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     device = next(network.parameters()).device
     found = [network(pictures[start : start + BATCH].to(device)).cpu() for start in range(0, len(pictures), BATCH)]
-    return np.asarray(torch.cat([torch.zeros(0, FEATURES), *found]).numpy())
+    return np.asarray(torch.cat(found or [torch.zeros(0, FEATURES)]).numpy())
 
 
 @torch.inference_mode()
@@ -85,4 +85,4 @@ def film_features(network: I3D, frames: UInt8[np.ndarray, "t h w 3"]) -> Float32
     device = next(network.parameters()).device
     films = torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
     found = [network(films[None, :, start : start + CLIP].to(device)).cpu() for start in range(0, len(frames) - CLIP + 1, CLIP)]
-    return np.asarray(torch.cat([torch.zeros(0, CLASSES), *found]).numpy())
+    return np.asarray(torch.cat(found or [torch.zeros(0, CLASSES)]).numpy())

@@ -5,16 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from a2h_models.errors import CheckpointError, RegistryError
+from a2h_models.metrics import judges
 from a2h_models.metrics.frechet import Moments, frechet_distance
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.alexnet import AlexNet
 from a2h_models.networks.sync_expert import SyncExpertConfig
 from pipelines import assets, registry
-from pipelines.config import EvaluateCommand, EvaluateConfig, LoggerConfig, PathsConfig
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, LoggerConfig, PathsConfig
+from pipelines.evaluate import evaluate
 from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
 from pipelines.evaluation.diary import Diary
 from pipelines.evaluation.sets import select
@@ -112,6 +115,34 @@ def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, kept
     assert "LPIPS" not in reasons
     assert reasons["FID"] == "not measured, because the weights inception.pth are not here (`a2h assets fetch inception`)"
     assert not [reason for reason in reasons if "Expert" in reason]
+
+
+class Means(torch.nn.Module):
+    """Stands where Inception would: a frame's mean colour, instead of 2048 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.float().mean(dim=(2, 3)) * self.weight
+
+
+@pytest.mark.slow
+def test_fid_stands_in_the_table_and_not_among_the_clips(command: EvaluateCommand, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (kept / "alexnet.pth").unlink()
+    (kept / "inception.pth").write_bytes(b"used first, so remembered")
+    monkeypatch.setattr(judges, "LOADERS", {"inception": lambda _: Means().eval()})
+    command = replace(command, evaluate=replace(command.evaluate, max_clips=2), cluster=ClusterConfig(workers=0))
+    evaluation = evaluate(command)
+    rows = evaluation.summary["rows"]
+    assert rows["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert rows["true_pose"]["fid"]["mean"] > rows["copy_portrait"]["fid"]["mean"] > 0  # an untrained network's colours are off
+    assert rows["true_pose"]["fid"] | {"mean": 0} == {"mean": 0, "low": None, "high": None, "clips": None, "samples": 32}
+    assert "FID" not in evaluation.summary["not_measured"]
+    assert "fid" not in pd.read_parquet(evaluation.metrics.with_name("metrics.parquet")).columns
+    assert ">FID<" in evaluation.metrics.with_name("report.html").read_text()
+    assert "FID" in evaluation.table
 
 
 # ---------------------------------------------------------------------------------------------------------------- of whole sets
