@@ -1,6 +1,9 @@
 """What every test may count on: a quiet, offline, seeded world below a temporary folder, and one Ray for all."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,23 @@ def real_clips(shared: Path) -> Path:
     if not (clips / "MANIFEST.csv").is_file():
         pytest.skip("../shared/clips with the real videos is not here")
     return clips
+
+
+@pytest.fixture(scope="session")
+def stand_in_checkpoint(shared: Path) -> Callable[[int], Path]:
+    """The released file's stand-in with a seed's weights: made once by the script beside the numbers, kept in `.cache/parity`."""
+
+    def made(seed: int) -> Path:
+        path = ROOT / ".cache" / "parity" / f"audio2head_seed{seed}.pth.tar"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f"{path.name}.{os.getpid()}")
+            script = shared / "parity" / "make_checkpoint.py"
+            subprocess.run([sys.executable, str(script), "--seed", str(seed), "--out", str(aside)], check=True)
+            aside.replace(path)
+        return path
+
+    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

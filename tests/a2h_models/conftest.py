@@ -1,16 +1,15 @@
 """The stand-in of the released weights, loaded once for all who compare with it, and the table of what was measured."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from a2h_models.networks import NetworksConfig
+
 ROW = "parity row"  # the property of a test's report that holds a row of the table
 
 
@@ -39,16 +38,31 @@ def reference(shared: Path) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(shared: Path) -> Path:
-    """The released file's stand-in: made once by the script beside the numbers, kept in `.cache/parity`."""
-    path = ROOT / ".cache" / "parity" / "audio2head_seed0.pth.tar"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        make = shared / "parity" / "make_checkpoint.py"
-        subprocess.run([sys.executable, str(make), "--seed", "0", "--out", str(aside)], check=True)
-        aside.replace(path)
-    return path
+def checkpoint(stand_in_checkpoint: Callable[[int], Path]) -> Path:
+    """The released file's stand-in of the measured numbers."""
+    return stand_in_checkpoint(0)
+
+
+@pytest.fixture(scope="session")
+def narrow_networks() -> "NetworksConfig":
+    """All three stages at 64 pixels. (The golden set keeps its own: it is a program as well.)"""
+    from a2h_models.networks import NetworksConfig
+    from a2h_models.networks.dense_motion import DenseMotionConfig
+    from a2h_models.networks.generator import GeneratorConfig
+    from a2h_models.networks.head_pose import HeadPoseConfig
+    from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
+    from a2h_models.networks.motion_field import MotionFieldConfig
+
+    return NetworksConfig(
+        image_size=64,
+        keypoints=4,
+        keypoint_detector=KeypointDetectorConfig(width=4, max_width=16, depth=3, downscale=2, head_kernel=3),
+        generator=GeneratorConfig(
+            width=4, max_width=8, residual_blocks=1, dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, head_kernel=3)
+        ),
+        motion_field=MotionFieldConfig(width=4, max_width=8, depth=2, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3),
+        head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=16),
+    )
 
 
 @pytest.fixture(scope="session")

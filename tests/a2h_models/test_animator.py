@@ -15,11 +15,6 @@ from a2h_models.animator import Animator
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from a2h_models.idle_motion import IdleMotion
 from a2h_models.networks import STAGES, NetworksConfig, build
-from a2h_models.networks.dense_motion import DenseMotionConfig
-from a2h_models.networks.generator import GeneratorConfig
-from a2h_models.networks.head_pose import HeadPoseConfig
-from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
-from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.sample import WINDOW
 from a2h_models.script import LEAD_IN, STEP, Script, kept_of, speech_blocks, windows_of, with_lead_in
 from a2h_models.speech import speech_features
@@ -29,19 +24,9 @@ POSES = np.random.default_rng(5).standard_normal((16, 6)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def animator() -> Animator:
+def animator(narrow_networks: NetworksConfig) -> Animator:
     torch.manual_seed(0)
-    config = NetworksConfig(
-        image_size=64,
-        keypoints=4,
-        keypoint_detector=KeypointDetectorConfig(width=4, max_width=16, depth=3, downscale=2, head_kernel=3),
-        generator=GeneratorConfig(
-            width=4, max_width=8, residual_blocks=1, dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, head_kernel=3)
-        ),
-        motion_field=MotionFieldConfig(width=4, max_width=8, depth=2, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3),
-        head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=16),
-    )
-    return Animator(*(build(stage, config) for stage in STAGES), config)
+    return Animator(*(build(stage, narrow_networks) for stage in STAGES), narrow_networks)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -153,16 +152,9 @@ def test_other_sizes_are_named() -> None:
 
 # ---------------------------------------------------------------------------------------------------------------- in, and out again
 @pytest.fixture(scope="module")
-def release(shared: Path) -> Path:
-    """The second stand-in of the released file; made once and kept."""
-    path = ROOT / ".cache" / "parity" / "audio2head_seed1.pth.tar"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        script = shared / "parity" / "make_checkpoint.py"
-        subprocess.run([sys.executable, str(script), "--seed", "1", "--out", str(aside)], check=True)
-        aside.replace(path)
-    return path
+def release(stand_in_checkpoint: Callable[[int], Path]) -> Path:
+    """Another stand-in of the released file than the networks' tests have."""
+    return stand_in_checkpoint(1)
 
 
 @pytest.fixture(scope="module")
