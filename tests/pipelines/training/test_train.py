@@ -10,10 +10,12 @@ import torch
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, FailedError
 from a2h_models.networks import load
+from a2h_models.sample import WINDOW
 from a2h_models.stages.callbacks import LastCheckpoint
-from pipelines import registry
+from pipelines import media, registry
 from pipelines.config import ClusterConfig, KeypointsCommand
 from pipelines.keypoints import keypoints
+from pipelines.run_page import DESCRIPTION
 from pipelines.stage import make_stage
 from pipelines.train import train
 from pipelines.training.fit import make_data
@@ -321,8 +323,17 @@ def test_a_run_name_cannot_be_shared_by_all_stages():
         list(train_all(["run_name=mine"]))
 
 
-def test_a_run_says_what_it_ran_with(command):
-    result = train(command(HeadPoseStage(), steps=1))
+def test_a_run_says_what_it_ran_with_and_shows_films(command, tracking, made_up_dataset):
+    result = train(command(HeadPoseStage(), steps=1, val_check_interval=1))
     written = json.loads((result.folder / "run.json").read_text())
     assert written["run_id"] == result.run_id
     assert written["config"]["stage"]["ssim"] == 100.0
+    with registry.session(tracking) as client:
+        page = client.get_run(result.run_id).data.tags[DESCRIPTION]
+        films = [file.path for file in client.list_artifacts(result.run_id, "films")]
+    assert page.startswith("**head_pose**, 1 batches of 2 at 64 pixels")
+    assert f"`{made_up_dataset}`" in page
+    assert "5 clips of 5 people to learn from, 2 to validate on, 0 to test on" in page
+    assert films == ["films/00000001.mp4"]
+    with media.open_video(result.folder / films[0]) as film:
+        assert (film.frames, film.width) == (WINDOW, 2 * film.height)
