@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -185,8 +187,13 @@ def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple
 
 def _check_same(theirs: NetworksConfig, ours: NetworksConfig, keys: tuple[str, ...], *, what: str, key: str) -> None:
     for name in keys:
-        if getattr(theirs, name) != getattr(ours, name):
+        if _plain(getattr(theirs, name)) != _plain(getattr(ours, name)):
             raise ConfigError(
                 f"{what} has networks.{name}={getattr(theirs, name)}, not {getattr(ours, name)}",
                 hint=f"choose its scale, or another {key}",
             )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it: what was read from weights has tuples where what was composed has lists."""
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value))

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+import torch
 
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError
-from a2h_models.networks import build, save
+from a2h_models.networks import build, load, save
 from pipelines.config import ClusterConfig, KeypointsCommand
 from pipelines.keypoints import keypoints
+from pipelines.stage import make_stage
 from pipelines.train import train
 
 STEPS, STOP = 5, 3  # as in conftest.py
@@ -83,6 +85,14 @@ def test_weights_of_another_scale_are_refused(begun, tiny_networks, tmp_path):
     with pytest.raises(ConfigError, match=r"image_generator .*wider has networks\.keypoints=11, not 10") as caught:
         train(wanted)
     assert "stage.init_from" in caught.value.hint
+
+
+def test_weights_fit_whether_sizes_were_composed_as_lists_or_read_as_tuples(begun, stage_folders):
+    wanted = begun("head_pose")
+    wanted.stage.init_from = str(stage_folders["head_pose"])
+    wanted.networks.head_pose.blocks = list(wanted.networks.head_pose.blocks)
+    begins, theirs = make_stage(wanted).trained.state_dict(), load(stage_folders["head_pose"], "head_pose")[0].state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in begins.items())
 
 
 def _wider(stage, networks, folder):
