@@ -36,8 +36,8 @@ class Visit:
         self.hosts: set[str] = set()
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
-        page.goto(url)
         page.set_default_timeout(PATIENCE_MS)
+        page.goto(url)
 
     def bring(self, portrait: Path, speech: Path) -> None:
         for where, file in (("#portrait", portrait), ("#speech", speech)):
