@@ -11,6 +11,7 @@ from a2h_models.metrics import DEFINITIONS
 from pipelines.compose import CONF_DIR
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
+from pipelines.evaluation.systems import CHAMPION, PROTOCOLS
 from pipelines.evaluation_report import extremes
 from pipelines.pages import picture, render
 from pipelines.prepare.charts import signed, ticks
@@ -18,7 +19,7 @@ from pipelines.prepare.charts import signed, ticks
 PUBLISHED = CONF_DIR / "published.yaml"
 MAX_GROUPS = 12  # of a breakdown that are shown
 JPEG_QUALITY = 82
-WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 360, 128, 12, 8, 22, 24  # of a chart, in units of its own
+WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 360, 162, 12, 8, 22, 24  # of a chart, in units of its own
 NAME_DOWN, DOT = 4, 3.5
 
 
@@ -39,7 +40,7 @@ def draw_page(summary: Mapping[str, Any], timings: Mapping[str, Any], results: S
         summary=summary,
         dataset=Path(summary["dataset"]).name,
         facts=list(_facts(summary, timings)),
-        rows=[name.replace("_", " ") for name in summary["rows"]],
+        rows=[row_name(row) for row in summary["rows"]],
         table=list(_table(summary["rows"])),
         charts=list(_charts(summary["rows"])),
         breakdown=list(_breakdown(summary["breakdown"])),
@@ -51,6 +52,15 @@ def draw_page(summary: Mapping[str, Any], timings: Mapping[str, Any], results: S
         best=[_picture(result, config) for result in best],
         protocols=[protocol.replace("_", " ") for protocol in config.protocols],
     )
+
+
+def row_name(row: str) -> str:
+    """A row of the table as people read it: whose films, under which protocol."""
+    if row in PROTOCOLS:
+        return f"candidate, {row.replace('_', ' ')}"
+    if row.startswith(CHAMPION):
+        return f"champion, {row.removeprefix(CHAMPION).replace('_', ' ')}"
+    return row.replace("_", " ")
 
 
 def published() -> list[dict[str, Any]]:
@@ -77,7 +87,7 @@ def _table(rows: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for metric, definition in DEFINITIONS.items():
         if any(metric in values for values in rows.values()):
             cells = [_cell(values.get(metric)) for values in rows.values()]
-            best = {"higher": "↑", "lower": "↓", "truth": "as the truth"}[definition.best]
+            best = {"higher": "↑", "lower": "↓", "truth": "≈ truth"}[definition.best]
             yield {"name": definition.label, "unit": definition.unit, "meaning": definition.meaning, "best": best, "cells": cells}
 
 
@@ -92,7 +102,7 @@ def _charts(rows: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """One of each metric; of those that the truth trivially wins, without it."""
     for metric, definition in DEFINITIONS.items():
         bars = [
-            Bar(row.replace("_", " "), values[metric]["mean"], values[metric]["low"], values[metric]["high"])
+            Bar(row_name(row), values[metric]["mean"], values[metric]["low"], values[metric]["high"])
             for row, values in rows.items()
             if values.get(metric, {}).get("mean") is not None and (row != GROUND_TRUTH or definition.best == "truth")
         ]
@@ -136,7 +146,7 @@ def _breakdown(breakdown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for group, part in shown.items()
         ]
         labels = [DEFINITIONS[metric].label for metric in metrics]
-        yield {"name": name, "rows": [row.replace("_", " ") for row in rows], "metrics": labels, "lines": lines, "all": len(groups)}
+        yield {"name": name, "rows": [row_name(row) for row in rows], "metrics": labels, "lines": lines, "all": len(groups)}
 
 
 def _picture(result: ClipResult, config: EvaluateConfig) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, Fre
 from pipelines.dataset import shards
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.clips import ClipResult
-from pipelines.evaluation.page import Bar, draw_intervals, published
+from pipelines.evaluation.page import Bar, draw_intervals, published, row_name
 from pipelines.evaluation.sets import Clip, freeze
 from pipelines.evaluation.summary import break_down, speeds
 from pipelines.storage import Storage
@@ -210,7 +210,8 @@ def test_the_page_shows_all_and_needs_nothing_from_outside(command: EvaluateComm
         "By head turns",
         "copy portrait",
         "ground truth",
-        "Not measured",
+        "not measured, because",
+        "candidate, true pose",
         "frames a second",
     ):
         assert words in page
@@ -233,3 +234,9 @@ def test_a_chart_puts_means_between_the_ends_of_their_intervals() -> None:
 def test_published_figures_have_a_place_and_a_text() -> None:
     assert all(set(figure) == {"where", "what"} for figure in published())
     assert any("PSNR 26.529" in figure["what"] for figure in published())
+
+
+def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:
+    rows = ("ground_truth", "copy_portrait", "true_pose", "predicted_pose", "champion_true_pose")
+    named = ["ground truth", "copy portrait", "candidate, true pose", "candidate, predicted pose", "champion, true pose"]
+    assert [row_name(row) for row in rows] == named
