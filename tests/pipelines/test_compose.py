@@ -22,6 +22,7 @@ REQUIRED = {  # what each command cannot do without
     "keypoints": ["dataset=shards"],
     "import-release": [],
     "export-release": ["model=audio2head/1", "out=x.pth.tar"],
+    "export": ["model=audio2head/1", "out=folder"],
     "generate": ["source_image=a.png", "driven_audio=a.wav"],
     "demo": [],
 }
