@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.errors import ConfigError
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import ImageGenerator
 from a2h_models.networks.generator import EncodedPortrait, Generator
 from a2h_models.networks.head_pose import HeadPose
-from a2h_models.sample import SIZE, SPEECH_DIM, WINDOW
+from a2h_models.sample import POSE_DIM, SIZE, SPEECH_DIM, WINDOW
 from a2h_models.timebase import HOPS_PER_FRAME
 
 if TYPE_CHECKING:
@@ -44,15 +43,7 @@ class Graph(NamedTuple):
 
 
 def graphs(animator: Animator) -> Iterator[Graph]:
-    """All graphs of a model in 32 bits, with examples of noise.
-
-    Raises:
-        ConfigError: for an anchored motion field, which reads one input more.
-    """
-    if animator.config.motion_field.anchored:
-        raise ConfigError(
-            "an anchored motion field (networks.motion_field.anchored) cannot be exported", hint="train one without, as scale=paper does"
-        )
+    """All graphs of a model in 32 bits, with examples of noise. An anchored motion field has one input more."""
     drawing, motion, pose = animator.image_generator, animator.motion_field, animator.head_pose
     assert isinstance(drawing, ImageGenerator)  # what was exported once is not exported again: `Animator.load` gives torch's
     assert isinstance(pose, HeadPose)
@@ -74,6 +65,8 @@ def graphs(animator: Animator) -> Iterator[Graph]:
     moved = {"value": value, "jacobian": jacobian}
     yield Graph("generator_render", _Render(drawing.generator), portrait | moved, ("frames",), tuple(moved))
     window = {"speech": noise(BATCH, WINDOW, HOPS_PER_FRAME, SPEECH_DIM), "box": noise(BATCH, WINDOW, 1, SIZE, SIZE), "portrait": image}
+    if animator.config.motion_field.anchored:
+        window["turned"] = noise(BATCH, WINDOW, POSE_DIM)
     yield Graph("motion_field", _Move(motion), window, ("value", "jacobian"), tuple(window))
     yield Graph("head_pose_look", _Look(pose), {"portrait": image}, ("embedding", "first"), ("portrait",))
     speech = noise(BATCH, HOPS_PER_FRAME, SPEECH_DIM)
@@ -151,9 +144,13 @@ class _Move(nn.Module):
         self.motion_field = motion_field
 
     def forward(
-        self, speech: Float[Tensor, "b t 4 41"], box: Float[Tensor, "b t 1 H W"], portrait: Float[Tensor, "b 3 h w"]
+        self,
+        speech: Float[Tensor, "b t 4 41"],
+        box: Float[Tensor, "b t 1 H W"],
+        portrait: Float[Tensor, "b 3 h w"],
+        turned: Float[Tensor, "b t 6"] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        keypoints: Keypoints = self.motion_field(speech, box, portrait).keypoints
+        keypoints: Keypoints = self.motion_field(speech, box, portrait, turned).keypoints
         return keypoints.value, keypoints.jacobian
 
 

@@ -48,10 +48,10 @@ class Session:
             self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own kinds have no common name
             raise CheckpointError(f"{path} cannot be read by ONNX Runtime: {str(error).splitlines()[0]}") from error
-        self._names = [each.name for each in self._session.get_inputs()]
+        self.names = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in zip(self._names, inputs, strict=True)}
+        arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in zip(self.names, inputs, strict=True)}
         return [torch.from_numpy(array) for array in self._session.run(None, arrays)]
 
 
@@ -94,9 +94,11 @@ class PortedMotionField(nn.Module):
         speech: Float[Tensor, "b t 4 41"],
         box: Float[Tensor, "b t 1 H W"],
         portrait: Float[Tensor, "b 3 h w"],
-        turned: Float[Tensor, "b t 6"] | None = None,  # noqa: ARG002 (an anchored network would need it; none is exported)
+        turned: Float[Tensor, "b t 6"] | None = None,
     ) -> Moved:
-        return Moved(Keypoints(*self._move(speech, box, portrait)))
+        """`turned` is for an anchored network alone; others have no such input."""
+        told = [turned] if turned is not None and "turned" in self._move.names else []
+        return Moved(Keypoints(*self._move(speech, box, portrait, *told)))
 
 
 class PortedHeadPose(nn.Module):
