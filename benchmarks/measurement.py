@@ -20,6 +20,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 Work = Callable[[], object]
 
+ADDITIONS = 20_000_000  # of a plain loop: what says how fast this machine is just now
+
 
 class Elapsed(NamedTuple):
     wall: float  # s
@@ -92,11 +94,35 @@ def arguments(description: str | None, *, rounds: int, talkers: int, seconds: fl
 
 
 @contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, on one core: beside a busy one many processors are slower, in processor time as well.
+
+    Nothing is changed where the system cannot do that (macOS).
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _additions() -> None:
+    total = 0
+    for number in range(ADDITIONS):
+        total += number
+
+
+@contextmanager
 def workplace() -> Iterator[Path]:
     """A temporary folder, and no warnings: they are the tests' business. First says what else the machine is doing."""
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
+        print(f"{ADDITIONS:,} additions in a Python loop: {timed(_additions).cpu:.2f} s")
         yield Path(folder)
 
 
