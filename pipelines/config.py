@@ -90,11 +90,14 @@ class FeaturesConfig:
     f0: str = "harvest"  # harvest (as the release) | dio (20x faster)
     pose_smoothing_frames: float = 1.0  # sigma of the Gaussian over time; 0 leaves the poses as solved
     syncnet: str = ""  # path of syncnet_v2.model, which then says whether sound and lips are in time; empty: matched mouths say it
+    sync_expert: str = ""  # or our own network says it: models:/a2h-sync-expert/latest, or the folder of a trained one; not beside syncnet
     correct_to_frames: int = 6  # a larger offset of the sound is left, and judged; 0 corrects none
     correct_from_confidence: float = 1.4  # sync_confidence from which an offset is corrected
     correct_from_lse_c: float = 3.0  # the same with SyncNet
+    correct_from_expert: float = 0.8  # expert_certainty, likewise
     mouth_error_frames: int = 2  # offsets up to here are within the error of matched mouths, and are left
     syncnet_error_frames: int = 1  # the same with SyncNet
+    expert_error_frames: int = 1  # the same with our own
 
 
 @dataclass
@@ -121,6 +124,7 @@ class FiltersConfig:
     max_sync_frames: float = 6.0  # what correction leaves of the offset, if that is believed; above: out_of_sync
     min_sync_confidence: float = 1.2  # correlation × √seconds; below: the offset is not believed
     min_lse_c: float = 3.0  # the same with SyncNet
+    min_expert_certainty: float = 0.5  # of our own; confidence × √seconds
 
 
 @dataclass

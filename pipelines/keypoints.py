@@ -6,8 +6,6 @@ On a CPU the bytes are a pure function of shard, detector and batch size, whatev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -119,6 +117,8 @@ def build_companion(name: str, dataset: Storage, weights: Weights, batch_size: i
         batch_size: frames decoded and looked at together: what memory depends on.
         on_gpu: use one if there is one.
     """
+    from a2h_models.exact import exact
+
     sidecar = Sidecar.from_bytes(dataset.read(name), name=name)
     detector, size = _detector(weights, on_gpu=on_gpu)
     target = companion_name(sidecar.shard.removesuffix(".tar"), weights.sha256)
@@ -146,20 +146,6 @@ def _detector(weights: Weights, *, on_gpu: bool) -> tuple[KeypointDetector, int]
 
     folder = weights.folder if weights.folder.is_dir() else registry.fetch(weights.uri, weights.logger)
     return _loaded(folder, "cuda" if on_gpu and torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """One thread, and convolutions in whole 32 bits: how work is divided must not show in the numbers."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def detect(detector: KeypointDetector, key: str, video: bytes, *, frames: int, size: int, batch_size: int) -> Encoded:

@@ -5,6 +5,7 @@ Numbers of two experts do not compare: who measured stands beside every number.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +18,13 @@ from a2h_models.metrics.sync import CHIN, FOREHEAD, MOUTH_CORNERS
 from a2h_models.networks.sync_expert import SyncEmbeddings, SyncExpert
 from a2h_models.sample import SIZE, UNIT
 from a2h_models.speech import log_mel
+from a2h_models.timebase import HOPS_PER_FRAME as ROWS
+from a2h_models.timebase import Span
 
 MAX_SHIFT = 15  # frames either way, as SyncNet's protocol looks
 MIN_OVERLAP = 10  # frames; fewer are alike by chance
 MOUTH_SHARE = 0.6  # side of the cut-out / height of the face: lips, and the chin when the mouth is open
+STRETCH = 256  # frames at most that are embedded at once, and pictures that are held as floats: what memory depends on
 STEADY_FRAMES = 5  # median over so many steadies the cut-out, whose side is the film's own
 SLACK = 0.5  # of the cut-out's half, that it is moved down: chins move more than noses
 
@@ -52,6 +56,11 @@ def cut_mouths(frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray
     move = torch.zeros(len(frames), 2, 3)
     move[:, 0, 0] = move[:, 1, 1] = half
     move[:, :, 2] = torch.from_numpy(centre)
+    pieces = [slice(start, start + STRETCH) for start in range(0, len(frames), STRETCH)]
+    return np.concatenate([_cut(frames[piece], move[piece], size) for piece in pieces])
+
+
+def _cut(frames: UInt8[np.ndarray, "t h w 3"], move: Float32[Tensor, "t 2 3"], size: int) -> UInt8[np.ndarray, "t s s 3"]:
     grid = F.affine_grid(move, [len(frames), 3, size, size], align_corners=False)
     pictures = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     cut = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
@@ -62,7 +71,7 @@ def cut_mouths(frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray
 def expert_sync(
     expert: SyncExpert, frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"], wave: np.ndarray
 ) -> ExpertSync | None:
-    """What the expert says of a clip; None if it is too short to be shifted at all.
+    """What the expert says of a clip; None if it is too short to be shifted at all. Of a long one, the mean over equal stretches.
 
     Args:
         expert: trained.
@@ -72,8 +81,11 @@ def expert_sync(
     """
     if len(frames) <= MIN_OVERLAP:
         return None
-    mouths = cut_mouths(frames, landmarks, expert.size)
-    return find_offset(embed(expert, mouths, log_mel(wave, frames=len(frames))))
+    mouths, mel = cut_mouths(frames, landmarks, expert.size), log_mel(wave, frames=len(frames))
+    stretches = [Span(int(piece[0]), int(piece[-1]) + 1) for piece in np.array_split(np.arange(len(frames)), ceil(len(frames) / STRETCH))]
+    found = [likenesses(embed(expert, mouths[s.start : s.stop], mel[s.start * ROWS : s.stop * ROWS]))[0] for s in stretches]
+    lengths = torch.tensor([float(len(stretch)) for stretch in stretches])
+    return _best(torch.stack(found).T @ lengths / lengths.sum())
 
 
 @torch.inference_mode()
@@ -88,7 +100,10 @@ def embed(expert: SyncExpert, mouths: UInt8[np.ndarray, "t s s 3"], mel: np.ndar
 
 def find_offset(embeddings: SyncEmbeddings) -> ExpertSync:
     """The shift at which lips and speech of a batch's first clip are most alike."""
-    means = likenesses(embeddings)[0]
+    return _best(likenesses(embeddings)[0])
+
+
+def _best(means: Float[Tensor, " s"]) -> ExpertSync:
     best = int(means.argmax())
     return ExpertSync(best - len(means) // 2, float(means[best]), float(means[best] - means.median()))
 

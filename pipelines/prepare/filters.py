@@ -82,6 +82,11 @@ class Scores:
     sync_corrected: float | None = None  # frames by which the clip's sound was taken later than the video's, to mend that
     lse_d: float | None = None  # SyncNet's distance at sync_offset; less is better. Measured where its weights are given
     lse_c: float | None = None  # SyncNet's confidence; more is better
+    expert_offset: float | None = None  # as sync_offset, by our own sync expert, which then decides. Measured where one is named
+    expert_confidence: float | None = (
+        None  # likeness of lips and speech there, less that at other offsets; compare no two experts
+    )
+    expert_certainty: float | None = None  # expert_confidence times the root of the clip's seconds: what decides whether it is believed
     mouth_range: float | None = None  # 10th to 90th percentile of the lips' opening / height of the face
     yaw_deg: float | None = None  # 95th percentile of the absolute angle, degrees
     pitch_deg: float | None = None  # as yaw_deg
@@ -119,6 +124,7 @@ LIMITS = (
     Limit(Reason.NO_SPEECH, "voice_share", "min_voice_share", below=True),
     Limit(Reason.NO_SPEECH, "mouth_range", "min_mouth_range", below=True),
     Limit(Reason.OUT_OF_SYNC, "sync_offset", "max_sync_frames", below=False),
+    Limit(Reason.OUT_OF_SYNC, "expert_offset", "max_sync_frames", below=False),
     Limit(Reason.EXTREME_POSE, "yaw_deg", "max_yaw_deg", below=False),
     Limit(Reason.EXTREME_POSE, "pitch_deg", "max_pitch_deg", below=False),
     Limit(Reason.EXTREME_POSE, "roll_deg", "max_roll_deg", below=False),
@@ -136,12 +142,15 @@ def _is_the_speaker(scores: Scores, config: FiltersConfig) -> bool:
 
 
 def _in_sync(scores: Scores, config: FiltersConfig) -> bool:
-    """What is left of the offset is small, or the offset is not believed. SyncNet is asked first."""
-    if scores.sync_offset is None:
+    """What is left of the offset is small, or the offset is not believed. A network that was asked has the last word."""
+    if scores.expert_offset is not None:
+        late, believed = scores.expert_offset, (scores.expert_certainty or 0) >= config.min_expert_certainty
+    elif scores.sync_offset is None:
         return True
-    mouths, lips = (scores.sync_confidence or 0) >= config.min_sync_confidence, (scores.lse_c or 0) >= config.min_lse_c
-    believed = mouths if scores.lse_c is None else lips
-    return not believed or abs(scores.sync_offset - (scores.sync_corrected or 0)) <= config.max_sync_frames
+    else:
+        mouths, lips = (scores.sync_confidence or 0) >= config.min_sync_confidence, (scores.lse_c or 0) >= config.min_lse_c
+        late, believed = scores.sync_offset, mouths if scores.lse_c is None else lips
+    return not believed or abs(late - (scores.sync_corrected or 0)) <= config.max_sync_frames
 
 
 # limits that are not plain comparisons of one score: what is asked instead

@@ -30,7 +30,7 @@ from pipelines.prepare.finish import finish
 from pipelines.prepare.inputs import Inputs, find_inputs, placed
 from pipelines.prepare.ledger import Row
 from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
-from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, plan, without_tables
+from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan, without_tables
 from pipelines.prepare.probe import content_hash, placeless, probe_all
 from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample, with_voiced_share
 from pipelines.prepare.speaking import Speaker, speakers
@@ -39,6 +39,7 @@ from pipelines.prepare.timings import Stopwatch
 from pipelines.prepare.trial import TimeLimit, Trial
 from pipelines.progress import Watch
 from pipelines.storage import Storage
+from pipelines.sync_judge import SyncJudge, find_judge, load_judge, settled
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def build_shard(
     out: Storage,
     quarantined: Mapping[str, Failure] | None = None,
     limit: TimeLimit | None = None,
+    sync_judge: SyncJudge | None = None,
 ) -> ShardReport:
     """Do all the steps for a unit's videos and publish its shard.
 
@@ -87,7 +89,13 @@ def build_shard(
         out: the dataset.
         quarantined: videos, by content hash, that kill or stall their worker; they get a row and no look.
         limit: of the time for one video, where somebody watches over this process.
+        sync_judge: of sound and lips, where a network is to be asked.
+
+    Raises:
+        CheckpointError: if the judge's weights are not on this machine.
     """
+    if sync_judge:
+        load_judge(sync_judge)  # without it no video can be judged: not a matter of one of them
     limit = limit or TimeLimit()
     rows: list[Row] = []
     kept: Counter[str] = Counter()  # previews, by reason
@@ -96,7 +104,9 @@ def build_shard(
         for video in unit.videos:
             clips, trouble = [], None
             with working_on(video.sha256, limit_s=limit.of(video)):
-                for outcome in outcomes(video, unit, config, source, (quarantined or {}).get(video.sha256), clocks[video.sha256]):
+                for outcome in outcomes(
+                    video, unit, config, source, (quarantined or {}).get(video.sha256), clocks[video.sha256], sync_judge
+                ):
                     if isinstance(outcome, Trouble):
                         trouble = outcome
                         continue
@@ -111,16 +121,24 @@ def build_shard(
     return report_of(shard.finish(split=unit.split, unit=unit.id, plan=unit.plan, ledger=[row.flat() for row in rows]))
 
 
-def rehearse(suspect: tuple[Unit, Video], config: PrepareConfig, source: Storage, limit: TimeLimit) -> None:
+def rehearse(
+    suspect: tuple[Unit, Video], config: PrepareConfig, source: Storage, limit: TimeLimit, sync_judge: SyncJudge | None = None
+) -> None:
     """Do what `build_shard` does with one video, and publish nothing: does it take the process down, alone and again?"""
     unit, video = suspect
     with working_on(video.sha256, limit_s=limit.of(video)):
-        for _ in outcomes(video, unit, config, source, None):
+        for _ in outcomes(video, unit, config, source, None, sync_judge=sync_judge):
             pass
 
 
 def outcomes(
-    video: Video, unit: Unit, config: PrepareConfig, source: Storage, poison: Failure | None, clock: Stopwatch | None = None
+    video: Video,
+    unit: Unit,
+    config: PrepareConfig,
+    source: Storage,
+    poison: Failure | None,
+    clock: Stopwatch | None = None,
+    sync_judge: SyncJudge | None = None,
 ) -> Iterator[Outcome | Trouble]:
     """What becomes of each candidate clip of a video, in the order of keys. Trouble with the video is a value, not an exception."""
     clock = clock or Stopwatch()
@@ -139,7 +157,7 @@ def outcomes(
             if content_hash(path) != (video.sha256, video.size):
                 yield Trouble(reason=Reason.CHANGED, message="other content than when the plan was made")
                 return
-            yield from outcomes_of_file(path, video, unit, config, clock)
+            yield from outcomes_of_file(path, video, unit, config, clock, sync_judge)
     except MediaError as error:
         yield Trouble(reason=Reason(error.reason), message=placeless(error.message, path, video.file))
     except (InputError, OSError) as error:
@@ -154,7 +172,9 @@ def outcomes(
         yield Trouble(reason=Reason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
-def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig, clock: Stopwatch) -> Iterator[Outcome | Trouble]:
+def outcomes_of_file(
+    path: Path, video: Video, unit: Unit, config: PrepareConfig, clock: Stopwatch, sync_judge: SyncJudge | None = None
+) -> Iterator[Outcome | Trouble]:
     """The steps, in the order of the data. Raises what the decoder raises."""
     with ExitStack() as stack:
         with clock("open"):
@@ -169,7 +189,7 @@ def outcomes_of_file(path: Path, video: Video, unit: Unit, config: PrepareConfig
             known = speakers(opened, clips, wave, config.clips)
         for clip in clips:
             media.give_back(wave)  # a long sound would stay in memory piece by piece
-            yield outcome_of(clip, video, unit, config, opened, wave, known.pop(clip.key, None), clock)
+            yield outcome_of(clip, video, unit, config, opened, wave, known.pop(clip.key, None), clock, sync_judge)
 
 
 def outcome_of(
@@ -181,6 +201,7 @@ def outcome_of(
     wave: Any,
     speaker: Speaker | None,
     clock: Stopwatch,
+    sync_judge: SyncJudge | None = None,
 ) -> Outcome:
     """Measure a candidate, judge it, and encode it if it is accepted."""
     row = partial(
@@ -191,7 +212,7 @@ def outcome_of(
         scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
         return Outcome(row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message))
     with clock("features"):
-        features = to_features(opened, clip, wave, speaker, config.features)
+        features = to_features(opened, clip, wave, speaker, config.features, sync_judge)
     reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
     if reason:
         picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")
@@ -244,18 +265,20 @@ def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSumma
         InputError: if there are no videos, or the folder holds a dataset of another plan.
         ClusterError: if a unit fails as a whole although each of its videos works alone.
         FailedError: if the output cannot be written.
+        CheckpointError, RegistryError: if the network that judges sound and lips is not there, or is none.
     """
-    inputs = find_inputs(command)
+    inputs, sync_judge = find_inputs(command), find_judge(command)
+    command = replace(command, prepare=settled(command.prepare, sync_judge))
     out = Storage(command.out)
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
         planned = make_plan(inputs, command)
         if command.dry_run:
             rows = [ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat() for v in planned.videos]
-            build = partial(build_sample, config=command.prepare, source=inputs.source)
+            build = partial(build_sample, config=command.prepare, source=inputs.source, sync_judge=sync_judge)
             said = forecast(planned, build, command.cluster)
             return replace(summarise(command.out, planned, ledger.table(rows), fingerprint=""), forecast=said)
         planned = claim(out, planned)
-        build_units(planned, inputs.source, out, command, watch)
+        build_units(planned, inputs.source, out, command, watch, sync_judge)
     return finish(out, planned, price_per_worker_hour=command.cluster.price_per_worker_hour)
 
 
@@ -264,9 +287,9 @@ def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     return plan(probe_all(inputs, command), command.prepare)
 
 
-def build_sample(unit: Unit, out: Storage, config: PrepareConfig, source: Storage) -> None:
+def build_sample(unit: Unit, out: Storage, config: PrepareConfig, source: Storage, sync_judge: SyncJudge | None = None) -> None:
     """`build_shard` with its arguments in the order that the estimate knows."""
-    build_shard(unit, config, source, out)
+    build_shard(unit, config, source, out, sync_judge=sync_judge)
 
 
 def claim(out: Storage, planned: Plan) -> Plan:
@@ -280,7 +303,8 @@ def claim(out: Storage, planned: Plan) -> Plan:
         if found.hash == planned.hash:
             return found
         raise InputError(
-            f"{out.url} holds a dataset of plan {found.hash}, and these videos and settings make plan {planned.hash}",
+            f"{out.url} holds a dataset of plan {found.hash}, and these videos and settings make plan {planned.hash}"
+            f"{changed_setting(found.config, planned.config)}",
             hint="choose another folder with out=…: only the same videos with the same settings go on where they stopped; "
             "`a2h forget` takes people out of a dataset that exists",
         )
@@ -290,7 +314,9 @@ def claim(out: Storage, planned: Plan) -> Plan:
     return planned
 
 
-def build_units(planned: Plan, source: Storage, out: Storage, command: PrepareCommand, watch: Watch | None = None) -> None:
+def build_units(
+    planned: Plan, source: Storage, out: Storage, command: PrepareCommand, watch: Watch | None = None, sync_judge: SyncJudge | None = None
+) -> None:
     """Build every unit that has no shard yet. A video that takes its worker down is left out, and the rest of its unit built.
 
     When this ends, also by Ctrl-C, nothing half-written is left: one run at a time writes to a dataset.
@@ -300,11 +326,12 @@ def build_units(planned: Plan, source: Storage, out: Storage, command: PrepareCo
     """
     done = {sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)}
     limit = TimeLimit(command.cluster.video_timeout_s, command.cluster.video_timeout_factor)
-    trial = Trial(command.cluster, partial(rehearse, config=command.prepare, source=source, limit=limit))
+    told: dict[str, Any] = {"config": command.prepare, "source": source, "limit": limit, "sync_judge": sync_judge}
+    trial = Trial(command.cluster, partial(rehearse, **told))
     units = [unit for unit in planned.units if unit.id not in done]
     try:
         while units:
-            build = partial(build_shard, config=command.prepare, source=source, out=out, quarantined=trial.guilty, limit=limit)
+            build = partial(build_shard, **told, out=out, quarantined=trial.guilty)
             built = cluster.run(
                 *(build, units, command.cluster),
                 describe="building shards",

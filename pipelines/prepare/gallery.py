@@ -20,7 +20,17 @@ MAX_STRIPS = 60  # accepted samples shown, evenly drawn
 MAX_OF_A_KIND = 6  # clips shown for each reason
 MAX_TRIED = 50  # rows of a reason whose preview is looked for
 MAX_BYTES = 8_000_000  # of all pictures of a page
-SHOWN = ("face_px", "face_share", "sync_offset", "sync_confidence", "yaw_deg", "speech_db", "voice_share")  # scores of a caption
+SHOWN = (
+    "face_px",
+    "face_share",
+    "sync_offset",
+    "sync_confidence",
+    "expert_offset",
+    "expert_certainty",
+    "yaw_deg",
+    "speech_db",
+    "voice_share",
+)  # scores of a caption
 MAX_NAME = 60  # letters of a file name: its end says more than its folders
 
 

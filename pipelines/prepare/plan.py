@@ -182,6 +182,15 @@ def without_tables(config: PrepareConfig) -> PrepareConfig:
     return replace(config, plan=replace(config.plan, identity_csv="", opt_out=""))
 
 
+def changed_setting(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first setting that two plans differ in, as the end of a sentence; empty where it is the videos that differ."""
+    for group, values in now.items():
+        for name, value in values.items():
+            if (old := before.get(group, {}).get(name)) != value:
+                return f": prepare.{group}.{name} was {old!r}, and is {value!r}"
+    return ""
+
+
 # ---------------------------------------------------------------------------------------------------------------- videos
 def drop_duplicates(videos: Iterable[Video]) -> list[Video]:
     """All videos by content hash, span and name, each frame of each content at most once.

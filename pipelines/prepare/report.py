@@ -37,9 +37,11 @@ SECONDS_PER_HOUR = 3600
 CONDITIONS = {
     "sync_confidence": "min_sync_confidence",
     "lse_c": "min_lse_c",
+    "expert_certainty": "min_expert_certainty",
     "speaker_confidence": "min_speaker_confidence",
     "speaker_lead": "min_speaker_lead",
 }
+OFFSETS = ("sync_offset", "expert_offset")  # their limit holds to both sides
 UNITS = {"px": "pixels", "deg": "degrees", "db": "dB", "share": "share, 0 to 1"}  # by the ending of a score's name
 WORDS = {  # score → title, and what its axis counts where the ending does not say
     "face_px": ("height of the face", ""),
@@ -55,6 +57,11 @@ WORDS = {  # score → title, and what its axis counts where the ending does not
     "sync_offset": ("sync offset", "frames by which the sound is late"),
     "sync_confidence": ("sync confidence", "correlation × √seconds"),
     "sync_corrected": ("sync corrected", "frames"),
+    "lse_d": ("LSE-D", "SyncNet's distance; less is better"),
+    "lse_c": ("LSE-C", "SyncNet's confidence"),
+    "expert_offset": ("sync offset by our expert", "frames by which the sound is late"),
+    "expert_confidence": ("our expert's confidence", "likeness above that at other offsets"),
+    "expert_certainty": ("our expert's certainty", "confidence × √seconds"),
     "mouth_range": ("mouth opening", "share of the face's height"),
     "motion_deg": ("head motion", ""),
     "sharpness": ("sharpness", "variance of the Laplacian"),
@@ -278,7 +285,7 @@ def bounds(score: str, config: FiltersConfig) -> list[float]:
     if score in CONDITIONS:
         settings.append(CONDITIONS[score])
     found = {float(getattr(config, setting)) for setting in settings}
-    if score == "sync_offset":
+    if score in OFFSETS:
         found |= {-bound for bound in found}
     return sorted(found)
 

@@ -19,6 +19,7 @@ from pipelines.prepare.clips import Clip
 from pipelines.prepare.faces import Square, cut_square, hands_before, mesh, solve_pose
 from pipelines.prepare.filters import Scores
 from pipelines.prepare.lip_sync import Offset, correction, find_offset
+from pipelines.sync_judge import SyncJudge
 
 if TYPE_CHECKING:
     from pipelines.prepare.speaking import Speaker
@@ -67,7 +68,14 @@ def cut_wave(wave: Int16[np.ndarray, " n"], span: Span, late: int = 0) -> Int16[
 
 
 # ---------------------------------------------------------------------------------------------------------------- features
-def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], speaker: Speaker | None, config: FeaturesConfig) -> Features:
+def to_features(
+    video: media.Video,
+    clip: Clip,
+    wave: Int16[np.ndarray, " n"],
+    speaker: Speaker | None,
+    config: FeaturesConfig,
+    judge: SyncJudge | None = None,
+) -> Features:
     """Compute what a clip is judged by.
 
     Args:
@@ -76,13 +84,14 @@ def to_features(video: media.Video, clip: Clip, wave: Int16[np.ndarray, " n"], s
         wave: sound of the whole video.
         speaker: where there are other faces: its mesh is known by then, and perhaps its crops.
         config: prepare/features.
+        judge: of sound and lips, where a network is to be asked.
     """
     frames = crop_frames(video, clip) if speaker is None or speaker.frames is None else speaker.frames
     found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()
     if found.found.any():
-        offset = find_offset(frames, landmarks, piece, config.syncnet)
+        offset = find_offset(frames, landmarks, piece, judge)
         late = correction(offset, config)
         piece, pose = cut_wave(wave, clip.span, late), smooth(solve_pose(landmarks), config.pose_smoothing_frames)
         scores = with_motion_scores(with_sync_scores(scores, offset, late), frames, landmarks, pose)
@@ -145,6 +154,9 @@ def with_sync_scores(scores: Scores, found: Offset, late: int) -> Scores:
         sync_corrected=float(late),
         lse_d=found.lse_d,
         lse_c=found.lse_c,
+        expert_offset=None if found.expert_offset is None else float(found.expert_offset),
+        expert_confidence=found.expert_confidence,
+        expert_certainty=found.expert_certainty,
     )
 
 

@@ -92,9 +92,10 @@ def compare(expected: dict[str, str], root: Path, *, name: str) -> None:
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file, by path below the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NOT_OURS)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of one file, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -58,6 +58,7 @@ def test_a_good_clip_passes():
         ({"sync_offset": 9.0, "sync_confidence": SURE}, Reason.OUT_OF_SYNC),
         ({"sync_offset": -9.0, "sync_confidence": SURE}, Reason.OUT_OF_SYNC),
         ({"sync_offset": 9.0, "lse_c": 7.0, "sync_confidence": 0.1}, Reason.OUT_OF_SYNC),
+        ({"expert_offset": -9.0, "expert_certainty": SURE, "sync_confidence": 0.1}, Reason.OUT_OF_SYNC),
         ({"sync_offset": 12.0, "sync_corrected": 5.0, "sync_confidence": SURE}, Reason.OUT_OF_SYNC),
         ({"yaw_deg": 75.0}, Reason.EXTREME_POSE),
         ({"pitch_deg": 75.0}, Reason.EXTREME_POSE),
@@ -79,6 +80,10 @@ def test_one_of_several_faces_passes_if_it_is_the_one_who_speaks():
 def test_an_offset_without_confidence_is_not_believed():
     assert judge(replace(GOOD, sync_offset=14.0, sync_confidence=0.1), DEFAULT) is None
     assert judge(replace(GOOD, sync_offset=14.0, sync_confidence=SURE, lse_c=1.0), DEFAULT) is None  # SyncNet has the last word
+    unsure = DEFAULT.min_expert_certainty - 1e-3
+    far = replace(GOOD, sync_offset=14.0, sync_confidence=SURE, expert_offset=14.0)
+    assert judge(replace(far, expert_certainty=unsure), DEFAULT) is None  # so has our expert
+    assert judge(replace(far, expert_offset=1.0, expert_certainty=SURE), DEFAULT) is None
 
 
 def test_what_was_corrected_is_in_sync():
@@ -101,7 +106,7 @@ def test_limits_name_scores_and_settings_that_exist():
     assert {limit.setting for limit in LIMITS} <= settings
 
 
-CONDITIONS = ("min_speaker_confidence", "min_speaker_lead", "min_sync_confidence", "min_lse_c", "min_fps")
+CONDITIONS = ("min_speaker_confidence", "min_speaker_lead", "min_sync_confidence", "min_lse_c", "min_expert_certainty", "min_fps")
 
 
 def test_every_threshold_is_used():
@@ -129,6 +134,12 @@ def test_both_sides_of_what_is_believed(score, bound):
     assert judge(replace(far, **{score: bound - 1e-3}), DEFAULT) is None
 
 
+def test_both_sides_of_what_the_expert_is_believed():
+    far, bound = replace(GOOD, expert_offset=9.0), DEFAULT.min_expert_certainty
+    assert judge(replace(far, expert_certainty=bound), DEFAULT) == Reason.OUT_OF_SYNC
+    assert judge(replace(far, expert_certainty=bound - 1e-3), DEFAULT) is None
+
+
 @functools.cache
 def _none() -> FiltersConfig:
     return compose("prepare", ["videos=a", "out=b", "prepare=none"]).prepare.filters
@@ -141,9 +152,9 @@ def test_the_preset_none_rejects_nothing_that_a_clip_can_be(scores):
     possible = {
         name: None if value is None else min(max(value, 0.0), 1.0 if name.endswith("_share") else 180.0)
         for name, value in asdict(scores).items()
-        if name not in {"speech_db", "sync_offset", "sync_corrected"}
+        if name not in {"speech_db", "sync_offset", "sync_corrected", "expert_offset"}
     }
-    assert judge(replace(scores, **possible, sync_offset=15.0, sync_corrected=0.0, speech_db=-100.0), _none()) is None
+    assert judge(replace(scores, **possible, sync_offset=15.0, expert_offset=-15.0, sync_corrected=0.0, speech_db=-100.0), _none()) is None
 
 
 def test_status_follows_from_the_reason():
