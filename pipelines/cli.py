@@ -20,7 +20,8 @@ from pipelines.stopping import Terminated
 # Threads of torch that wait sleep instead of spinning: beside other work on the same cores, spinning made a training step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended
+INTERRUPTED, TERMINATED, NOT_READ = 130, 143, 141  # what a shell calls a program that Ctrl-C, SIGTERM or a closed pipe ended
+BUG = "again with --verbose for the whole story; this is probably a bug of ours"
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"the same command again goes on where it stopped: {shlex.join(['a2h', *words])}"
         return _complain("interrupted", hint, TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except Exception as error:  # the last line of defence: a sentence instead of a traceback
-        return _complain(f"{type(error).__name__}: {error}", "again with --verbose for the whole story; this is probably a bug of ours")
+        return NOT_READ if isinstance(error, BrokenPipeError) and _nobody_reads() else _complain(f"{type(error).__name__}: {error}", BUG)
 
 
 def _run(words: list[str]) -> int:
+    code = _answer(words)
+    sys.stdout.flush()  # here a closed pipe can still be told from a bug
+    return code
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in {"-h", "--help"}:
         print(_overview())
         return 0
@@ -59,6 +66,18 @@ def _run(words: list[str]) -> int:
         print(f"a2h {version('audio2head')}")
         return 0
     return _command(words[0]).run(words[1:])
+
+
+def _nobody_reads() -> bool:
+    """Whether what reads our words has ended, as `| head` does; then there is nobody to tell either."""
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the end of the interpreter would complain
+    return True
 
 
 def _complain(message: str, hint: str, code: int = A2HError.exit_code) -> int:

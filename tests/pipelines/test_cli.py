@@ -75,6 +75,18 @@ def test_verbose_shows_the_traceback() -> None:
     assert "Traceback" in answer.stderr
 
 
+def test_a_reader_that_has_enough_is_no_bug() -> None:
+    command = [sys.executable, "-c", "import sys; from pipelines import cli; sys.stdin.read(); sys.exit(cli.main(['train', '--help']))"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        program.stdin.close()  # now it begins to print
+        assert program.stderr.read() == ""
+    assert program.returncode == cli.NOT_READ
+
+
 def test_the_installed_program_starts() -> None:
     program = Path(sys.executable).with_name("a2h")
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
