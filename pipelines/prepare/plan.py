@@ -29,6 +29,7 @@ PLAN_FILE = "plan.jsonl"
 NOWHERE = -1  # the place of a video that is in no unit
 FRAMES_PER_MINUTE = 60 * FPS
 HASH_DIGITS = 16  # of the plan's and units' ids: 64 bits
+SHARED = "the same video as"  # so begins the message of a span that was dropped for another one's lack of consent; it drops no third one
 BROKEN = frozenset({Reason.UNREADABLE.value, Reason.TRUNCATED.value})  # what such files hold is not known, so they are nobody's duplicates
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
@@ -225,14 +226,14 @@ def _stop(video: Video) -> int:
 
 def _settled(group: Sequence[Video]) -> Iterator[Video]:
     """The rows of one content, with the reasons that they have through each other."""
-    refused = [video for video in group if video.reason == Reason.NO_CONSENT]
+    refused = [video for video in group if video.reason == Reason.NO_CONSENT and not video.error_message.startswith(SHARED)]
     last: Video | None = None  # of those that were kept: it reaches farthest
     for video in group:
         refusing = next((other for other in refused if video.start < _stop(other) and other.start < _stop(video)), None)
         if video.reason in {*BROKEN, Reason.NO_CONSENT}:
             yield video
         elif refusing is not None:
-            message = f"the same video as {refusing.file}, for which there is no consent"
+            message = f"{SHARED} {refusing.file}, for which there is no consent"
             yield video._replace(reason=Reason.NO_CONSENT.value, error_message=message)
         elif last is not None and video.start < _stop(last):
             yield video._replace(reason=Reason.DUPLICATE.value, error_message=f"the same frames as in {last.file}")

@@ -86,6 +86,15 @@ def test_settling_twice_changes_nothing(found):
     assert drop_duplicates(once) == once
 
 
+def test_a_span_dropped_for_anothers_refusal_drops_no_third_one():
+    """`a2h split` plans the rows of an earlier plan again."""
+    spans = [(0, 1, ""), (1, 1, "no_consent"), (0, 2, "")]  # first frame, frames, reason
+    found = [_video("a", content="same", start=start, frames=frames, reason=reason, whole=False) for start, frames, reason in spans]
+    once = drop_duplicates(found)
+    assert [(video.frames, video.reason) for video in once] == [(1, ""), (2, "no_consent"), (1, "no_consent")]
+    assert drop_duplicates(once) == once
+
+
 def test_the_same_bytes_are_kept_once():
     made = plan([_video("b.mp4", content="same"), _video("a.mp4", content="same"), _video("c.mp4")], PrepareConfig())
     (dropped,) = made.dropped
