@@ -18,6 +18,7 @@ from a2h_models.networks.perceptual import Vgg19
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # rows or frames, of the Gaussian window
 SSIM_K1, SSIM_K2 = 0.01, 0.03  # Wang et al. 2004
 POSE_RANGE = 2.0  # of a normalised pose, -1 … 1
+STILL = 0.01  # standard deviation of a normalised pose below which a head counts as still: 0.3 degrees, 1 mm
 
 Scalar = Float[Tensor, ""]
 
@@ -26,10 +27,13 @@ def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
     """The one weighted sum. A weight of 0 leaves its term out.
 
     Raises:
-        ConfigError: for a term without a weight, or when nothing is left to learn from.
+        ConfigError: for a term without a weight, a weight below 0, or when nothing is left to learn from.
     """
     if missing := sorted(terms.keys() - weights.keys()):
         raise ConfigError(f"loss terms without a weight: {', '.join(missing)}", hint="give each a weight; 0 leaves it out")
+    if rewarded := sorted(name for name in terms if not weights[name] >= 0):
+        given = ", ".join(f"{name}={weights[name]:g}" for name in rewarded)
+        raise ConfigError(f"a loss term's weight is 0 or more: {given}", hint="0 leaves a term out")
     weighted = [weights[name] * term for name, term in terms.items() if weights[name] != 0]
     if not weighted:
         raise ConfigError(f"every loss term has the weight 0: {', '.join(sorted(terms))}")
@@ -114,6 +118,17 @@ def ssim_over_time(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"], *
     luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
     structure = (2 * covariance + c2) / (var_a + var_b + c2)
     return 1 - (luminance * structure).mean()
+
+
+def global_variance(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"]) -> Scalar:
+    """How far the spread over time is from the truth's, after Toda and Tokuda 2007: mean |½ ln((v + s²) / (v* + s²))|.
+
+    v and v* are the variances over time of one sequence in one dimension, s is `STILL`; 0 where both are equal, ln 2 where one head moves
+    half or twice as widely as the other. It answers over-smoothing: what is predicted from little is drawn to its mean. It says nothing of
+    when and where a head moves, so it stands beside losses that do.
+    """
+    spreads = [x.var(dim=1, correction=0) + STILL**2 for x in (made, true)]
+    return (spreads[0] / spreads[1]).log().abs().mean() / 2
 
 
 def _gaussian_window(like: Tensor) -> Float[Tensor, "1 1 n n"]:

@@ -1,6 +1,7 @@
 """head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time (StyleTalk++; METHOD §4).
 
-A pointwise loss alone gives a nearly still head, because one sentence goes with many motions.
+A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With few speakers these three do as well, in
+the slow part of the motion; the global variance, which is not StyleTalk++'s, is what answers that (RESULTS.md).
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class HeadPoseTraining(Adversarial):
         terms = {
             "ssim": losses.ssim_over_time(made, truth),
             "l1": F.l1_loss(made, truth),
+            "global_variance": losses.global_variance(made, truth),
             "adversarial": losses.lsgan_generator(self.adversary(made).patches),
         }
         loss = losses.total(terms, self.weights)

@@ -1,5 +1,6 @@
 """Losses whose value is known: equal inputs, shifted ones, permuted batches."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ SCALES = (1.0, 0.5, 0.25, 0.125)
 def test_total_is_the_weighted_sum() -> None:
     terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0), "off": torch.tensor(float("nan"))}
     assert losses.total(terms, {"a": 10.0, "b": 0.5, "off": 0.0, "spare": 1.0}).item() == 21.5
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_total_refuses_to_reward_a_loss(weight: float) -> None:
+    with pytest.raises(ConfigError, match=f"0 or more: b={weight:g}"):
+        losses.total({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"a": 1.0, "b": weight})
 
 
 def test_total_refuses_a_term_without_a_weight() -> None:
@@ -73,6 +80,45 @@ def test_ssim_over_time() -> None:
     assert losses.ssim_over_time(batch, batch.flip(0)).item() == pytest.approx(losses.ssim_over_time(batch.flip(0), batch).item())
 
 
+class TestGlobalVariance:
+    def test_known_spreads(self) -> None:
+        """It is nothing but the ratio of the spreads: not where the head is, nor when it moves."""
+        pose = torch.randn(3, 64, 6) * 0.2
+        still = pose.mean(dim=1, keepdim=True)
+        assert losses.global_variance(pose, pose).item() == 0
+        assert losses.global_variance(pose.flip(1) + 0.5, pose).item() == pytest.approx(0, abs=1e-5)
+        for ratio in (0.5, 2.0):
+            narrower = still + ratio * (pose - still)
+            assert losses.global_variance(narrower, pose).item() == pytest.approx(math.log(2), rel=0.01)
+            assert losses.global_variance(pose, narrower).item() == pytest.approx(math.log(2), rel=0.01)
+
+    def test_slow_motion_that_ssim_hardly_sees(self) -> None:
+        """Half of a slow turn, with all that is quick in it, of a head that looks aside: SSIM's short windows lose a few hundredths."""
+        time = torch.linspace(0, 2 * math.pi, 64)[None, :, None].expand(1, 64, 6)
+        slow, quick = 0.4 + 0.1 * time.sin(), 0.01 * (16 * time).sin()
+        smooth = (0.4 + slow) / 2 + quick
+        assert losses.ssim_over_time(smooth, slow + quick).item() < 0.1
+        assert losses.global_variance(smooth, slow + quick).item() == pytest.approx(math.log(2), rel=0.1)
+
+    def test_a_still_head_has_a_finite_gradient_and_no_cost_beside_a_still_truth(self) -> None:
+        still = torch.zeros(1, 64, 6, requires_grad=True)
+        losses.global_variance(still, torch.randn(1, 64, 6) * 0.1).backward()
+        assert still.grad is not None
+        assert still.grad.isfinite().all()
+        noise = torch.randn(1, 64, 6) * 1e-4
+        assert losses.global_variance(torch.zeros(1, 64, 6), noise).item() < 1e-3
+
+    def test_descent_widens_to_the_truth(self) -> None:
+        true = torch.randn(1, 64, 6) * 0.1
+        made = (true * 0.3).requires_grad_()
+        optimiser = torch.optim.Adam([made], lr=2e-3)
+        for _ in range(200):
+            optimiser.zero_grad()
+            losses.global_variance(made, true).backward()
+            optimiser.step()
+        torch.testing.assert_close(made.detach().std(dim=1), true.std(dim=1), rtol=0.05, atol=0)
+
+
 def test_equivariance_of_perfect_keypoints_is_zero() -> None:
     transform = random_transform(torch.zeros(2, 3, 8, 8), affine_sigma=0.05, tps_sigma=0.005, tps_points=5)
     found = torch.rand(2, 10, 2) - 0.5
@@ -110,6 +156,7 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
     pairs = [
         (losses.pyramid_l1(made, true, SCALES), losses.pyramid_l1(made[order], true[order], SCALES)),
         (losses.ssim_over_time(*pose), losses.ssim_over_time(*pose[:, order])),
+        (losses.global_variance(*pose), losses.global_variance(*pose[:, order])),
         (losses.lsgan_discriminator(*patches), losses.lsgan_discriminator(*patches[:, order])),
         (losses.feature_matching([true], [made]), losses.feature_matching([true[order]], [made[order]])),
     ]

@@ -62,7 +62,7 @@ def _head_pose(networks=NETWORKS, **settings):
     return HeadPoseTraining(
         build("head_pose", networks),
         adversary=PoseDiscriminator(networks.pose_discriminator),
-        weights={"ssim": 100.0, "l1": 1.0, "adversarial": 10.0},
+        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "adversarial": 10.0},
         optimise=OPTIMISE,
         **settings,
     )

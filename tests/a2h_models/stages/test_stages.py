@@ -45,7 +45,7 @@ def _image_generator(seed=0, **changes):
 
 
 def _head_pose(**weights):
-    weights = {"ssim": 100.0, "l1": 1.0, "adversarial": 10.0} | weights
+    weights = {"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "adversarial": 10.0} | weights
     return HeadPoseTraining(
         build("head_pose", NETWORKS), adversary=PoseDiscriminator(NETWORKS.pose_discriminator), weights=weights, optimise=ADAM
     )
@@ -90,6 +90,15 @@ def test_each_optimiser_of_the_head_pose_moves_only_its_own_parameters(monkeypat
     assert theirs
     assert all(name.startswith("adversary.") for name in theirs)
     assert trainer.global_step == stage.steps_per_batch == 2
+
+
+@QUIET
+def test_the_global_variance_is_logged_and_weighed(windows):
+    stage = _head_pose(global_variance=3.0)
+    logged = _one_step(stage, windows()).logged_metrics
+    terms = {name: logged[f"train/{name}"].item() for name in stage.weights}
+    assert terms["global_variance"] > 0
+    assert logged["train/loss"].item() == pytest.approx(sum(stage.weights[name] * term for name, term in terms.items()), rel=1e-5)
 
 
 @QUIET
