@@ -20,11 +20,12 @@ from a2h_models.errors import ConfigError, InputError
 from a2h_models.head_pose import box_tensor, denormalise, normalise
 from a2h_models.idle_motion import IdleMotion
 from a2h_models.keypoints import Keypoints, relative_keypoints
-from a2h_models.networks import HeadPose, ImageGenerator, MotionField, NetworksConfig, load, save
+from a2h_models.networks import Generator, HeadPose, ImageGenerator, MotionField, NetworksConfig, load, save
+from a2h_models.networks.drawing import for_drawing
 from a2h_models.networks.generator import EncodedPortrait, GeneratorOutput
 from a2h_models.networks.head_pose import HeadPoseState
 from a2h_models.networks.weights import file_name
-from a2h_models.ported.running import Drawn, PortedHeadPose, PortedImageGenerator, PortedMotionField
+from a2h_models.ported.running import Drawn, PortedGenerator, PortedHeadPose, PortedImageGenerator, PortedMotionField
 from a2h_models.sample import UNIT, WINDOW
 from a2h_models.script import LEAD_IN, Script, Speech, Window, pose_blocks, scaled, speech_blocks, windows_of, with_lead_in
 from a2h_models.streaming import Tape
@@ -78,6 +79,7 @@ class Animator:
         self.head_pose = head_pose.eval()
         self.config = config
         self._precision = precision
+        self._for_drawing: Generator | None = None
         self._compiled: Callable[[EncodedPortrait, Keypoints], GeneratorOutput | Drawn] | None = None
 
     @property
@@ -93,7 +95,8 @@ class Animator:
         return "bf16" if has_bf16(self.device) else "fp32"
 
     def to(self, device: torch.device | str) -> Animator:
-        """Move all networks. On a GPU what draws is laid out channels last; on CPUs that made 32 bits slower and bf16 no faster."""
+        """Move all networks. On a GPU what draws is laid out channels last; on a CPU that is a copy (`drawing`)."""
+        self._for_drawing = None
         for network in (self.image_generator, self.motion_field, self.head_pose):
             network.to(device)
         if self.device.type == "cuda":
@@ -104,7 +107,7 @@ class Animator:
     def compile(self) -> Animator:
         """Have torch compile what draws, at the first frames: that takes a minute or so. On a GPU it then runs as CUDA graphs."""
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self._compiled = torch.compile(self.image_generator.generator.render, mode=mode, dynamic=False)
+        self._compiled = torch.compile(self._drawer.render, mode=mode, dynamic=False)
         return self
 
     # --------------------------------------------------------------------------------------------------------------- frames
@@ -232,7 +235,7 @@ class Animator:
         image = self._image(portrait)
         source = self.image_generator.detector(image)
         with self._drawing():
-            return self.image_generator.generator.encode(image, source)
+            return self._drawer.encode(image, source)
 
     def render(self, portrait: EncodedPortrait, driving: Keypoints) -> UInt8[np.ndarray, "n h w 3"]:
         frames: np.ndarray = self._draw(portrait, driving, len(driving.value)).cpu().numpy()
@@ -244,7 +247,7 @@ class Animator:
         count = len(driving.value)
         with self._drawing():
             if self._compiled is None:
-                prediction = self.image_generator.generator.render(portrait, driving).prediction
+                prediction = self._drawer.render(portrait, driving).prediction
             else:  # for one size of batch only: a shorter one is filled up
                 full = driving.each(lambda x: torch.cat([x, x[-1:].expand(batch_size - count, *x.shape[1:])]))
                 _begin_step()
@@ -270,8 +273,20 @@ class Animator:
             under_way[1].synchronize()
             yield under_way[0].numpy()
 
+    @property
+    def _drawer(self) -> Generator | PortedGenerator:
+        """What draws: on a CPU a copy of torch's generator that does the same in less time, made when it is first needed."""
+        generator = self.image_generator.generator
+        if not isinstance(generator, Generator) or self.device.type != "cpu":
+            return generator
+        if self._for_drawing is None:
+            self._for_drawing = for_drawing(generator, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        return self._for_drawing
+
     def _drawing(self) -> AbstractContextManager[None]:
-        context: AbstractContextManager[None] = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        """On a CPU the copy's weights have their precision themselves."""
+        enabled = self.precision == "bf16" and self.device.type != "cpu"
+        context: AbstractContextManager[None] = torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
         return context
 
     def _image(self, portrait: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "1 3 h w"]:

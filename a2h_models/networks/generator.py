@@ -110,7 +110,8 @@ def _repeat(portrait: EncodedPortrait, count: int) -> EncodedPortrait:
 
 
 def warp(features: Float[Tensor, "b c h w"], deformation: Float[Tensor, "b h2 w2 2"]) -> Float[Tensor, "b c h w"]:
-    return F.grid_sample(features, resize_flow(deformation, *features.shape[-2:]), align_corners=ALIGN_CORNERS)
+    """In the flow's type: bfloat16's steps are half a pixel of 256."""
+    return F.grid_sample(features.to(deformation.dtype), resize_flow(deformation, *features.shape[-2:]), align_corners=ALIGN_CORNERS)
 
 
 def resize_map(values: Float[Tensor, "b 1 h w"], height: int, width: int) -> Float[Tensor, "b 1 H W"]:

@@ -264,6 +264,30 @@ def test_auto_precision_is_what_the_processor_has(animator: Animator, monkeypatc
     assert animator.precision == "fp32"
 
 
+# -------------------------------------------------------------------------------------------------------------------- drawing
+def test_a_cpu_draws_with_a_copy_made_once(narrow_networks: NetworksConfig, portrait: np.ndarray) -> None:
+    torch.manual_seed(1)
+    networks = [build(stage, narrow_networks) for stage in STAGES]
+    animator = Animator(*networks, narrow_networks)
+    generator, first = animator.image_generator.generator, film(animator, portrait, 5)
+    copied = animator._drawer
+    assert copied is not generator
+    assert copied is animator._drawer
+    with torch.no_grad():
+        generator.last.bias += 10
+    assert np.array_equal(film(animator, portrait, 5), first)
+    assert not np.array_equal(film(animator.to("cpu"), portrait, 5), first)  # made anew from the weights as they are now
+
+
+def test_what_is_saved_is_the_networks_themselves(animator: Animator, portrait: np.ndarray, tmp_path: Path) -> None:
+    fresh = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16")
+    fresh.save(tmp_path / "before")
+    film(fresh, portrait, 3)
+    fresh.save(tmp_path / "after")
+    before, after = ((tmp_path / when / "image_generator.safetensors").read_bytes() for when in ("before", "after"))
+    assert before == after
+
+
 # ----------------------------------------------------------------------------------------------------------------------- names
 def test_from_pretrained(animator: Animator, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     animator.save(tmp_path / "a bundle")
