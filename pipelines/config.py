@@ -18,7 +18,7 @@ MISSING: Any = "???"  # omegaconf's word for "the user must say"
 class ClusterConfig:
     """cluster/: where the work runs."""
 
-    name: str = "local"  # local | ray | torchrun
+    name: str = "local"  # local | ray | torchrun | slurm
     address: str = ""  # of an existing Ray cluster; empty starts one here
     workers: int = 2  # pieces of work (or training processes) at a time
     cpus_per_worker: float = 1.0
@@ -94,7 +94,7 @@ class FeaturesConfig:
     correct_to_frames: int = 6  # a larger offset of the sound is left, and judged; 0 corrects none
     correct_from_confidence: float = 1.4  # sync_confidence from which an offset is corrected
     correct_from_lse_c: float = 3.0  # the same with SyncNet
-    correct_from_expert: float = 0.8  # expert_certainty, likewise
+    correct_from_expert: float = 0.6  # expert_certainty, likewise
     mouth_error_frames: int = 2  # offsets up to here are within the error of matched mouths, and are left
     syncnet_error_frames: int = 1  # the same with SyncNet
     expert_error_frames: int = 1  # the same with our own

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
@@ -46,6 +47,9 @@ class Engine:
 
 
 LIGHTNING = Engine()  # one process, its own DDP, torchrun or SLURM
+
+# cluster=NAME → who started this process, and where it says how many there are on this machine and in all
+STARTERS = {"torchrun": ("torchrun", "LOCAL_WORLD_SIZE", "WORLD_SIZE"), "slurm": ("srun", "SLURM_NTASKS_PER_NODE", "SLURM_NTASKS")}
 
 
 def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> pl.Trainer:
@@ -94,13 +98,32 @@ def _profiler(name: str, folder: Path) -> Profiler | None:
 def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
     """How many processes, and how they talk to each other."""
     config = command.trainer
-    devices, nodes = config.devices, config.num_nodes
-    if command.cluster.name == "torchrun" and "LOCAL_WORLD_SIZE" in os.environ:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    devices, nodes = started(command.cluster.name) or (config.devices, config.num_nodes)
     ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"  # two optimisers: each step uses a half
     strategy = ddp if devices * nodes > 1 else "auto"
-    return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "sync_batchnorm": synchronised(config, stage)}
+    # SLURM's job script starts a job again that was ended too early, and our own last checkpoint is where it goes on
+    plugins = [SLURMEnvironment(auto_requeue=False)] if command.cluster.name == "slurm" else []
+    processes = {"devices": devices, "num_nodes": nodes, "plugins": plugins}
+    return {**processes, "strategy": strategy, "sync_batchnorm": synchronised(config, stage)}
+
+
+def started(cluster: str) -> tuple[int, int] | None:
+    """How many processes torchrun or srun has started on each machine, and on how many; None where they are Lightning's to start.
+
+    Raises:
+        ConfigError: if this process was not started so.
+    """
+    if cluster not in STARTERS:
+        return None
+    starter, here, everywhere = STARTERS[cluster]
+    for name in (here, everywhere):
+        if name not in os.environ:
+            raise ConfigError(
+                f"cluster={cluster}, but {name} is not set: {starter} did not start this process",
+                hint=f"start it by {starter}, as the README shows under “Where a training runs”, or leave out cluster={cluster}",
+            )
+    devices = int(os.environ[here])
+    return devices, int(os.environ[everywhere]) // devices
 
 
 def synchronised(config: TrainerConfig, stage: Stage) -> bool:
