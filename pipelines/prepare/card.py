@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from a2h_models.sample import SCHEMA_VERSION
 from pipelines.prepare.filters import Reason
@@ -36,10 +37,19 @@ def write_card(out: Storage, plan: Plan, summary: DatasetSummary, licences: Mapp
         splits=splits,
         reasons=reasons or "| – | 0 |",
         rights=rights,
+        sync=sync_said_by(plan.config["features"]),
         last=f"{max(0, sum(unit.split == 'train' for unit in plan.units) - 1):06d}",
         parents=f"\n\nIt came from {' and '.join(f'`{parent}`' for parent in plan.parents)}." if plan.parents else "",
     )
     out.publish(CARD_FILE, text.encode())
+
+
+def sync_said_by(features: Mapping[str, Any]) -> str:
+    """Who judged sound and lips, with the hash of the weights; datasets of older programs do not name all."""
+    for key, name in (("sync_expert", "a sync expert trained by this program"), ("syncnet", "SyncNet")):
+        if features.get(key):
+            return f"{name}, weights {one_line(str(features[key]))}"
+    return "the mouth's motion beside that which the speech lets expect"
 
 
 def one_line(text: str) -> str:
@@ -71,7 +81,7 @@ counts as two.
 {reasons}
 
 `ledger.parquet` has one row for every video and every candidate clip, with its status, reason and all scores; `report.html` shows them;
-`dataset.json` has every threshold and the versions of what computed them.
+`dataset.json` has every threshold and the versions of what computed them. Whether sound and lips are in time was said by {sync}.
 
 ## Known limits
 

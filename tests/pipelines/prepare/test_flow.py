@@ -14,8 +14,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from a2h_models.errors import ClusterError, InputError
+from a2h_models.networks import JUDGE, NetworksConfig, build, save
+from a2h_models.networks.sync_expert import SyncExpertConfig
 from pipelines import cluster
 from pipelines.cluster import Failure
 from pipelines.config import ClusterConfig, PrepareConfig
@@ -126,6 +129,26 @@ def test_another_plans_folder_is_refused(talks, prepared, make_command):
     with pytest.raises(InputError, match="holds a dataset of plan"):
         prepare(other)
     assert _bytes(prepared) == before
+
+
+def test_our_expert_is_asked_by_every_worker_and_another_one_makes_another_plan(talks, tmp_path, make_command, ray_session):
+    def asking(out, seed, cluster=ClusterConfig(workers=0)):  # noqa: B008  never changed
+        torch.manual_seed(seed)
+        networks = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
+        save(build(JUDGE, networks), JUDGE, networks, tmp_path / f"expert{seed}")
+        made = make_command(talks, out, cluster=cluster)
+        made.prepare.features.f0, made.prepare.features.sync_expert = "dio", str(tmp_path / f"expert{seed}")
+        return made
+
+    plain, spread = tmp_path / "plain", tmp_path / "spread"
+    prepare(asking(plain, 1))
+    prepare(asking(spread, 1, TWO))
+    assert _bytes(plain) == _bytes(spread)
+    accepted = [row for row in ledger.records(ledger.read(Storage(plain))) if row["kind"] == "clip"]
+    assert all(row[name] is not None for row in accepted for name in ("expert_offset", "expert_confidence", "expert_certainty"))
+    with pytest.raises(InputError, match=r"prepare\.features\.sync_expert was 'sha256:\w+', and is 'sha256:"):
+        prepare(asking(plain, 2))
+    assert "a sync expert trained by this program, weights sha256:" in (plain / "README.md").read_text()
 
 
 def test_a_folder_with_shards_of_no_plan_is_refused(talks, prepared, tmp_path, make_command):
