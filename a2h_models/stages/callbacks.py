@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing_extensions import override
 
 from a2h_models.errors import FailedError
 from a2h_models.stages.stage import Stage, to_bytes
+
+LINES = 200  # of progress in a file, where nothing can be written over
 
 
 def batches_done(trainer: pl.Trainer) -> int:
@@ -137,15 +140,26 @@ class Pictures(Callback):
 
 
 class Progress(TQDMProgressBar):
-    """One bar from the first batch to the last, named after the stage."""
+    """One bar from the first batch to the last, named after the stage; in a file, so many lines in all."""
 
     def __init__(self, name: str, batches: int) -> None:
-        super().__init__()
+        super().__init__(refresh_rate=1 if sys.stdout.isatty() else max(1, batches // LINES))
         self.name, self.batches = name, batches
 
     @property
     def total_train_batches(self) -> int:
         return self.batches
+
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.total = self.batches
+        bar.set_description(self.name, refresh=False)
+        return bar
+
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """A training that goes on in the middle of an epoch begins none, and its speed is that of what is done now."""
+        super().on_train_start(trainer, *args)
+        self.train_progress_bar.initial = batches_done(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)

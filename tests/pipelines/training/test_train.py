@@ -337,3 +337,15 @@ def test_a_run_says_what_it_ran_with_and_shows_films(command, tracking, made_up_
     assert films == ["films/00000001.mp4"]
     with media.open_video(result.folder / films[0]) as film:
         assert (film.frames, film.width) == (WINDOW, 2 * film.height)
+
+
+def test_progress_goes_on_with_its_name_and_its_end(command, stage_of, capsys):
+    wanted = command(stage_of("head_pose"), steps=2, limit_val_batches=0)
+    wanted.dataset.pairs_per_clip, wanted.trainer.progress_bar = 1, True
+    train(wanted)
+    assert "head_pose: 100%" in capsys.readouterr().out
+    wanted.trainer.max_steps = 4
+    train(wanted)
+    lines = [line for line in capsys.readouterr().out.split("\r") if "it/s" in line or "/4" in line]
+    assert lines[-1].startswith("head_pose: 100%")
+    assert "| 4/4 " in lines[-1]
