@@ -178,6 +178,12 @@ class Storage:
         with self._asking(name):
             self.fs.rm_file(self.path(name))
 
+    def remove_folder(self, name: str) -> None:
+        """With everything below it; nothing where there is none."""
+        with self._asking(name):
+            if self.fs.exists(self.path(name)):
+                self.fs.rm(self.path(name), recursive=True)
+
     def remove_parts(self) -> list[str]:
         """Remove what was being written when its writer was killed, and name it. Nobody may be writing here."""
         parts = self.names(f"**/*{PART_SUFFIX}")

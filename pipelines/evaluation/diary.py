@@ -61,8 +61,7 @@ class Diary:
 
     def close(self) -> None:
         """Throw everything away, also what earlier evaluations to the same folder left."""
-        for name in self._out.files(f"{FOLDER}/**"):
-            self._out.remove(name)
+        self._out.remove_folder(FOLDER)
 
     def _name(self, key: str, suffix: str = ".json") -> str:
         return f"{self._folder}/{hashlib.sha256(key.encode()).hexdigest()[:32]}{suffix}"

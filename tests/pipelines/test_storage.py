@@ -102,6 +102,15 @@ def test_parts_are_removed_wherever_they_are_and_nothing_else(tmp_path):
     assert store.files("**") == ["a.tar", "previews/a.tar"]
 
 
+def test_a_folder_is_removed_with_everything_below_it(store):
+    for name in ("kept.bin", "gone/a.bin", "gone/deep/b.bin"):
+        store.publish(name, b"1")
+    store.remove_folder("gone")
+    store.remove_folder("never there")
+    assert store.names("**/*") == ["kept.bin"]
+    assert not store.exists("gone")
+
+
 def test_a_missing_file_is_named(store):
     with pytest.raises(InputError, match=r"none\.bin does not exist"):
         store.read("none.bin")
