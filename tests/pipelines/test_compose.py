@@ -51,6 +51,14 @@ def test_each_stage_composes_at_each_scale(stage: str, scale: str) -> None:
     assert command.stage.name == stage
 
 
+def test_what_the_paper_does_not_name_has_no_weight_at_its_scale() -> None:
+    weights = {
+        scale: compose("train", ["stage=head_pose", f"scale={scale}", "dataset.path=x"]).stage.global_variance
+        for scale in ("paper", "small")
+    }
+    assert weights["paper"] == 0 < weights["small"]
+
+
 def test_yaml_holds_only_values() -> None:
     """No `_target_`: what runs is decided in Python."""
     for path in CONF_DIR.rglob("*.yaml"):
