@@ -14,16 +14,26 @@ from pipelines.promotion_config import CardCommand
 from pipelines.registry.evaluations import Measured, read_evaluation
 from pipelines.registry.lineage import Lineage, draw_lineage, trace
 from pipelines.registry.tracking import UNKNOWN
-from pipelines.registry.versions import find
+from pipelines.registry.versions import BUNDLE, JUDGE_MODELS, STAGE_MODELS, ModelVersion, find
 from pipelines.storage import Storage
 
 SOURCES_SHOWN = 20
 NOT_RECORDED = "not recorded"
-USE = """Makes the head in a portrait talk to a speech recording:
-`a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.
-
-**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video says in its
-metadata that it is synthetic, and with which model it was made."""
+USES = {
+    BUNDLE: """Makes the head in a portrait talk to a speech recording:
+`a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.""",
+    STAGE_MODELS["image_generator"]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
+    STAGE_MODELS["motion_field"]: "Says from speech, head poses and a portrait where its keypoints move.",
+    STAGE_MODELS["head_pose"]: "Says from speech and a portrait how the head moves.",
+    JUDGE_MODELS[
+        "sync_expert"
+    ]: """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
+and of videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence is on
+a scale of its own: numbers of two experts do not compare.""",
+}
+PART = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
+NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video that is
+made says in its metadata that it is synthetic, and with which model it was made."""
 LIMITS = """* One face, near frontal, 256×256 pixels or the networks' size, 25 frames a second; speech at 16 kHz, of one speaker.
 * Numbers hold for the evaluation set above, and for people like those in it; who is not like the training data was not measured.
 * An interval tells what chance among the clips could do, not what another dataset would show."""
@@ -48,7 +58,7 @@ def draw_card(lineage: Lineage, measured: Measured | None) -> str:
     """The card of a version, from its lineage and its last evaluation."""
     tags, uri = lineage.version.tags, lineage.version.uri
     sections = {
-        "Intended use": USE.format(uri=uri),
+        "Intended use": "\n".join(_use(lineage.version)),
         "Training data": "\n".join(_data(lineage)),
         "Licence and consent": "\n".join(_rights(lineage)),
         "Metrics": "\n".join(_metrics(measured)),
@@ -59,6 +69,14 @@ def draw_card(lineage: Lineage, measured: Measured | None) -> str:
     alias = f" ({', '.join(lineage.aliases)})" if lineage.aliases else ""
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"# {uri.removeprefix('models:/')}{alias}\n\n{body}\n"
+
+
+def _use(version: ModelVersion) -> Iterator[str]:
+    yield USES.get(version.name, f"Its use is {NOT_RECORDED}.").format(uri=version.uri)
+    for stage, name in STAGE_MODELS.items():
+        if name == version.name:
+            yield PART.format(stage=stage, uri=version.uri)
+    yield f"\n{NOT_FOR}"
 
 
 def _data(lineage: Lineage) -> Iterator[str]:

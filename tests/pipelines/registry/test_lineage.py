@@ -120,6 +120,19 @@ def test_a_card_of_a_bare_version_says_what_is_missing(registered: LoggerConfig,
     assert "source videos: not recorded" in text
     assert "Not evaluated." in text
     assert "Nobody asked for a promotion." in text
+    assert "a2h generate --source_image face.jpg --driven_audio speech.wav model=models:/audio2head/1" in text
+
+
+def test_a_card_says_what_each_kind_of_model_is_for(make_version: Maker, tracking: LoggerConfig, tmp_path: Path) -> None:
+    """Only a bundle generates."""
+    stage = registry.card(CardCommand(model=make_version(tracking, 25.0), logger=tracking))
+    assert "`a2h register head_pose=models:/a2h-head-pose/1` joins it" in stage
+    (tmp_path / "sync_expert.safetensors").write_bytes(b"weights")
+    run_id = registry.open_run(tracking, run_name="expert")
+    judge = registry.register_stage(tmp_path, "sync_expert", run_id=run_id, tags={}, logger=tracking)
+    text = registry.card(CardCommand(model=judge.uri, logger=tracking))
+    assert "prepare.features.sync_expert=models:/a2h-sync-expert/1" in text
+    assert "a2h generate" not in stage + text
 
 
 def test_a_card_remembers_a_rollback(make_version: Maker, tracking: LoggerConfig) -> None:
