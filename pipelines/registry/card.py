@@ -32,8 +32,8 @@ and of videos that become a dataset (`a2h prepare … prepare.features.sync_expe
 a scale of its own: numbers of two experts do not compare.""",
 }
 PART = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
-NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video that is
-made says in its metadata that it is synthetic, and with which model it was made."""
+NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video
+that is made says in its metadata that it is synthetic, and with which model it was made."""
 LIMITS = """* One face, near frontal, 256×256 pixels or the networks' size, 25 frames a second; speech at 16 kHz, of one speaker.
 * Numbers hold for the evaluation set above, and for people like those in it; who is not like the training data was not measured.
 * An interval tells what chance among the clips could do, not what another dataset would show."""
