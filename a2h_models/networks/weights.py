@@ -70,7 +70,7 @@ def read_foreign(path: Path, *, hint: str) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:  # torch's own words advise to run the file's code
-        raise CheckpointError(f"{path} is no file of weights, or holds more than weights: it was not opened", hint=hint) from None
+        raise CheckpointError(f"{path} cannot be read as weights: it holds something else, or more than that", hint=hint) from None
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}", hint=hint) from None
     if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()):

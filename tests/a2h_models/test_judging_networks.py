@@ -82,7 +82,7 @@ def test_only_its_own_file_fits(kind: type[nn.Module], load, extra: str, tmp_pat
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(b"not a file of torch")
-    with pytest.raises(CheckpointError, match="is no file of weights"):
+    with pytest.raises(CheckpointError, match="cannot be read as weights: it holds something else"):
         read_foreign(path, hint="get it")
     torch.save([torch.zeros(1)], path)
     with pytest.raises(CheckpointError, match="something else than named tensors"):
