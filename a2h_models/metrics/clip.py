@@ -55,6 +55,8 @@ FRAMES = {"psnr": image.psnr, "ssim": image.ssim, "l1": image.l1}
 
 
 def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
+    if not face.found.any():  # no mouth and no eyes: no number of theirs, not zeros
+        return {"faces_found": 0.0}
     both = face.found & truth.found
     mouth = np.where(face.found[:, None], sync.mouth_shape(face.landmarks), np.nan)
     heard = sync.match(mouth, sync.expected_mouth(wave, len(mouth)))
