@@ -4,7 +4,7 @@ Four identities, exact up to rounding; what each is worth stands in DECISIONS.md
 * in evaluation mode, a norm behind a convolution is part of the convolution;
 * nearest ×2 and a 3×3 convolution are one transposed convolution, 4×4 at stride 2: 4 products for each output instead of 9;
 * a convolution to three colours, which leaves most lanes of a processor idle, is one to 12: of four pixels from fours of pixels;
-* channels last, which convolutions are fastest in once nothing else is between them, fours of pixels are only another view.
+* laid out channels last, which a CPU's convolutions are fastest in, fours of pixels are only another view.
 """
 
 from __future__ import annotations
