@@ -64,6 +64,12 @@ class FrozenSet:
     size: int = SIZE  # pixels a side of the crop
     format: str = FORMAT
     version: int = VERSION
+    sha256: str = ""  # of all that but the dataset's place: a set that somebody edits is no longer that set
+
+    def sealed(self) -> FrozenSet:
+        """With its hash."""
+        values = {name: value for name, value in asdict(self).items() if name not in {"sha256", "dataset"}}
+        return replace(self, sha256=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +171,7 @@ def freeze(command: FreezeCommand) -> Frozen:
             {"key": clip.key, "identity": clip.identity, "frames": clip.frames, "members": dict(_hashes(read_members(clip)))}
             for clip in clips
         ],
-    )
+    ).sealed()
     folder, _, name = command.out.rpartition("/")
     text = json.dumps(asdict(frozen), indent=1, sort_keys=True, ensure_ascii=False)
     Storage(folder or ".").publish(name, f"{text}\n".encode())
@@ -196,7 +202,7 @@ def read_set(path: str) -> FrozenSet:
     """What `a2h freeze` wrote.
 
     Raises:
-        InputError: if it is not there or is something else.
+        InputError: if it is not there, is something else, or was changed.
     """
     folder, _, name = path.rpartition("/")
     storage = Storage(folder or ".")
@@ -211,6 +217,11 @@ def read_set(path: str) -> FrozenSet:
         known, clips = False, []
     if not known or not clips:
         raise InputError(f"{path} is not an evaluation set of this version", hint="`a2h freeze` writes one")
+    if found != found.sealed():
+        raise InputError(
+            f"{path} was changed after it was frozen, or an older program froze it",
+            hint="numbers of other clips cannot be compared; freeze a new set (where the dataset lies now is said by dataset=FOLDER)",
+        )
     return found
 
 

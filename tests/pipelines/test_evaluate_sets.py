@@ -85,6 +85,19 @@ def test_other_files_are_no_sets(text: str, tmp_path: Path) -> None:
         select(command(set=str(tmp_path / "none.json")))
 
 
+@pytest.mark.parametrize("change", [("max_frames", 3), ("split", "train"), ("sha256", "")])
+def test_a_set_that_somebody_edited_is_refused(change: tuple[str, object], frozen: Path) -> None:
+    values = json.loads(frozen.read_text())
+    frozen.write_text(json.dumps({**values, "dataset": "elsewhere"}))
+    with pytest.raises(DatasetError, match="elsewhere does not hold the clip"):  # its place may be mended by hand
+        select(command(set=str(frozen)))
+    values["clips"][0]["frames"] -= 1
+    for edited in (values, dict([*json.loads(frozen.read_text()).items(), change])):
+        frozen.write_text(json.dumps(edited))
+        with pytest.raises(InputError, match="was changed after it was frozen"):
+            select(command(set=str(frozen)))
+
+
 def test_neither_dataset_nor_set() -> None:
     with pytest.raises(ConfigError, match="dataset or set"):
         select(command())
