@@ -83,9 +83,7 @@ class Scores:
     lse_d: float | None = None  # SyncNet's distance at sync_offset; less is better. Measured where its weights are given
     lse_c: float | None = None  # SyncNet's confidence; more is better
     expert_offset: float | None = None  # as sync_offset, by our own sync expert, which then decides. Measured where one is named
-    expert_confidence: float | None = (
-        None  # likeness of lips and speech there, less that at other offsets; compare no two experts
-    )
+    expert_confidence: float | None = None  # likeness of lips and speech there, less that at other offsets; compare no two experts
     expert_certainty: float | None = None  # expert_confidence times the root of the clip's seconds: what decides whether it is believed
     mouth_range: float | None = None  # 10th to 90th percentile of the lips' opening / height of the face
     yaw_deg: float | None = None  # 95th percentile of the absolute angle, degrees
