@@ -38,11 +38,11 @@ def keypoints(command: config.KeypointsCommand) -> int:
 
 
 def train(command: training_config.TrainCommand) -> int:
-    from pytorch_lightning.utilities import rank_zero_only
-
     from pipelines import train as training
 
-    rank_zero_only(print)(training.train(command))  # the first process of many speaks for all
+    result = training.train(command)
+    if training.is_first():
+        print(result)
     return 0
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pipelines.training.fit import fit, tested
 from pipelines.training.on_ray import train_on_ray
 from pipelines.training.runs import TrainResult, finished, run_folder
+from pipelines.training.trainer import is_first
 from pipelines.training_config import TrainCommand
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "is_first", "train"]
 
 
 def train(command: TrainCommand) -> TrainResult:

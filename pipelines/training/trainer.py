@@ -18,6 +18,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from pytorch_lightning.utilities import rank_zero_only
 
 from a2h_models.errors import ConfigError
 from a2h_models.stages.callbacks import Averaging, LastCheckpoint, Pictures, Progress
@@ -124,6 +125,11 @@ def started(cluster: str) -> tuple[int, int] | None:
             )
     devices = int(os.environ[here])
     return devices, int(os.environ[everywhere]) // devices
+
+
+def is_first() -> bool:
+    """Whether this is the process of many that speaks for all."""
+    return rank_zero_only.rank == 0
 
 
 def synchronised(config: TrainerConfig, stage: Stage) -> bool:
