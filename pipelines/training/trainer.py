@@ -129,7 +129,8 @@ def started(cluster: str) -> tuple[int, int] | None:
 
 def is_first() -> bool:
     """Whether this is the process of many that speaks for all."""
-    return rank_zero_only.rank == 0
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0
 
 
 def synchronised(config: TrainerConfig, stage: Stage) -> bool:
