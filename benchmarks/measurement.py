@@ -94,8 +94,8 @@ def arguments(description: str | None, *, rounds: int, talkers: int, seconds: fl
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this process, and those that it starts, on one core: beside a busy one many processors are slower, in processor time as well.
+def cores(count: int) -> Iterator[None]:
+    """Keep this process, and those that it starts, on so many cores: a decoder beside it is work, too.
 
     Nothing is changed where the system cannot do that (macOS).
     """
@@ -103,7 +103,7 @@ def one_core() -> Iterator[None]:
         yield
         return
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
+    os.sched_setaffinity(0, sorted(allowed)[-count:])
     try:
         yield
     finally:

@@ -186,7 +186,7 @@ def outcomes_of_file(
             return
         with clock("cut"):
             clips = find_clips(look(opened, config.clips, span), video.sha256, config.clips)
-            known = speakers(opened, clips, wave, config.clips)
+            known = stack.enter_context(speakers(opened, clips, wave, config.clips))
         for clip in clips:
             media.give_back(wave)  # a long sound would stay in memory piece by piece
             yield outcome_of(clip, video, unit, config, opened, wave, known.pop(clip.key, None), clock, sync_judge)

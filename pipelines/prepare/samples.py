@@ -86,7 +86,8 @@ def to_features(
         config: prepare/features.
         judge: of sound and lips, where a network is to be asked.
     """
-    frames = crop_frames(video, clip) if speaker is None or speaker.frames is None else speaker.frames
+    frames = speaker.frames() if speaker else None
+    frames = crop_frames(video, clip) if frames is None else frames
     found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from a2h_models.metrics import sync
+from a2h_models.sample import SIZE
 from a2h_models.timebase import Span
 from pipelines import media
 from pipelines.config import ClipsConfig
@@ -17,7 +21,8 @@ from pipelines.prepare.faces import Mesh, mesh
 from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
-KEPT_FRAMES = 512  # of crops: 100 MB
+COLOURS = 3
+KEPT_FRAMES = 8192  # of crops, in temporary files: 1.6 GB
 
 
 class Speaker(NamedTuple):
@@ -26,21 +31,35 @@ class Speaker(NamedTuple):
     confidence: float  # of its mouth's match
     lead: float  # over the best other mouth's
     mesh: Mesh  # of the clip's crops
-    frames: UInt8[np.ndarray, "t 256 256 3"] | None  # its crops, where there was room to keep them
+    crops: Path | None  # where they are, if there was room to keep them
+
+    def frames(self) -> UInt8[np.ndarray, "t 256 256 3"] | None:
+        """The crops, if they were kept."""
+        return None if self.crops is None else np.fromfile(self.crops, np.uint8).reshape(-1, SIZE, SIZE, COLOURS)
 
 
-def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> dict[str, Speaker]:
+@contextmanager
+def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig) -> Iterator[dict[str, Speaker]]:
     """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others.
 
-    All faces of a moment must be seen before one of them can be judged; the crops of so many as fit into KEPT_FRAMES are not cut out again.
+    All faces of a moment must be seen before one of them can be judged. The crops of so many as KEPT_FRAMES allows are kept in files until
+    the block ends, and need not be cut out again.
     """
     crowded = [clip for clip in clips if clip.faces > 1 and len(clip.span) >= config.min_frames]
-    meshes, kept, room = {}, {}, KEPT_FRAMES
-    for clip in crowded:
-        frames = crop_frames(video, clip)
-        meshes[clip.key] = mesh(frames)
-        if len(frames) <= room:
-            kept[clip.key], room = frames, room - len(frames)
+    with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
+        meshes, kept, room = {}, {}, KEPT_FRAMES
+        for clip in crowded:
+            frames = crop_frames(video, clip)
+            meshes[clip.key] = mesh(frames)
+            if len(frames) <= room:
+                kept[clip.key], room = Path(folder, clip.key), room - len(frames)
+                kept[clip.key].write_bytes(frames.data)  # NumPy's own writers do not say that a disk is full
+        yield _judged(crowded, meshes, kept, wave)
+
+
+def _judged(
+    crowded: Sequence[Clip], meshes: Mapping[str, Mesh], kept: Mapping[str, Path], wave: Int16[np.ndarray, " n"]
+) -> dict[str, Speaker]:
     confidences = {clip.key: mouth_confidence(meshes[clip.key], cut_wave(wave, clip.span)) for clip in crowded}
     found = {}
     for clip in crowded:

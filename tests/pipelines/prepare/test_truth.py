@@ -163,12 +163,12 @@ def test_what_lies_beyond_correction_is_rejected() -> None:
 def test_of_two_faces_the_speaking_one_is_kept(tmp_path: Path) -> None:
     config = dio()
     path = make_talker(tmp_path / "talker-0000.mp4", (7, 1), SceneConfig(seconds=12.0, size=200, second_face=True))
+    wave = media.read_speech(path)
     with media.open_video(path) as video:
-        wave = media.read_speech(path)
         clips = find_clips(look(video, config.clips), SHA256, config.clips)
-        known = speakers(video, clips, wave, config.clips)
-        reasons = {
-            clip.square.x < 100: judge(to_features(video, clip, wave, known[clip.key], config.features).scores, FiltersConfig())
-            for clip in clips
-        }
+        with speakers(video, clips, wave, config.clips) as known:
+            features = {clip.square.x < 100: to_features(video, clip, wave, known[clip.key], config.features) for clip in clips}
+            cut_again = {clip.square.x < 100: crop_frames(video, clip) for clip in clips}
+    reasons = {left: judge(found.scores, FiltersConfig()) for left, found in features.items()}
+    assert all((found.frames == cut_again[left]).all() for left, found in features.items())
     assert reasons == {True: None, False: Reason.SEVERAL_FACES}  # the one on the left speaks, the one on the right listens
