@@ -150,18 +150,18 @@ def memory(bench: Bench, minutes: float) -> None:
     worker = psutil.Popen([sys.executable, "-m", "pipelines.cli", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"])
     most = 0
     while worker.poll() is None:
-        most = max(most, resident(worker))
+        with suppress(psutil.NoSuchProcess):
+            most = max(most, resident(worker))
         time.sleep(SAMPLE_S)
     measurement.show("Memory of one worker", ["minutes of video", "most MB"], [[f"{minutes:g}", f"{most / 2**20:.0f}"]])
 
 
-def resident(process: psutil.Process) -> int:
-    """Bytes in memory of a process and those that it started."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
+def resident(worker: psutil.Process) -> int:
+    """Bytes in memory of a process and the programs that it started; a child that has not begun its own yet shows its parent's."""
+    total = worker.memory_info().rss
+    for child in worker.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += child.memory_info().rss if child.exe() != worker.exe() else 0
     return total
 
 
