@@ -32,6 +32,7 @@ LAST = "last.ckpt"
 CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
 
 IGNORED = (  # warnings
+    ".*`srun` command is available.*",  # on a machine with Slurm; cluster=slurm is the user's choice
     ".*does not have many workers.*",  # a decoder beside the training threads slows both down; dataset.workers is the user's choice
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 with torch 2.13
