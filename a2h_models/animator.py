@@ -102,7 +102,7 @@ class Animator:
         if self.device.type == "cuda":
             lay_out: Any = self.image_generator.generator.to  # torch's own types know no memory_format here
             lay_out(memory_format=torch.channels_last)
-        return self
+        return self if self._compiled is None else self.compile()  # what was compiled is of the other device
 
     def compile(self) -> Animator:
         """Have torch compile what draws, at the first frames: that takes a minute or so. On a GPU it then runs as CUDA graphs."""

@@ -194,7 +194,7 @@ def main(words: Namespace) -> None:
 class Nodding(nn.Module):
     """Stands in for the motion field, whose one window costs the same memory whatever the length, and an hour of them half an hour."""
 
-    def forward(self, speech: Tensor, _box: Tensor, _portrait: Tensor) -> MotionFieldOutput:
+    def forward(self, speech: Tensor, _box: Tensor, _portrait: Tensor, _turned: Tensor | None = None) -> MotionFieldOutput:
         loud = speech.mean(dim=(2, 3)).tanh()[..., None, None]
         value = loud.expand(*loud.shape[:2], 2, 2)
         jacobian = torch.eye(2).expand(*value.shape, 2)

@@ -47,3 +47,11 @@ def test_help(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, BENCHMARKS / f"{name}.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"usage: {name}.py" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_generation_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "generate.py", "--hour-of", "10"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 0

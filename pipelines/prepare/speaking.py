@@ -21,7 +21,6 @@ from pipelines.prepare.faces import Mesh, mesh
 from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
-COLOURS = 3
 KEPT_FRAMES = 8192  # of crops, in temporary files: 1.6 GB
 
 
@@ -35,7 +34,7 @@ class Speaker(NamedTuple):
 
     def frames(self) -> UInt8[np.ndarray, "t 256 256 3"] | None:
         """The crops, if they were kept."""
-        return None if self.crops is None else np.fromfile(self.crops, np.uint8).reshape(-1, SIZE, SIZE, COLOURS)
+        return None if self.crops is None else np.fromfile(self.crops, np.uint8).reshape(-1, SIZE, SIZE, 3)
 
 
 @contextmanager

@@ -19,17 +19,16 @@ from pipelines.storage import Storage
 
 SOURCES_SHOWN = 20
 NOT_RECORDED = "not recorded"
+JUDGING = """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
+and of videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence is on
+a scale of its own: numbers of two experts do not compare."""
 USES = {
     BUNDLE: """Makes the head in a portrait talk to a speech recording:
 `a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.""",
     STAGE_MODELS["image_generator"]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
     STAGE_MODELS["motion_field"]: "Says from speech, head poses and a portrait where its keypoints move.",
     STAGE_MODELS["head_pose"]: "Says from speech and a portrait how the head moves.",
-    JUDGE_MODELS[
-        "sync_expert"
-    ]: """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
-and of videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence is on
-a scale of its own: numbers of two experts do not compare.""",
+    JUDGE_MODELS["sync_expert"]: JUDGING,
 }
 PART = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
 NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video

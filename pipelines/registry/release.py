@@ -6,7 +6,6 @@ An import registers the three stages as well as their bundle, so that a training
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from a2h_models.release import check_scale, read_release, write_release
 from pipelines import assets
 from pipelines.config import ExportReleaseCommand, ImportReleaseCommand, LoggerConfig, RegisterCommand
 from pipelines.registry.decisions import Decision
-from pipelines.registry.files import fetch
+from pipelines.registry.files import fetch, sha256_of
 from pipelines.registry.models import register_bundle, register_stage
 from pipelines.registry.promotion import crown
 from pipelines.registry.tracking import close_run, open_run, session
@@ -65,7 +64,7 @@ def import_release(command: ImportReleaseCommand) -> Imported:
     path = Path(command.file) if command.file else assets.locate(ASSET, command.paths.assets, otherwise="say where it is: file=…")
     if not path.is_file():
         raise InputError(f"there is no file {path}", hint="the release's is called audio2head.pth.tar; `a2h assets` says where it is from")
-    digest = _sha256(path)
+    digest = sha256_of(path)
     known = _known(digest, command.logger)
     version = known or _register(read_release(path), {ORIGIN: RELEASE, SOURCE_HASH: digest, SOURCE_FILE: path.name}, command)
     decision = crown(version, CHAMPION, BY_HAND, command.logger) if command.champion else None
@@ -100,11 +99,6 @@ def _register(modules: dict[str, nn.Module], tags: Mapping[str, str], command: I
         found = version_of(client, client.get_model_version(version.name, str(version.version)))
     close_run(run_id, logger=logger)
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------------------------- out

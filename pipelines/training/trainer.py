@@ -105,8 +105,13 @@ def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
     strategy = ddp if devices * nodes > 1 else "auto"
     # SLURM's job script starts a job again that was ended too early, and our own last checkpoint is where it goes on
     plugins = [SLURMEnvironment(auto_requeue=False)] if command.cluster.name == "slurm" else []
-    processes = {"devices": devices, "num_nodes": nodes, "plugins": plugins}
-    return {**processes, "strategy": strategy, "sync_batchnorm": synchronised(config, stage)}
+    return {
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": strategy,
+        "plugins": plugins,
+        "sync_batchnorm": synchronised(config, stage),
+    }
 
 
 def started(cluster: str) -> tuple[int, int] | None:

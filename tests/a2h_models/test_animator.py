@@ -301,3 +301,10 @@ def test_from_pretrained(animator: Animator, portrait: np.ndarray, tmp_path: Pat
     monkeypatch.setattr(EntryPoint, "load", lambda _: lambda name: tmp_path / name.partition(":")[2])
     monkeypatch.setattr(bundle, "entry_points", lambda *, group, name: [found] if (group, name) == (bundle.FETCHERS, "gopher") else [])
     assert Animator.from_pretrained("gopher:a bundle").config == animator.config
+
+
+def test_what_was_compiled_moves_along(narrow_networks: NetworksConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda render, **_: compiled.append(render.__self__) or render)
+    Animator(*(build(stage, narrow_networks) for stage in STAGES), narrow_networks).compile().to("meta")
+    assert [generator.last.weight.device.type for generator in compiled] == ["cpu", "meta"]

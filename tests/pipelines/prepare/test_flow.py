@@ -132,17 +132,17 @@ def test_another_plans_folder_is_refused(talks, prepared, make_command):
 
 
 def test_our_expert_is_asked_by_every_worker_and_another_one_makes_another_plan(talks, tmp_path, make_command, ray_session):
-    def asking(out, seed, cluster=ClusterConfig(workers=0)):  # noqa: B008  never changed
+    def asking(out, seed, **changes):
         torch.manual_seed(seed)
         networks = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
         save(build(JUDGE, networks), JUDGE, networks, tmp_path / f"expert{seed}")
-        made = make_command(talks, out, cluster=cluster)
+        made = make_command(talks, out, **changes)
         made.prepare.features.f0, made.prepare.features.sync_expert = "dio", str(tmp_path / f"expert{seed}")
         return made
 
     plain, spread = tmp_path / "plain", tmp_path / "spread"
     prepare(asking(plain, 1))
-    prepare(asking(spread, 1, TWO))
+    prepare(asking(spread, 1, cluster=TWO))
     assert _bytes(plain) == _bytes(spread)
     accepted = [row for row in ledger.records(ledger.read(Storage(plain))) if row["kind"] == "clip"]
     assert all(row[name] is not None for row in accepted for name in ("expert_offset", "expert_confidence", "expert_certainty"))
