@@ -78,16 +78,34 @@ class HeadPoseTraining(Adversarial):
             poses.append(some)
         return torch.cat(poses, dim=1)[:, :-1]
 
+    def predict_both(self, batch: WindowBatch) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
+        """`predict`, and what each portrait does when it hears the speech of the one before it in the batch; there is no truth of that."""
+        heard = self.network.hear(batch.speech)
+        state, first = self.network.begin(self.network.look(batch.portrait).repeat(2, 1))
+        _, poses = self.network.go_on(torch.cat([heard, heard.roll(1, dims=0)]), state)
+        own, swapped = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
+        return own, swapped
+
+    def make(self, batch: WindowBatch, batch_idx: int) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
+        """What is learnt from: own speech, by now forced or free, and if it has a weight, swapped speech, always free."""
+        forced = self.forcing.holds(batch_idx)
+        if not self.weights["swapped_spread"]:
+            return (self.predict_forced(batch) if forced else self.predict(batch)), None
+        own, swapped = self.predict_both(batch)
+        return (self.predict_forced(batch) if forced else own), swapped
+
     def learn(self, batch: WindowBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
         batch = self.recoloured(batch, self.jitter, self.step_generator(batch_idx))
         truth = normalise(batch.pose)
-        made = self.predict_forced(batch) if self.forcing.holds(batch_idx) else self.predict(batch)
+        made, swapped = self.make(batch, batch_idx)
         terms = {
             "ssim": losses.ssim_over_time(made, truth),
             "l1": F.l1_loss(made, truth),
             "global_variance": losses.global_variance(made, truth),
             "adversarial": losses.lsgan_generator(self.adversary(made).patches),
         }
+        if swapped is not None:
+            terms["swapped_spread"] = losses.spread_among(swapped, truth)
         loss = losses.total(terms, self.weights)
         self.log_terms(terms, loss, batch_idx)
         return loss, made.detach()

@@ -14,6 +14,7 @@ from a2h_models.keypoints import Keypoints
 from a2h_models.networks.blocks import gaussian_kernel
 from a2h_models.networks.perceptual import Vgg19, load_vgg19, vgg19_from
 
+SPREADS = (losses.spread_among, losses.global_variance)
 SCALES = (1.0, 0.5, 0.25, 0.125)
 
 
@@ -119,6 +120,29 @@ class TestGlobalVariance:
         torch.testing.assert_close(made.detach().std(dim=1), true.std(dim=1), rtol=0.05, atol=0)
 
 
+class TestSpreadAmong:
+    def test_whose_spread_is_whose_does_not_matter(self) -> None:
+        pose = torch.randn(4, 64, 6) * torch.tensor([0.02, 0.05, 0.1, 0.3])[:, None, None]
+        assert losses.spread_among(pose.flip(0) + 0.5, pose).item() == pytest.approx(0, abs=1e-9)
+        wider = pose + (pose - pose.mean(dim=1, keepdim=True))
+        missing = pose.var(dim=1, correction=0).mean()  # as much of each standard deviation as there is
+        torch.testing.assert_close(losses.spread_among(wider.flip(0), pose), missing)
+
+    def test_it_aims_at_the_mean_where_the_global_variance_aims_at_the_median(self) -> None:
+        """Two still heads to one that moves: equal widths for all cost least at a third of its width here, at none there."""
+        time = torch.linspace(0, 2 * math.pi, 64)[None, :, None].sin().expand(3, 64, 6)
+        true = time * torch.tensor([0.0, 0.0, 0.3])[:, None, None]
+        widths = torch.linspace(0, 0.3, 31)
+        best = {term: widths[torch.stack([term(time * width, true) for width in widths]).argmin()].item() for term in SPREADS}
+        assert best == pytest.approx({losses.spread_among: 0.1, losses.global_variance: 0.0})
+
+    def test_a_still_head_has_a_finite_gradient(self) -> None:
+        still = torch.zeros(2, 64, 6, requires_grad=True)
+        losses.spread_among(still, torch.randn(2, 64, 6) * 0.1).backward()
+        assert still.grad is not None
+        assert still.grad.isfinite().all()
+
+
 def test_equivariance_of_perfect_keypoints_is_zero() -> None:
     transform = random_transform(torch.zeros(2, 3, 8, 8), affine_sigma=0.05, tps_sigma=0.005, tps_points=5)
     found = torch.rand(2, 10, 2) - 0.5
@@ -156,7 +180,7 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
     pairs = [
         (losses.pyramid_l1(made, true, SCALES), losses.pyramid_l1(made[order], true[order], SCALES)),
         (losses.ssim_over_time(*pose), losses.ssim_over_time(*pose[:, order])),
-        (losses.global_variance(*pose), losses.global_variance(*pose[:, order])),
+        *((term(*pose), term(*pose[:, order])) for term in SPREADS),
         (losses.lsgan_discriminator(*patches), losses.lsgan_discriminator(*patches[:, order])),
         (losses.feature_matching([true], [made]), losses.feature_matching([true[order]], [made[order]])),
     ]
