@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ from pipelines.prepare.samples import HANDS_EVERY, crop_frames, cut_wave
 from pipelines.storage import Storage
 
 PITCH = ("harvest", "dio")
-GREAT = ("decode", "detect", "mesh", "pitch", "encode")  # parts
+GREAT = ("decode", "detect", "mesh", "encode")  # parts, beside the pitch
 SAMPLE_S = 0.1  # between two looks at a process
 
 
@@ -87,26 +88,29 @@ def pitch(bench: Bench, rounds: int) -> dict[str, list[measurement.Elapsed]]:
 
 
 def parts(bench: Bench) -> None:
-    """Each part alone over the same videos and clips, in processor time, against the whole build (dio), once before and once after.
+    """Each part alone over the same videos and clips, in processor time, against the whole build, once before and once after.
 
     The goal counts the five great ones; the smaller ones stand below them.
     """
     built = bench.build("dio")
-    with measurement.cores(1):
-        before = measurement.timed(partial(bench.build, "dio"))
     rows = [row for sidecar in read_sidecars(built) for row in sidecar.ledger if row["kind"] == CLIP]
     kept = {row["key"] for row in rows if row["status"] == "accepted"}
     config, spent = bench.command("dio").prepare, Counter[str]()
-    for video in (video for unit in bench.plans["dio"].units for video in unit.videos):
-        with bench.inputs.source.local_copy(video.file) as path, measurement.cores(1):
-            spent.update(parts_of(path, video.sha256, kept, config))
     with measurement.cores(1):
-        after = measurement.timed(partial(bench.build, "dio"))
-    whole, great = (before.cpu + after.cpu) / 2, sum(spent[name] for name in GREAT)
-    rows = [*((name, spent[name]) for name in GREAT), ("these five", great)]
-    rows += [*((name, seconds) for name, seconds in spent.items() if name not in GREAT), ("all", spent.total())]
-    table = [[name, f"{seconds:.2f}", f"{100 * seconds / whole:.0f} %"] for name, seconds in rows]
-    measurement.show("Parts alone (dio)", ["", "processor s", "of the whole"], table)
+        wholes = {f0: [measurement.timed(partial(bench.build, f0)).cpu] for f0 in PITCH}
+        for video in (video for unit in bench.plans["dio"].units for video in unit.videos):
+            with bench.inputs.source.local_copy(video.file) as path:
+                spent.update(parts_of(path, video.sha256, kept, config))
+        for f0, times in wholes.items():
+            times.append(measurement.timed(partial(bench.build, f0)).cpu)
+    for f0, times in wholes.items():
+        whole, pitch_s = statistics.fmean(times), spent[f0]
+        great = [(name, spent[name]) for name in GREAT] + [(f"pitch: {f0}", pitch_s)]
+        small = [(name, seconds) for name, seconds in spent.items() if name not in {*GREAT, *PITCH}]
+        five = sum(seconds for _, seconds in great)
+        rows = [*great, ("these five", five), *small, ("all", five + sum(seconds for _, seconds in small))]
+        table = [[name, f"{seconds:.2f}", f"{100 * seconds / whole:.0f} %"] for name, seconds in rows]
+        measurement.show(f"Parts alone (f0={f0})", ["", "processor s", "of the whole"], table)
 
 
 def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> dict[str, float]:
@@ -136,7 +140,8 @@ def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> 
             spent["pose"] += cpu(partial(solve_pose, landmarks))
             spent["hands"] += cpu(partial(hands_before, frames[::HANDS_EVERY], landmarks[::HANDS_EVERY]))
             if clip.key in kept:
-                spent["pitch"] += cpu(partial(speech_features, cut_wave(wave, clip.span), frames=len(frames), f0="dio"))
+                for f0 in PITCH:
+                    spent[f0] += cpu(partial(speech_features, cut_wave(wave, clip.span), frames=len(frames), f0=f0))
                 spent["encode"] += cpu(partial(media.encode_crop, frames))
     return spent
 

@@ -17,7 +17,7 @@ OWNERS = {
     "pytorch_lightning": ("a2h_models/stages/", "pipelines/dataset/windows.py", "pipelines/training/"),
     "ray": ("pipelines/cluster.py", "pipelines/training/on_ray.py"),
     "mlflow": ("pipelines/registry/",),
-    "mediapipe": ("pipelines/prepare/faces.py",),
+    "mediapipe": ("pipelines/prepare/graphs.py",),
     "decord": ("pipelines/media/",),
     "imageio_ffmpeg": ("pipelines/media/",),
     "av": ("pipelines/media/",),

@@ -33,7 +33,7 @@ def encode_crop(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
     height, width = frames.shape[1:3]
     arguments = [
         *("-y", "-hide_banner", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS)),
-        *("-i", "pipe:0", "-vf", SCALING, "-pix_fmt", "yuv420p", "-c:v", "libx264", *EFFORT, "-crf", str(CRF)),
+        *("-filter_threads", "1", "-i", "pipe:0", "-vf", SCALING, "-pix_fmt", "yuv420p", "-c:v", "libx264", *EFFORT, "-crf", str(CRF)),
         *("-g", str(GOP), "-bf", "0", "-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"),
         *("-movflags", "+faststart"),
     ]

@@ -156,7 +156,7 @@ def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str]
     """
     small = ",".join([*filters, "scale=16:16:flags=neighbor"])
     listing = ("-map", "0:V:0", "-vf", small, "-fps_mode", "passthrough", "-enc_time_base:v", "filter", "-copyts", "-f", "framecrc", "-")
-    arguments = ["-threads", "1", *bundled.ROUGH, *bundled.source(path, reading), *listing]
+    arguments = ["-threads", "1", *bundled.BLIND, *bundled.source(path, reading), *listing]
     stdout, _ = bundled.run(arguments, path=path, timeout_s=timeout_s)
     streams = _streams(stdout, shifted=bool(reading))
     if not streams or not len(streams[0].times):

@@ -1,17 +1,13 @@
-"""Faces: where they are, their landmarks, their pose, and the square that becomes the crop. The only file that uses MediaPipe."""
+"""Faces: where they are, their landmarks, their pose, and the square that becomes the crop."""
 
 from __future__ import annotations
 
 import functools
-import itertools
-import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -19,16 +15,26 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from a2h_models.errors import InputError
 from a2h_models.head_pose import CENTRE, FOCAL
 from a2h_models.sample import LANDMARKS, SIZE
+from pipelines.prepare.graphs import Graph, Model, points
 
+# MediaPipe's detectors, which let pass what they are sure of by 0.6 and by 0.5: for any size of face; for faces that fill the picture
+FULL_RANGE = Model("face_detection/face_detection_full_range_cpu", "detections")
+SHORT_RANGE = Model("face_detection/face_detection_short_range_cpu", "detections")
+MESH = Model(
+    *("face_landmark/face_landmark_front_cpu", "multi_face_landmarks"),
+    told=(("num_faces", 1), ("with_attention", False), ("use_prev_landmarks", True)),
+)
+HANDS = Model(
+    *("hand_landmark/hand_landmark_tracking_cpu", "multi_hand_landmarks"),
+    told=(("num_hands", 2), ("model_complexity", 0), ("use_prev_landmarks", False)),
+    limits=(("palmdetectioncpu__TensorsToDetectionsCalculator", 0.8),),  # at 0.5 every fifth real clip has a hand that is not there
+)
 TEMPLATE = Path(__file__).parent / "face_template.npz"  # made by face_template.py
-MIN_SCORE = 0.5  # of a detection
-FULL_RANGE, SHORT_RANGE = 1, 0  # MediaPipe's two detectors: any size of face; faces that fill the picture
 CROP_SCALE = 1.6  # side of the crop / longer side of the union of the face boxes
 # A face box ends at the chin and at the middle of the forehead: so much of its side the crop is raised to hold the hair as well.
 # With it, faces stand below the middle of the crop, as they do in the release's range of translations (METHOD §2).
 RAISE = 0.12
 MOUTH_TOP, MOUTH_SIDE = 22.0, 45.0  # mm of the template: what is below and between moves with speech
-HAND_SCORE = 0.8  # of a detection: at 0.5 every fifth real clip has a hand in its face that is not there
 HAND_TOUCHES, HAND_WITHIN = 2, 12  # of a hand's 21 points: so many within the face cover it; with more than 12 it is no hand but the face
 REFINED = (3, 20, 1e-3)  # OpenCV's COUNT + EPS, steps, change at which to stop: within 0.0004° of the end, in two thirds of the time
 CAMERA = np.array([[FOCAL, 0, CENTRE], [0, FOCAL, CENTRE], [0, 0, 1]])
@@ -98,33 +104,25 @@ def crop_portrait(
 
 
 # ---------------------------------------------------------------------------------------------------------------- detection
-_ONE_AT_A_TIME = threading.Lock()  # a graph of MediaPipe is not for two threads
-
-
 def detect_faces(picture: UInt8[np.ndarray, "h w 3"]) -> list[Box]:
     """Faces of an RGB picture, best first.
 
     The full-range detector finds small faces and misses some that fill the picture; where it finds none, the short-range one looks.
     """
-    with _ONE_AT_A_TIME:
-        return _detect(_detector(FULL_RANGE), picture) or _detect(_detector(SHORT_RANGE), picture)
+    return _detect(FULL_RANGE, picture) or _detect(SHORT_RANGE, picture)
 
 
-def _detect(detector: Any, picture: UInt8[np.ndarray, "h w 3"]) -> list[Box]:
+def _detect(detector: Model, picture: UInt8[np.ndarray, "h w 3"]) -> list[Box]:
     height, width = picture.shape[:2]
-    with _no_warnings():
-        found = detector.process(np.ascontiguousarray(picture)).detections or []
-    places = [(face.location_data.relative_bounding_box, face.score[0]) for face in found]
+    places = [(face.location_data.relative_bounding_box, face.score[0]) for face in _at_work(detector).look(picture)]
     boxes = [Box(box.xmin * width, box.ymin * height, box.width * width, box.height * height, float(score)) for box, score in places]
     return sorted(boxes, key=lambda box: -box.score)
 
 
 @functools.cache
-def _detector(model: int) -> Any:
-    with _quiet():
-        detector = _solutions().face_detection.FaceDetection(model_selection=model, min_detection_confidence=MIN_SCORE)
-        detector.process(np.zeros((SIZE, SIZE, 3), np.uint8))  # the first picture makes it speak
-    return detector
+def _at_work(model: Model) -> Graph:
+    """The graph that looks at all pictures, where it looks at each by itself."""
+    return Graph(model)
 
 
 # ---------------------------------------------------------------------------------------------------------------- landmarks
@@ -145,15 +143,10 @@ def mesh(frames: UInt8[np.ndarray, "t h w 3"]) -> Mesh:
     if not len(frames):
         return Mesh(landmarks, found)
     height, width = frames.shape[1:3]
-    with _quiet():  # a graph speaks when it starts and when it meets its first face
-        tracker = _solutions().face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1, refine_landmarks=False)
-        first = tracker.process(np.ascontiguousarray(frames[0]))
-    with tracker, _no_warnings():
-        rest = (tracker.process(np.ascontiguousarray(frame)) for frame in frames[1:])
-        for index, result in enumerate(itertools.chain([first], rest)):
-            if result.multi_face_landmarks:
-                found[index] = True
-                landmarks[index] = [(point.x, point.y, point.z) for point in result.multi_face_landmarks[0].landmark]
+    with closing(Graph(MESH)) as tracker:
+        for index, frame in enumerate(frames):
+            for face in tracker.look(frame):
+                found[index], landmarks[index] = True, points(face)
     return Mesh(landmarks * np.array([width, height, width], np.float32), found)
 
 
@@ -168,21 +161,11 @@ def hands_before(frames: UInt8[np.ndarray, "t 256 256 3"], landmarks: Float32[np
     covered = np.zeros(len(frames), bool)
     for index, (frame, face) in enumerate(zip(frames, landmarks, strict=True)):
         outline = cv2.convexHull(np.ascontiguousarray(face[:, :2]))
-        with _ONE_AT_A_TIME, _no_warnings():
-            found = _hands().process(np.ascontiguousarray(frame)).multi_hand_landmarks or []
-        for hand in found:
+        for hand in _at_work(HANDS).look(frame):
             places = [(point.x * frame.shape[1], point.y * frame.shape[0]) for point in hand.landmark]
             inside = sum(cv2.pointPolygonTest(outline, place, measureDist=False) > 0 for place in places)
             covered[index] |= HAND_TOUCHES <= inside <= HAND_WITHIN
     return covered
-
-
-@functools.cache
-def _hands() -> Any:
-    with _quiet():
-        hands = _solutions().hands.Hands(static_image_mode=True, max_num_hands=2, model_complexity=0, min_detection_confidence=HAND_SCORE)
-        hands.process(np.zeros((SIZE, SIZE, 3), np.uint8))  # a graph speaks when it first works
-    return hands
 
 
 # ---------------------------------------------------------------------------------------------------------------- pose
@@ -221,34 +204,3 @@ def _solve_one(points: Float64[np.ndarray, "n 3"], pixels: Float64[np.ndarray, "
     _, rotation, translation = cv2.solvePnP(points, pixels, CAMERA, None, flags=cv2.SOLVEPNP_SQPNP)
     rotation, translation = cv2.solvePnPRefineLM(points, pixels, CAMERA, None, rotation, translation, REFINED)
     return np.concatenate([rotation.ravel(), translation.ravel()])
-
-
-# ---------------------------------------------------------------------------------------------------------------- silence
-def _solutions() -> Any:
-    os.environ.setdefault("GLOG_minloglevel", "3")  # read when the library is loaded
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mediapipe as mp
-    return mp.solutions
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """MediaPipe calls parts of protobuf that are deprecated, once a picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Send away what MediaPipe's native code writes to the error stream when a graph starts; no setting of its own stops it."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        with _no_warnings():
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,13 +34,15 @@ VOICE_MS, VOICE_MODE = 20, 2  # of WebRTC's voice detector: the length of what i
 MOUTH_PERCENTILES = (10, 90)  # between which a mouth's range is taken
 EXTREME = 95  # percentile of the absolute angles
 HANDS_EVERY = 25  # frames between two looks for hands: one a second
+ROOM_FRAMES = 1024  # of crops whose memory is kept: 200 MB, and the longest clip by default
 DIGITS = 4  # of scores in ledgers and samples
 
 
 class Features(NamedTuple):
     """All that is computed of a clip before it is judged. The mesh may have found no face at all: then there is no pose.
 
-    Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest.
+    Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest. The frames are there until those of the
+    next clip are cut.
     """
 
     frames: UInt8[np.ndarray, "t 256 256 3"]
@@ -50,13 +53,23 @@ class Features(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------------------- crop
-def crop_frames(video: media.Video, clip: Clip) -> UInt8[np.ndarray, "t 256 256 3"]:
-    """The frames of a clip, cut out and resized."""
-    crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8)
+def crop_frames(video: media.Video, clip: Clip, into: UInt8[np.ndarray, "t 256 256 3"] | None = None) -> UInt8[np.ndarray, "t 256 256 3"]:
+    """The frames of a clip, cut out and resized; written `into` memory that is there already, or into new."""
+    crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8) if into is None else into
     part = media.Part(clip.square.x, clip.square.y, clip.square.side)
     for index, piece in enumerate(video.stream(clip.span, part=part, max_height=SIZE)):
         crops[index] = piece if len(piece) == SIZE else cut_square(piece, Square(0, 0, len(piece)))  # a small one grows
     return crops
+
+
+def room_for(frames: int) -> UInt8[np.ndarray, "frames 256 256 3"]:
+    """Memory for the crops of one clip at a time: the next clip's are written over them. New memory for each costs a twentieth of all."""
+    return _room()[:frames] if frames <= ROOM_FRAMES else np.empty((frames, SIZE, SIZE, 3), np.uint8)
+
+
+@functools.cache
+def _room() -> UInt8[np.ndarray, "frames 256 256 3"]:
+    return np.empty((ROOM_FRAMES, SIZE, SIZE, 3), np.uint8)
 
 
 def cut_wave(wave: Int16[np.ndarray, " n"], span: Span, late: int = 0) -> Int16[np.ndarray, " t*640"]:
@@ -86,8 +99,8 @@ def to_features(
         config: prepare/features.
         judge: of sound and lips, where a network is to be asked.
     """
-    frames = speaker.frames() if speaker else None
-    frames = crop_frames(video, clip) if frames is None else frames
+    room = room_for(len(clip.span))
+    frames = speaker.crops_again(room) if speaker and speaker.crops else crop_frames(video, clip, into=room)
     found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()

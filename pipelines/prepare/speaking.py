@@ -12,13 +12,12 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from a2h_models.metrics import sync
-from a2h_models.sample import SIZE
 from a2h_models.timebase import Span
 from pipelines import media
 from pipelines.config import ClipsConfig
 from pipelines.prepare.clips import Clip
 from pipelines.prepare.faces import Mesh, mesh
-from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps
+from pipelines.prepare.samples import crop_frames, cut_wave, fill_gaps, room_for
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
 KEPT_FRAMES = 8192  # of crops, in temporary files: 1.6 GB
@@ -32,9 +31,12 @@ class Speaker(NamedTuple):
     mesh: Mesh  # of the clip's crops
     crops: Path | None  # where they are, if there was room to keep them
 
-    def frames(self) -> UInt8[np.ndarray, "t 256 256 3"] | None:
-        """The crops, if they were kept."""
-        return None if self.crops is None else np.fromfile(self.crops, np.uint8).reshape(-1, SIZE, SIZE, 3)
+    def crops_again(self, into: UInt8[np.ndarray, "t 256 256 3"]) -> UInt8[np.ndarray, "t 256 256 3"]:
+        """The crops that were kept."""
+        assert self.crops is not None
+        with self.crops.open("rb") as file:
+            file.readinto(into.data)
+        return into
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def speakers(video: media.Video, clips: Sequence[Clip], wave: Int16[np.ndarray, 
     with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
         meshes, kept, room = {}, {}, KEPT_FRAMES
         for clip in crowded:
-            frames = crop_frames(video, clip)
+            frames = crop_frames(video, clip, into=room_for(len(clip.span)))
             meshes[clip.key] = mesh(frames)
             if len(frames) <= room:
                 kept[clip.key], room = Path(folder, clip.key), room - len(frames)
