@@ -144,7 +144,7 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
     return HeadPoseTraining(
         network,
         adversary=PoseDiscriminator(command.networks.pose_discriminator),
-        weights={name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "swapped_spread", "adversarial")},
+        weights={name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")},
         forcing=Forcing(every=config.forced_every, until=config.forced_until),
         jitter=config.jitter,
         **settings,

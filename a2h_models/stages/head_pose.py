@@ -78,34 +78,49 @@ class HeadPoseTraining(Adversarial):
             poses.append(some)
         return torch.cat(poses, dim=1)[:, :-1]
 
-    def predict_both(self, batch: WindowBatch) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
-        """`predict`, and what each portrait does when it hears the speech of the one before it in the batch; there is no truth of that."""
-        heard = self.network.hear(batch.speech)
-        state, first = self.network.begin(self.network.look(batch.portrait).repeat(2, 1))
-        _, poses = self.network.go_on(torch.cat([heard, heard.roll(1, dims=0)]), state)
-        own, swapped = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
-        return own, swapped
+    def predict_both(self, batch: WindowBatch, shares: Float[Tensor, "b 2"]) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
+        """`predict`, and the same for strangers: between the looks of two portraits, and between two other voices.
 
-    def make(self, batch: WindowBatch, batch_idx: int) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
-        """What is learnt from: own speech, by now forced or free, and if it has a weight, swapped speech, always free."""
+        An unseen portrait's embedding lies between those that were learnt from, nearer to their middle, where the recursion moves little unless
+        it is taught there, too. What a stranger should do, no truth says: only how widely people move.
+
+        Args:
+            batch: whose portraits and speech.
+            shares: 0 … 1, of the second of the two portraits, and of the second of the two voices.
+        """
+        face, voice = shares.to(batch.portrait).unbind(dim=1)
+        looks, heard = self.network.look(batch.portrait), self.network.hear(batch.speech)
+        faces = looks.lerp(looks.roll(1, dims=0), face[:, None])
+        voices = heard.roll(2, dims=0).lerp(heard.roll(3, dims=0), voice[:, None, None])
+        state, first = self.network.begin(torch.cat([looks, faces]))
+        _, poses = self.network.go_on(torch.cat([heard, voices]), state)
+        own, strangers = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
+        return own, strangers
+
+    def make(
+        self, batch: WindowBatch, batch_idx: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
+        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always free, if their spread has a weight."""
         forced = self.forcing.holds(batch_idx)
-        if not self.weights["swapped_spread"]:
+        if not self.weights["stranger_spread"]:
             return (self.predict_forced(batch) if forced else self.predict(batch)), None
-        own, swapped = self.predict_both(batch)
-        return (self.predict_forced(batch) if forced else own), swapped
+        shares = self.global_share(lambda n: torch.rand(n, 2, generator=generator), len(batch.keys))
+        own, strangers = self.predict_both(batch, shares)
+        return (self.predict_forced(batch) if forced else own), strangers
 
     def learn(self, batch: WindowBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        batch = self.recoloured(batch, self.jitter, self.step_generator(batch_idx))
+        generator = self.step_generator(batch_idx)
+        batch = self.recoloured(batch, self.jitter, generator)
         truth = normalise(batch.pose)
-        made, swapped = self.make(batch, batch_idx)
+        made, strangers = self.make(batch, batch_idx, generator)
         terms = {
             "ssim": losses.ssim_over_time(made, truth),
             "l1": F.l1_loss(made, truth),
             "global_variance": losses.global_variance(made, truth),
             "adversarial": losses.lsgan_generator(self.adversary(made).patches),
         }
-        if swapped is not None:
-            terms["swapped_spread"] = losses.spread_among(swapped, truth)
+        if strangers is not None:
+            terms["stranger_spread"] = losses.spread_among(strangers, truth)
         loss = losses.total(terms, self.weights)
         self.log_terms(terms, loss, batch_idx)
         return loss, made.detach()

@@ -62,7 +62,7 @@ def _head_pose(networks=NETWORKS, **settings):
     return HeadPoseTraining(
         build("head_pose", networks),
         adversary=PoseDiscriminator(networks.pose_discriminator),
-        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "swapped_spread": 1.0, "adversarial": 10.0},
+        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "stranger_spread": 1.0, "adversarial": 10.0},
         optimise=OPTIMISE,
         **settings,
     )
@@ -149,28 +149,35 @@ def test_the_recursion_is_forced_until_a_batch_and_free_from_then_on():
     assert not Forcing().holds(0)
 
 
-def test_swapped_speech_is_the_portraits_and_moves_it_otherwise(windows):
-    stage, batch = _head_pose().eval(), windows(0)
+@pytest.mark.parametrize("second", [0, 1])
+def test_a_stranger_has_one_portrait_and_anothers_voice_where_nothing_is_mixed(windows, second):
+    stage, batch = _head_pose().eval(), _four(windows)
     with torch.no_grad():
-        own, swapped = stage.predict_both(batch)
-        alone = stage.predict(batch._replace(speech=batch.speech.roll(1, dims=0)))
-    torch.testing.assert_close(own, stage.predict(batch))
-    torch.testing.assert_close(swapped, alone)
-    torch.testing.assert_close(own[:, 0], swapped[:, 0])
-    assert not torch.allclose(own, swapped)
+        own, strangers = stage.predict_both(batch, torch.full((4, 2), float(second)))
+        apart = batch._replace(portrait=batch.portrait.roll(second, dims=0), speech=batch.speech.roll(2 + second, dims=0))
+        torch.testing.assert_close(own, stage.predict(batch))
+        torch.testing.assert_close(strangers, stage.predict(apart))
+    assert not torch.allclose(own, strangers)
 
 
 @pytest.mark.parametrize(("weight", "made"), [(0.0, False), (1.0, True)])
 @pytest.mark.parametrize("forced", [False, True])
-def test_swapped_speech_is_heard_where_it_has_a_weight_and_never_forced(windows, weight, made, forced):
+def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, made, forced):
     stage, batch = _head_pose(forcing=Forcing(every=16, until=int(forced))).eval(), windows(4)
-    stage.weights |= {"swapped_spread": weight}
+    stage.weights |= {"stranger_spread": weight}
     with torch.no_grad():
-        own, swapped = stage.make(batch, 0)
+        own, strangers = stage.make(batch, 0, torch.Generator().manual_seed(5))
         torch.testing.assert_close(own, stage.predict_forced(batch) if forced else stage.predict(batch))
-        assert (swapped is not None) == made
-        if swapped is not None:
-            torch.testing.assert_close(swapped, stage.predict_both(batch)[1])
+        assert (strangers is not None) == made
+        if strangers is not None:
+            shares = torch.rand(len(batch.keys), 2, generator=torch.Generator().manual_seed(5))
+            torch.testing.assert_close(strangers, stage.predict_both(batch, shares)[1])
+
+
+def _four(windows):
+    batch = windows(0)
+    portrait, speech = torch.rand(4, *batch.portrait.shape[1:]), torch.randn(4, *batch.speech.shape[1:])
+    return batch._replace(portrait=portrait, speech=speech)
 
 
 def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learns_to_move(windows):
