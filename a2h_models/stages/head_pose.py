@@ -81,8 +81,8 @@ class HeadPoseTraining(Adversarial):
     def predict_both(self, batch: WindowBatch, shares: Float[Tensor, "b 2"]) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
         """`predict`, and the same for strangers: between the looks of two portraits, and between two other voices.
 
-        An unseen portrait's embedding lies between those that were learnt from, nearer to their middle, where the recursion moves little unless
-        it is taught there, too. What a stranger should do, no truth says: only how widely people move.
+        An unseen portrait's embedding lies between those that were learnt from, nearer to their middle; the recursion moves little there
+        unless it is taught there, too. What a stranger should do, no truth says, only how widely people move.
 
         Args:
             batch: whose portraits and speech.
