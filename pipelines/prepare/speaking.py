@@ -35,7 +35,7 @@ class Speaker(NamedTuple):
         """The crops that were kept."""
         assert self.crops is not None
         with self.crops.open("rb") as file:
-            file.readinto(into.data)
+            assert file.readinto(into.data) == into.nbytes
         return into
 
 
