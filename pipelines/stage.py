@@ -147,6 +147,7 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
         weights={name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")},
         forcing=Forcing(every=config.forced_every, until=config.forced_until),
         jitter=config.jitter,
+        mixing=config.stranger_mixing,
         **settings,
     )
 

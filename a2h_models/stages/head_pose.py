@@ -51,11 +51,18 @@ class HeadPoseTraining(Adversarial):
     synchronised_norms = False  # the release's two ResNets have plain batch norm; its other networks have it synchronised
 
     def __init__(
-        self, network: HeadPose, *, adversary: PoseDiscriminator, forcing: Forcing | None = None, jitter: float = 0.0, **settings: Any
+        self,
+        network: HeadPose,
+        *,
+        adversary: PoseDiscriminator,
+        forcing: Forcing | None = None,
+        jitter: float = 0.0,
+        mixing: float = 0.0,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.network, self.adversary = network, adversary
-        self.forcing, self.jitter = forcing or Forcing(), jitter
+        self.forcing, self.jitter, self.mixing = forcing or Forcing(), jitter, mixing
 
     @property
     def trained(self) -> HeadPose:
@@ -79,7 +86,7 @@ class HeadPoseTraining(Adversarial):
         return torch.cat(poses, dim=1)[:, :-1]
 
     def predict_both(self, batch: WindowBatch, shares: Float[Tensor, "b 2"]) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
-        """`predict`, and the same for strangers: between the looks of two portraits, and between two other voices.
+        """`predict`, and the same for strangers: a portrait that hears another's speech, or what lies between two portraits and two voices.
 
         An unseen portrait's embedding lies between those that were learnt from, nearer to their middle; the recursion moves little there
         unless it is taught there, too. What a stranger should do, no truth says, only how widely people move.
@@ -91,7 +98,7 @@ class HeadPoseTraining(Adversarial):
         face, voice = shares.to(batch.portrait).unbind(dim=1)
         looks, heard = self.network.look(batch.portrait), self.network.hear(batch.speech)
         faces = looks.lerp(looks.roll(1, dims=0), face[:, None])
-        voices = heard.roll(2, dims=0).lerp(heard.roll(3, dims=0), voice[:, None, None])
+        voices = heard.roll(1, dims=0).lerp(heard.roll(2, dims=0), voice[:, None, None])
         state, first = self.network.begin(torch.cat([looks, faces]))
         _, poses = self.network.go_on(torch.cat([heard, voices]), state)
         own, strangers = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
@@ -104,7 +111,7 @@ class HeadPoseTraining(Adversarial):
         forced = self.forcing.holds(batch_idx)
         if not self.weights["stranger_spread"]:
             return (self.predict_forced(batch) if forced else self.predict(batch)), None
-        shares = self.global_share(lambda n: torch.rand(n, 2, generator=generator), len(batch.keys))
+        shares = self.mixing * self.global_share(lambda n: torch.rand(n, 2, generator=generator), len(batch.keys))
         own, strangers = self.predict_both(batch, shares)
         return (self.predict_forced(batch) if forced else own), strangers
 

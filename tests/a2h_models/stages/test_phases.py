@@ -154,7 +154,7 @@ def test_a_stranger_has_one_portrait_and_anothers_voice_where_nothing_is_mixed(w
     stage, batch = _head_pose().eval(), _four(windows)
     with torch.no_grad():
         own, strangers = stage.predict_both(batch, torch.full((4, 2), float(second)))
-        apart = batch._replace(portrait=batch.portrait.roll(second, dims=0), speech=batch.speech.roll(2 + second, dims=0))
+        apart = batch._replace(portrait=batch.portrait.roll(second, dims=0), speech=batch.speech.roll(1 + second, dims=0))
         torch.testing.assert_close(own, stage.predict(batch))
         torch.testing.assert_close(strangers, stage.predict(apart))
     assert not torch.allclose(own, strangers)
@@ -163,14 +163,14 @@ def test_a_stranger_has_one_portrait_and_anothers_voice_where_nothing_is_mixed(w
 @pytest.mark.parametrize(("weight", "made"), [(0.0, False), (1.0, True)])
 @pytest.mark.parametrize("forced", [False, True])
 def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, made, forced):
-    stage, batch = _head_pose(forcing=Forcing(every=16, until=int(forced))).eval(), windows(4)
+    stage, batch = _head_pose(forcing=Forcing(every=16, until=int(forced)), mixing=0.5).eval(), windows(4)
     stage.weights |= {"stranger_spread": weight}
     with torch.no_grad():
         own, strangers = stage.make(batch, 0, torch.Generator().manual_seed(5))
         torch.testing.assert_close(own, stage.predict_forced(batch) if forced else stage.predict(batch))
         assert (strangers is not None) == made
         if strangers is not None:
-            shares = torch.rand(len(batch.keys), 2, generator=torch.Generator().manual_seed(5))
+            shares = 0.5 * torch.rand(len(batch.keys), 2, generator=torch.Generator().manual_seed(5))
             torch.testing.assert_close(strangers, stage.predict_both(batch, shares)[1])
 
 
