@@ -32,7 +32,7 @@ from pipelines.prepare.ledger import Row
 from pipelines.prepare.pictures import MAX_DROPPED, contact_sheet, preview_name
 from pipelines.prepare.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan, without_tables
 from pipelines.prepare.probe import content_hash, placeless, probe_all
-from pipelines.prepare.samples import cut_wave, level_db, rounded, to_features, to_sample, with_voiced_share
+from pipelines.prepare.samples import cut_wave, level_db, room_for, rounded, to_features, to_sample, with_voiced_share
 from pipelines.prepare.speaking import Speaker, speakers
 from pipelines.prepare.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
 from pipelines.prepare.timings import Stopwatch
@@ -212,7 +212,7 @@ def outcome_of(
         scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
         return Outcome(row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message))
     with clock("features"):
-        features = to_features(opened, clip, wave, speaker, config.features, sync_judge)
+        features = to_features(opened, clip, wave, speaker, config.features, sync_judge, room=room_for(len(clip.span)))
     reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
     if reason:
         picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")

@@ -41,8 +41,7 @@ DIGITS = 4  # of scores in ledgers and samples
 class Features(NamedTuple):
     """All that is computed of a clip before it is judged. The mesh may have found no face at all: then there is no pose.
 
-    Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest. The frames are there until those of the
-    next clip are cut.
+    Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest.
     """
 
     frames: UInt8[np.ndarray, "t 256 256 3"]
@@ -88,6 +87,7 @@ def to_features(
     speaker: Speaker | None,
     config: FeaturesConfig,
     judge: SyncJudge | None = None,
+    room: UInt8[np.ndarray, "t 256 256 3"] | None = None,
 ) -> Features:
     """Compute what a clip is judged by.
 
@@ -98,9 +98,9 @@ def to_features(
         speaker: where there are other faces: its mesh is known by then, and perhaps its crops.
         config: prepare/features.
         judge: of sound and lips, where a network is to be asked.
+        room: where the frames are to stand; new memory without it.
     """
-    room = room_for(len(clip.span))
-    frames = speaker.crops_again(room) if speaker and speaker.crops else crop_frames(video, clip, into=room)
+    frames = speaker.crops_again(into=room) if speaker and speaker.crops else crop_frames(video, clip, into=room)
     found = speaker.mesh if speaker else mesh(frames)
     landmarks = fill_gaps(found.landmarks, found.found)
     piece, pose, scores = cut_wave(wave, clip.span), np.zeros((len(frames), 6), np.float32), Scores()

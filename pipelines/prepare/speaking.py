@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from a2h_models.metrics import sync
+from a2h_models.sample import SIZE
 from a2h_models.timebase import Span
 from pipelines import media
 from pipelines.config import ClipsConfig
@@ -31,12 +32,13 @@ class Speaker(NamedTuple):
     mesh: Mesh  # of the clip's crops
     crops: Path | None  # where they are, if there was room to keep them
 
-    def crops_again(self, into: UInt8[np.ndarray, "t 256 256 3"]) -> UInt8[np.ndarray, "t 256 256 3"]:
-        """The crops that were kept."""
+    def crops_again(self, into: UInt8[np.ndarray, "t 256 256 3"] | None = None) -> UInt8[np.ndarray, "t 256 256 3"]:
+        """The crops that were kept, in memory that is there already or in new."""
         assert self.crops is not None
+        frames = np.empty((len(self.mesh.found), SIZE, SIZE, 3), np.uint8) if into is None else into
         with self.crops.open("rb") as file:
-            assert file.readinto(into.data) == into.nbytes
-        return into
+            assert file.readinto(frames.data) == frames.nbytes
+        return frames
 
 
 @contextmanager
