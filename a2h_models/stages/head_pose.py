@@ -1,7 +1,8 @@
 """head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time (StyleTalk++; METHOD §4).
 
 A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With few speakers these three do as well, in
-the slow part of the motion; the global variance, which is not StyleTalk++'s, is what answers that (RESULTS.md).
+the slow part of the motion, and most of all for a portrait they never saw. Two terms that are not StyleTalk++'s answer that: the global
+variance, and the spread of strangers (RESULTS.md).
 """
 
 from __future__ import annotations
