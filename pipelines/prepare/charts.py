@@ -12,6 +12,7 @@ BINS = 30  # of a histogram
 TRIM = (0.5, 99.5)  # percentiles; what lies beyond stands in the outermost bars, so that one odd clip does not squeeze the rest
 STEPS = (1, 2, 2.5, 5, 10)  # of ticks, times a power of ten
 WIDTH, HEIGHT = 320, 170  # of a histogram, in units of its own
+WIDEST = 24  # of a bar, in these units: one number alone would fill the picture
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 18, 34  # margins
 CELL_DEG, YAW_DEG, PITCH_DEG = 5, 60, 45  # of the pose map: cell, and how far it reaches to each side
 CELL = 20  # its units a cell
@@ -104,8 +105,8 @@ def near(found: Histogram, bounds: Sequence[float]) -> list[float]:
 
 def _bar(left: float, right: float, bottom: float, top: float, kind: str) -> Iterator[str]:
     if bottom > top:
-        width = max(right - left - 0.6, 0.6)
-        yield f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{bottom - top:.1f}"/>'
+        width = min(max(right - left - 0.6, 0.6), WIDEST)
+        yield f'<rect class="{kind}" x="{(left + right - width) / 2:.1f}" y="{top:.1f}" width="{width:.1f}" height="{bottom - top:.1f}"/>'
 
 
 def _anchor(x: float) -> str:

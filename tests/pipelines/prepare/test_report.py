@@ -161,6 +161,13 @@ def test_few_whole_numbers_have_a_bar_each():
     assert (found.accepted.tolist(), found.dropped.tolist()) == ([2, 1, 0, 0], [0, 0, 0, 1])
 
 
+def test_one_number_alone_does_not_fill_the_picture():
+    found = charts.count(np.ones(6), np.zeros(0))
+    ((x, width),) = re.findall(r'class="good" x="([\d.]+)".*? width="([\d.]+)"', charts.draw_histogram(found, axis="", bounds=[], title=""))
+    assert float(width) == charts.WIDEST
+    assert float(x) + float(width) / 2 == pytest.approx((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2, abs=0.1)
+
+
 def test_one_odd_clip_does_not_squeeze_the_rest():
     values = np.append(np.random.default_rng(0).uniform(0, 1, 999), 1e9)
     found = charts.count(values, np.zeros(0))
