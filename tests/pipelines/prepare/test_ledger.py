@@ -113,7 +113,7 @@ def test_a_missing_or_damaged_ledger_is_named(tmp_path):
 
 
 MILLION = """
-import resource, sys
+import sys
 from pathlib import Path
 from pipelines.prepare import ledger
 from pipelines.prepare.filters import SCORES
@@ -121,7 +121,10 @@ from pipelines.storage import Storage
 from pipelines.config import PrepareConfig
 from pipelines.prepare.plan import Plan
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this program; getrusage's is also that of the one that started it
+    return int(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+
+before = peak()
 UNITS, CLIPS = {units}, 100
 def rows(unit):
     texts = dict(identity=f"person {{unit}}", split="train", shard=f"a2h-train-{{unit:06d}}")
@@ -136,7 +139,7 @@ ledger.balance = lambda rows, inputs, check=ledger.balance: check(rows, inputs=U
 out = Storage(sys.argv[1])
 ledger.write(out, ledger.collect(plan, (list(rows(unit)) for unit in range(UNITS))))
 assert len(ledger.read(out)) == UNITS * CLIPS
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak() - before) // 1024)
 """
 
 
@@ -148,4 +151,4 @@ def test_the_memory_of_many_rows_is_that_of_their_columns(tmp_path):
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
     )
-    assert int(done.stdout) < 600  # MB; 330 when this was written
+    assert 0 < int(done.stdout) < 600  # MB; 330 when this was written
