@@ -37,7 +37,8 @@ class Speaker(NamedTuple):
         assert self.crops is not None
         frames = np.empty((len(self.mesh.found), SIZE, SIZE, 3), np.uint8) if into is None else into
         with self.crops.open("rb") as file:
-            assert file.readinto(frames.data) == frames.nbytes
+            read = file.readinto(frames.data)
+        assert read == frames.nbytes
         return frames
 
 
