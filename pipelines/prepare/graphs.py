@@ -30,7 +30,7 @@ class Model(NamedTuple):
     file: str  # within its modules, without the ending
     output: str  # a stream of lists of messages
     told: tuple[tuple[str, int], ...] = ()  # what it is told when it starts: names and values
-    limits: tuple[tuple[str, float], ...] = ()  # the least score that a node lets pass: nodes and values
+    limits: tuple[tuple[str, float], ...] = ()  # the least score of what a detecting node lets pass: nodes and values
 
 
 class Graph:
@@ -79,6 +79,7 @@ def points(landmarks: Any) -> Float32[np.ndarray, "n 3"]:
 def _configured(model: Model) -> Any:
     """The graph with all that it is made of, its limits set, worked by the thread that waits for it."""
     mp = _library()
+    from mediapipe.calculators.tensor.tensors_to_detections_calculator_pb2 import TensorsToDetectionsCalculatorOptions as Options
     from mediapipe.framework import calculator_pb2
 
     package = Path(mp.__file__).parent
@@ -90,21 +91,8 @@ def _configured(model: Model) -> Any:
     config.executor.add(type="ApplicationThreadExecutor")
     nodes = {node.name: node for node in config.node}
     for name, least in model.limits:
-        _limit(nodes[name], least)
+        nodes[name].options.Extensions[Options.ext].min_score_thresh = least
     return config
-
-
-def _limit(node: Any, least: float) -> None:
-    """Set a node's own option, which stands in one of two places."""
-    from mediapipe.calculators.tensor.tensors_to_detections_calculator_pb2 import TensorsToDetectionsCalculatorOptions as Options
-
-    if not node.node_options:
-        node.options.Extensions[Options.ext].min_score_thresh = least
-    for packed in node.node_options:
-        options = Options()
-        packed.Unpack(options)
-        options.min_score_thresh = least
-        packed.Pack(options)
 
 
 def _side_packet(value: int) -> Any:
