@@ -1,4 +1,4 @@
-"""What is changed at random in training images so that speech still fits them: colours, and which side is left where no pose is asked for.
+"""What is changed at random in training, so that speech still fits: colours, and which side is left where no pose is asked for; and voices.
 
 Nothing is mirrored in time: a mouth that runs backwards belongs to no speech. Pairs of frames are drawn in either order already.
 """
@@ -10,6 +10,8 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from a2h_models.sample import SPEECH_DIM
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B (ITU-R BT.601)
 YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))  # brightness, and the plane in which hue is an angle
@@ -43,3 +45,19 @@ def recolour(images: Float[Tensor, "b *t 3 h w"], colours: Float[Tensor, "b 3 4"
 def mirrored(images: Float[Tensor, "b 3 h w"], which: Bool[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
     """Left and right exchanged in those images."""
     return torch.where(which.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def random_voices(count: int, strength: float, generator: torch.Generator) -> Float[Tensor, "b 42"]:
+    """Changes of voice, one for each item of a batch: what is added to each of the 41 features, in that feature's standard deviations
+    (normal, spread `strength`), and by which factor all of them vary (1 ± strength).
+    """
+    added = strength * torch.randn(count, SPEECH_DIM, generator=generator)
+    factor = 1 + strength * (2 * torch.rand(count, 1, generator=generator) - 1)
+    return torch.cat([added, factor], dim=1)
+
+
+def revoiced(speech: Float[Tensor, "b t 4 41"], voices: Float[Tensor, "b 42"]) -> Float[Tensor, "b t 4 41"]:
+    """The same words at the same time as if somebody else said them somewhere else: all frames of an item are changed alike."""
+    spread, mean = torch.std_mean(speech, dim=(1, 2), keepdim=True)
+    changes = voices.to(speech)[:, None, None]
+    return mean + (speech - mean) * changes[..., SPEECH_DIM:] + spread * changes[..., :SPEECH_DIM]

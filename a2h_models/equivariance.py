@@ -16,6 +16,15 @@ LOG_GUARD = 1e-6  # keeps the thin-plate spline's logarithm finite at a control 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warping:
+    """How far random transforms are from the identity."""
+
+    affine_sigma: float
+    tps_sigma: float
+    tps_points: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transform:
     """An affine map plus a thin-plate spline, one for each image of a batch: from the transformed image back to the image.
 

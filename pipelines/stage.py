@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 
+from a2h_models.equivariance import Warping
 from a2h_models.errors import ConfigError
 from a2h_models.networks import (
     HeadPose,
@@ -30,7 +31,6 @@ from a2h_models.stages.image_generator import (
     Augmentation,
     ImageGeneratorTraining,
     Reconstruction,
-    Warping,
 )
 from a2h_models.stages.motion_field import MotionFieldTraining, Phases, PredictedPoses, Rendering
 from a2h_models.stages.stage import Stage, adam
@@ -147,7 +147,7 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
         weights={name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")},
         forcing=Forcing(every=config.forced_every, until=config.forced_until),
         jitter=config.jitter,
-        mixing=config.stranger_mixing,
+        strangers_from=config.stranger_from,
         **settings,
     )
 

@@ -54,8 +54,8 @@ class HeadPoseStage(StageConfig):
     ssim: float = 100.0  # over the 6×T sequence taken as an image
     l1: float = 1.0
     global_variance: float = 0.0  # of how far the spread over time is from the truth's; not the paper's
-    stranger_spread: float = 0.0  # of how far the spreads of portraits that hear others' speech are from true ones; not the paper's
-    stranger_mixing: float = 0.0  # up to which share these are mixed with a second portrait and voice: 0 … 1
+    stranger_spread: float = 0.0  # of how far the spreads of portraits and voices that nobody has are from true ones; not the paper's
+    stranger_from: int = 0  # batches before which nothing is asked of them
     adversarial: float = 10.0  # LSGAN over time
     forced_every: int = 0  # frames after which the recursion is given the true frame again; 0: it always runs freely
     forced_until: int = 0  # batches; after them it runs freely

@@ -7,6 +7,8 @@ variance, and the spread of strangers (RESULTS.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +16,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from a2h_models import losses
+from a2h_models.augmentation import mirrored, random_colours, random_voices, recolour, revoiced
+from a2h_models.equivariance import Warping
 from a2h_models.head_pose import box_tensor, denormalise, normalise
 from a2h_models.metrics.motion import drift, head_diversity, mean_absolute_step, pose_ssim
 from a2h_models.networks import HeadPose, PoseDiscriminator
@@ -30,6 +34,13 @@ PICTURED = 4  # frames of a window
 MINUTE = 60 * FPS  # frames
 ENDS = 6  # a minute's first and last sixth are compared
 BOX_PX = 128  # side of a pictured box
+
+# Strangers: as far from the people of the batch as still looks and sounds like somebody
+MOST_BLENDED = 0.5  # share of another portrait, or voice
+MIRRORED = 0.5  # share of the portraits
+RECOLOURED = 0.3
+WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)
+REVOICED = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +69,12 @@ class HeadPoseTraining(Adversarial):
         adversary: PoseDiscriminator,
         forcing: Forcing | None = None,
         jitter: float = 0.0,
-        mixing: float = 0.0,
+        strangers_from: int = 0,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.network, self.adversary = network, adversary
-        self.forcing, self.jitter, self.mixing = forcing or Forcing(), jitter, mixing
+        self.forcing, self.jitter, self.strangers_from = forcing or Forcing(), jitter, strangers_from
 
     @property
     def trained(self) -> HeadPose:
@@ -86,34 +97,42 @@ class HeadPoseTraining(Adversarial):
             poses.append(some)
         return torch.cat(poses, dim=1)[:, :-1]
 
-    def predict_both(self, batch: WindowBatch, shares: Float[Tensor, "b 2"]) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
-        """`predict`, and the same for strangers: a portrait that hears another's speech, or what lies between two portraits and two voices.
+    def strangers(self, batch: WindowBatch, generator: torch.Generator) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b t 4 41"]]:
+        """Portraits and voices that nobody has: each of the batch's blended with another's and changed; voices go to other portraits."""
+        count = len(batch.keys)
+        shares = self.global_share(lambda n: MOST_BLENDED * torch.rand(n, 2, generator=generator), count).to(batch.portrait)
+        turned = self.global_share(lambda n: torch.rand(n, generator=generator) < MIRRORED, count)
+        colours = self.global_share(lambda n: random_colours(n, RECOLOURED, generator), count)
+        voices = self.global_share(lambda n: random_voices(n, REVOICED, generator), count)
+        faces = mirrored(_blended(batch.portrait, shares[:, 0]), turned)
+        faces = recolour(self.global_transform(faces, WARPED, generator).apply(faces), colours)
+        return faces, _blended(revoiced(batch.speech, voices), shares[:, 1]).roll(1, dims=0)
 
-        An unseen portrait's embedding lies between those that were learnt from, nearer to their middle; the recursion moves little there
-        unless it is taught there, too. What a stranger should do, no truth says, only how widely people move.
-
-        Args:
-            batch: whose portraits and speech.
-            shares: 0 … 1, of the second of the two portraits, and of the second of the two voices.
-        """
-        face, voice = shares.to(batch.portrait).unbind(dim=1)
-        looks, heard = self.network.look(batch.portrait), self.network.hear(batch.speech)
-        faces = looks.lerp(looks.roll(1, dims=0), face[:, None])
-        voices = heard.roll(1, dims=0).lerp(heard.roll(2, dims=0), voice[:, None, None])
-        state, first = self.network.begin(torch.cat([looks, faces]))
-        _, poses = self.network.go_on(torch.cat([heard, voices]), state)
+    def predict_both(
+        self, batch: WindowBatch, portraits: Float[Tensor, "b 3 h w"], speech: Float[Tensor, "b t 4 41"]
+    ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
+        """`predict`, and the same for strangers, who are looked at and heard as in generation: batch norm does not learn from them."""
+        network = self.network
+        looks, heard = network.look(batch.portrait), network.hear(batch.speech)
+        with _evaluating(network.look, network.listen):
+            looks, heard = torch.cat([looks, network.look(portraits)]), torch.cat([heard, network.hear(speech)])
+        state, first = network.begin(looks)
+        _, poses = network.go_on(heard, state)
         own, strangers = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
         return own, strangers
 
     def make(
         self, batch: WindowBatch, batch_idx: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
-        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always free, if their spread has a weight."""
+        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always free, if their spread has a weight.
+
+        A portrait that was never seen is embedded in the middle of those that were, where the recursion moves little, unless it is taught
+        there, too. What a stranger should do, no truth says, only how widely people move.
+        """
         forced = self.forcing.holds(batch_idx)
-        if not self.weights["stranger_spread"]:
+        if not self.weights["stranger_spread"] or batch_idx < self.strangers_from:
             return (self.predict_forced(batch) if forced else self.predict(batch)), None
-        shares = self.mixing * self.global_share(lambda n: torch.rand(n, 2, generator=generator), len(batch.keys))
-        own, strangers = self.predict_both(batch, shares)
+        own, strangers = self.predict_both(batch, *self.strangers(batch, generator))
         return (self.predict_forced(batch) if forced else own), strangers
 
     def learn(self, batch: WindowBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -184,6 +203,22 @@ class HeadPoseTraining(Adversarial):
         first = batch.first()
         made = denormalise(self.predict(first))[0].float().cpu().numpy()
         return [box_tensor(pose, BOX_PX).expand(-1, 3, -1, -1) / WHITE for pose in (first.pose[0].float().cpu().numpy(), made)]
+
+
+def _blended(items: Float[Tensor, "b ..."], shares: Float[Tensor, " b"]) -> Float[Tensor, "b ..."]:
+    """Each with a share of the one before it."""
+    return items.lerp(items.roll(1, dims=0), shares.reshape(-1, *[1] * (items.ndim - 1)))
+
+
+@contextmanager
+def _evaluating(*parts: nn.Module) -> Iterator[None]:
+    """Batch norm takes its running statistics, and leaves them alone."""
+    modes = [part.training for part in parts]
+    for part in parts:
+        part.eval()
+    yield
+    for part, mode in zip(parts, modes, strict=True):
+        part.train(mode)
 
 
 def _l1(made: np.ndarray, truth: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from a2h_models import losses
 from a2h_models.augmentation import mirrored, random_colours, recolour
-from a2h_models.equivariance import Transform, random_transform
+from a2h_models.equivariance import Warping
 from a2h_models.keypoints import Keypoints
 from a2h_models.metrics.image import l1, psnr, ssim
 from a2h_models.networks import ImageGenerator, PatchDiscriminator
@@ -29,15 +29,6 @@ from a2h_models.stages.adversarial import Adversarial
 from a2h_models.stages.stage import Frozen, Optimise, Stage, marked, table, to_bytes
 
 PICTURED = 4  # pairs of a batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warping:
-    """The random transforms under which keypoints must stay where they are on the face."""
-
-    affine_sigma: float
-    tps_sigma: float
-    tps_points: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +105,7 @@ class Reconstruction(Stage):
         if self.perceptual is not None:
             found["perceptual"] = losses.perceptual(self.perceptual.on(self.device), made, batch.driving, self.pyramid)
         if self.weights["equivariance_value"] or self.weights["equivariance_jacobian"]:
-            transform = self._transform(batch.driving, generator)
+            transform = self.global_transform(batch.driving, self.warping, generator)
             transformed = detector(transform.apply(batch.driving))
             found["equivariance_value"] = losses.equivariance_value(driving, transformed, transform)
             found["equivariance_jacobian"] = losses.equivariance_jacobian(driving, transformed, transform)
@@ -162,20 +153,6 @@ class Reconstruction(Stage):
         seen = torch.nn.functional.interpolate(output.occlusion, size=some.source.shape[-2:]).expand_as(some.source)
         source, driving = (marked(images, detector(images).value, channel=1) for images in (some.source, some.driving))
         return table([source, driving, output.prediction, seen, warp(some.source, output.deformation)])
-
-    def _transform(self, images: Tensor, generator: torch.Generator) -> Transform:
-        """Drawn for the whole global batch, of which this process takes its share: so it does not depend on the number of processes."""
-        rank, world, share = self.global_rank, self.world, len(images)
-        everybody = images.new_empty(world * share, 0, 0, 0)
-        drawn = random_transform(
-            everybody,
-            affine_sigma=self.warping.affine_sigma,
-            tps_sigma=self.warping.tps_sigma,
-            tps_points=self.warping.tps_points,
-            generator=generator,
-        )
-        mine = slice(rank * share, (rank + 1) * share)
-        return Transform(affine=drawn.affine[mine], centres=drawn.centres, weights=drawn.weights[mine])
 
 
 class ImageGeneratorTraining(Reconstruction):

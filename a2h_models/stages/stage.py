@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from typing_extensions import override
 
 from a2h_models.augmentation import random_colours, recolour
+from a2h_models.equivariance import Transform, Warping, random_transform
 from a2h_models.errors import FailedError
 from a2h_models.keypoints import gaussian_heatmaps
 from a2h_models.sample import WindowBatch
@@ -143,6 +144,15 @@ class Stage(pl.LightningModule):
     def global_share(self, draw: Callable[[int], Tensor], count: int) -> Tensor:
         """This process's rows of what is drawn for the whole global batch, so that draws do not depend on the number of processes."""
         return draw(self.world * count)[self.global_rank * count : (self.global_rank + 1) * count]
+
+    def global_transform(self, images: Float[Tensor, "b c h w"], warping: Warping, generator: torch.Generator) -> Transform:
+        """This process's share of the transforms that are drawn for the whole global batch."""
+        everybody = images.new_empty(self.world * len(images), 0, 0, 0)
+        drawn = random_transform(
+            everybody, affine_sigma=warping.affine_sigma, tps_sigma=warping.tps_sigma, tps_points=warping.tps_points, generator=generator
+        )
+        mine = slice(self.global_rank * len(images), (self.global_rank + 1) * len(images))
+        return Transform(affine=drawn.affine[mine], centres=drawn.centres, weights=drawn.weights[mine])
 
     def recoloured(self, batch: WindowBatch, strength: float, generator: torch.Generator) -> WindowBatch:
         """A window's portrait and frames in other colours, all alike."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from a2h_models.augmentation import mirrored, random_colours, recolour
+from a2h_models.augmentation import mirrored, random_colours, random_voices, recolour, revoiced
 
 
 def _generator(seed=0):
@@ -40,3 +40,20 @@ def test_only_the_chosen_images_are_mirrored_and_twice_is_not_at_all():
     assert torch.equal(once[1], images[1])
     assert torch.equal(once[0], images[0].flip(-1))
     assert torch.equal(mirrored(once, which), images)
+
+
+def test_no_strength_leaves_every_voice():
+    speech = torch.randn(3, 16, 4, 41)
+    torch.testing.assert_close(revoiced(speech, random_voices(3, 0.0, _generator())), speech, atol=1e-5, rtol=0)
+
+
+def test_a_voice_is_changed_alike_at_all_times_and_by_as_much_as_each_feature_varies():
+    scale = torch.logspace(-2, 2, 41)
+    speech = torch.randn(64, 16, 4, 41, generator=_generator(1)) * scale
+    changed = revoiced(speech, random_voices(64, 0.3, _generator()))
+    factors = (changed.diff(dim=1) / speech.diff(dim=1)).flatten(1)
+    torch.testing.assert_close(factors, factors.median(dim=1, keepdim=True).values.expand_as(factors), atol=0.02, rtol=0.02)
+    assert 0.7 <= factors.median(dim=1).values.min() < 0.8
+    assert 1.2 < factors.median(dim=1).values.max() <= 1.3
+    added = (changed - speech).mean(dim=(1, 2)).std(dim=0) / scale
+    torch.testing.assert_close(added, torch.full((41,), 0.3), atol=0.1, rtol=0)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from a2h_models.equivariance import Warping
 from a2h_models.head_pose import denormalise
 from a2h_models.networks import NetworksConfig, PoseDiscriminator, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
@@ -19,7 +20,7 @@ from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.sample import WINDOW, PairBatch, WindowBatch
 from a2h_models.stages.head_pose import HeadPoseTraining
-from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
+from a2h_models.stages.image_generator import ImageGeneratorTraining
 from a2h_models.stages.motion_field import MotionFieldTraining
 from a2h_models.stages.stage import adam
 

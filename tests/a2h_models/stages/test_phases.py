@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from a2h_models.equivariance import Warping
 from a2h_models.errors import FailedError
 from a2h_models.head_pose import normalise
 from a2h_models.networks import NetworksConfig, PatchDiscriminator, PoseDiscriminator, build
@@ -21,7 +22,7 @@ from a2h_models.sample import WINDOW, PairBatch
 from a2h_models.stages.adversarial import Adversarial
 from a2h_models.stages.callbacks import LastCheckpoint
 from a2h_models.stages.head_pose import Forcing, HeadPoseTraining
-from a2h_models.stages.image_generator import AdversarialImageGeneratorTraining, Augmentation, ImageGeneratorTraining, Warping
+from a2h_models.stages.image_generator import AdversarialImageGeneratorTraining, Augmentation, ImageGeneratorTraining
 from a2h_models.stages.motion_field import MotionFieldTraining, Phases, PredictedPoses, Rendering
 from a2h_models.stages.stage import adam, rate
 
@@ -149,35 +150,53 @@ def test_the_recursion_is_forced_until_a_batch_and_free_from_then_on():
     assert not Forcing().holds(0)
 
 
-@pytest.mark.parametrize("second", [0, 1])
-def test_a_stranger_has_one_portrait_and_anothers_voice_where_nothing_is_mixed(windows, second):
-    stage, batch = _head_pose().eval(), _four(windows)
-    with torch.no_grad():
-        own, strangers = stage.predict_both(batch, torch.full((4, 2), float(second)))
-        apart = batch._replace(portrait=batch.portrait.roll(second, dims=0), speech=batch.speech.roll(1 + second, dims=0))
-        torch.testing.assert_close(own, stage.predict(batch))
-        torch.testing.assert_close(strangers, stage.predict(apart))
-    assert not torch.allclose(own, strangers)
+def test_strangers_are_seen_and_heard_as_in_generation_and_batch_norm_learns_nothing_from_them(windows):
+    stage, batch, others = _head_pose(), _four(windows), _four(windows, seed=1)
+    before = {name: buffer.clone() for name, buffer in stage.network.named_buffers()}
+    stage.predict(batch)
+    learnt = {name: buffer.clone() for name, buffer in stage.network.named_buffers()}
+    stage.network.load_state_dict(before, strict=False)
+    own, strangers = stage.predict_both(batch, others.portrait, others.speech)
+    assert all(module.training for module in stage.network.modules())
+    assert any(not torch.equal(before[name], learnt[name]) for name in learnt)
+    for name, buffer in stage.network.named_buffers():
+        assert torch.equal(buffer, learnt[name]), name
+    torch.testing.assert_close(strangers, stage.eval().predict(others))
+    assert not torch.allclose(own, stage.predict(batch))
 
 
-@pytest.mark.parametrize(("weight", "made"), [(0.0, False), (1.0, True)])
+def test_a_stranger_has_a_changed_portrait_and_anothers_changed_voice(windows):
+    stage, batch = _head_pose(), _four(windows)
+    faces, voices = stage.strangers(batch, torch.Generator().manual_seed(5))
+    assert 0 <= faces.min() <= faces.max() <= 1
+    assert (faces - batch.portrait).abs().mean() > 0.1
+    heard, said = (x.diff(dim=1).flatten(1) for x in (voices, batch.speech))
+    likeness = torch.nn.functional.cosine_similarity(heard[:, None], said[None], dim=-1)
+    assert [set(row.argsort().tolist()[2:]) for row in likeness] == [{3, 2}, {0, 3}, {1, 0}, {2, 1}]  # never the portrait's own
+    assert (voices - batch.speech.roll(1, dims=0)).abs().mean() > 0.1
+    again, _ = stage.strangers(batch, torch.Generator().manual_seed(5))
+    assert torch.equal(faces, again)
+
+
+@pytest.mark.parametrize(("weight", "since", "made"), [(0.0, 0, False), (1.0, 0, True), (1.0, 7, True), (1.0, 8, False)])
 @pytest.mark.parametrize("forced", [False, True])
-def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, made, forced):
-    stage, batch = _head_pose(forcing=Forcing(every=16, until=int(forced)), mixing=0.5).eval(), windows(4)
+def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, since, made, forced):
+    stage, batch = _head_pose(forcing=Forcing(every=16, until=8 * forced), strangers_from=since).eval(), windows(4)
     stage.weights |= {"stranger_spread": weight}
     with torch.no_grad():
-        own, strangers = stage.make(batch, 0, torch.Generator().manual_seed(5))
+        own, strangers = stage.make(batch, 7, torch.Generator().manual_seed(5))
         torch.testing.assert_close(own, stage.predict_forced(batch) if forced else stage.predict(batch))
         assert (strangers is not None) == made
         if strangers is not None:
-            shares = 0.5 * torch.rand(len(batch.keys), 2, generator=torch.Generator().manual_seed(5))
-            torch.testing.assert_close(strangers, stage.predict_both(batch, shares)[1])
+            others = stage.strangers(batch, torch.Generator().manual_seed(5))
+            torch.testing.assert_close(strangers, stage.predict_both(batch, *others)[1])
 
 
-def _four(windows):
-    batch = windows(0)
-    portrait, speech = torch.rand(4, *batch.portrait.shape[1:]), torch.randn(4, *batch.speech.shape[1:])
-    return batch._replace(portrait=portrait, speech=speech)
+def _four(windows, seed=0):
+    batch, generator = windows(0), torch.Generator().manual_seed(seed)
+    portrait = torch.rand(4, *batch.portrait.shape[1:], generator=generator)
+    speech = torch.randn(4, *batch.speech.shape[1:], generator=generator)
+    return batch._replace(keys=batch.keys * 2, portrait=portrait, speech=speech)
 
 
 def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learns_to_move(windows):

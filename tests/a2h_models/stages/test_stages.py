@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from a2h_models import losses
+from a2h_models.equivariance import Warping
 from a2h_models.errors import ConfigError
 from a2h_models.keypoints import Keypoints
 from a2h_models.networks import ImageGenerator, MotionField, NetworksConfig, PoseDiscriminator, build
@@ -19,7 +20,7 @@ from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig
 from a2h_models.sample import WINDOW
 from a2h_models.stages.head_pose import HeadPoseTraining
-from a2h_models.stages.image_generator import ImageGeneratorTraining, Warping
+from a2h_models.stages.image_generator import ImageGeneratorTraining
 from a2h_models.stages.motion_field import MotionFieldTraining
 from a2h_models.stages.stage import adam
 
@@ -151,7 +152,7 @@ def test_what_is_random_in_a_step_is_a_function_of_seed_and_step(pairs):
 
     def transformed(seed, step):
         stage = _image_generator(seed)
-        return stage._transform(batch.driving, stage.step_generator(step)).affine
+        return stage.global_transform(batch.driving, stage.warping, stage.step_generator(step)).affine
 
     assert torch.equal(transformed(0, 3), transformed(0, 3))
     assert not torch.equal(transformed(0, 3), transformed(0, 4))
