@@ -216,9 +216,11 @@ def _evaluating(*parts: nn.Module) -> Iterator[None]:
     modes = [part.training for part in parts]
     for part in parts:
         part.eval()
-    yield
-    for part, mode in zip(parts, modes, strict=True):
-        part.train(mode)
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.train(mode)
 
 
 def _l1(made: np.ndarray, truth: np.ndarray) -> float:
