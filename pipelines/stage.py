@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from a2h_models.equivariance import Warping
 from a2h_models.errors import ConfigError
@@ -55,8 +56,8 @@ def make_stage(command: TrainCommand) -> Stage:
     if trainer.channels_last:
         cast("Any", network).to(memory_format=torch.channels_last)  # torch's types do not know this overload
     if trainer.compile:
-        for part in [network.detector, network.generator] if isinstance(network, ImageGenerator) else [network]:
-            part.compile()  # what is called: an image generator's two parts are, each by itself
+        for part in _called(network):
+            part.compile()
     rates = stage.optimiser
     optimise = partial(
         adam, lr=rates.lr, betas=tuple(rates.betas), milestones=tuple(rates.milestones), warmup=rates.warmup, cosine=rates.cosine
@@ -72,6 +73,13 @@ def make_stage(command: TrainCommand) -> Stage:
         weights = {"contrastive": config.contrastive}
         return SyncExpertTraining(network, weights=weights, jitter=config.jitter, mirror=config.mirror, **settings)
     return _head_pose(command, network, settings | in_turns)
+
+
+def _called(network: nn.Module) -> list[nn.Module]:
+    """The parts that training calls, each by itself; torch compiles no LSTM."""
+    if isinstance(network, ImageGenerator):
+        return [network.detector, network.generator]
+    return [network.look, network.listen] if isinstance(network, HeadPose) else [network]
 
 
 def _begun(command: TrainCommand) -> Network:

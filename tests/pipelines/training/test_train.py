@@ -274,6 +274,12 @@ def test_each_setting_of_the_trainer_arrives(setting, seen, command, tmp_path):
         torch.use_deterministic_algorithms(mode=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method.*is deprecated.*:DeprecationWarning")  # torch.compile of torch.jit
+def test_what_head_pose_looks_and_listens_with_is_compiled_for_strangers_too(command):
+    network = make_stage(command(HeadPoseStage(stranger_spread=1.0), compile=True)).trained
+    assert [name for name, module in network.named_modules() if module._compiled_call_impl is not None] == ["listen", "look"]
+
+
 def test_overfitting_sees_the_same_batch_again_and_again(command, keys):
     train(command(HeadPoseStage(), steps=3, overfit_batches=1))
     assert len(keys) == 3
