@@ -103,26 +103,15 @@ class HeadPose(nn.Module):
 
     def start(self, portrait: Float[Tensor, "b 3 h w"]) -> tuple[HeadPoseState, Float[Tensor, "b 1 6"]]:
         """The state before the first frame, and the portrait's pose."""
-        return self.begin(self.look(portrait))
-
-    def begin(self, embedding: Float[Tensor, "b d"]) -> tuple[HeadPoseState, Float[Tensor, "b 1 6"]]:
-        """`start`, from a portrait that has been looked at."""
+        embedding = self.look(portrait)
         nothing = embedding.new_zeros(self.layers, *embedding.shape)
         first = self.out(embedding).unsqueeze(1)
         return HeadPoseState(embedding=embedding, hidden=nothing, cell=nothing, first=first), first
 
     def advance(self, speech: Float[Tensor, "b t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
         """Hear some frames more. In evaluation mode, a signal may come in any pieces."""
-        return self.go_on(self.hear(speech), state)
-
-    def hear(self, speech: Float[Tensor, "b t 4 41"]) -> Float[Tensor, "b t d"]:
-        """What the recursion is told of each frame's speech."""
         patches = rearrange(speech, "b t rows dims -> (b t) 1 rows dims")
-        heard: Tensor = rearrange(self.listen(patches), "(b t) d -> b t d", b=len(speech))
-        return heard
-
-    def go_on(self, heard: Float[Tensor, "b t d"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
-        """`advance`, from speech that has been heard."""
+        heard = rearrange(self.listen(patches), "(b t) d -> b t d", b=len(speech))
         embedding, hidden, cell, first = state
         embeddings = []
         for frame in heard.unbind(dim=1):

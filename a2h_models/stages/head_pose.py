@@ -36,11 +36,11 @@ ENDS = 6  # a minute's first and last sixth are compared
 BOX_PX = 128  # side of a pictured box
 
 # Strangers: as far from the people of the batch as still looks and sounds like somebody
-MOST_BLENDED = 0.5  # share of another portrait, or voice
+MOST_BLENDED = 0.5  # share of another portrait, or voice; beyond a half it would be the other's
 MIRRORED = 0.5  # share of the portraits
-RECOLOURED = 0.3
-WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)
-REVOICED = 0.3
+RECOLOURED = 0.3  # strength of `random_colours`; three times what is usual where the truth must still fit (METHOD §4)
+WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)  # twice as far as the keypoints are tried with
+REVOICED = 0.3  # strength of `random_voices`; no other was tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +108,11 @@ class HeadPoseTraining(Adversarial):
         faces = recolour(self.global_transform(faces, WARPED, generator).apply(faces), colours)
         return faces, _blended(revoiced(batch.speech, voices), shares[:, 1]).roll(1, dims=0)
 
-    def predict_both(
-        self, batch: WindowBatch, portraits: Float[Tensor, "b 3 h w"], speech: Float[Tensor, "b t 4 41"]
-    ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"]]:
-        """`predict`, and the same for strangers, who are looked at and heard as in generation: batch norm does not learn from them."""
-        network = self.network
-        looks, heard = network.look(batch.portrait), network.hear(batch.speech)
-        with _evaluating(network.look, network.listen):
-            looks, heard = torch.cat([looks, network.look(portraits)]), torch.cat([heard, network.hear(speech)])
-        state, first = network.begin(looks)
-        _, poses = network.go_on(heard, state)
-        own, strangers = torch.cat([first, poses], dim=1)[:, :-1].chunk(2)
-        return own, strangers
+    def predict_strangers(self, batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, "b t 6"]:
+        """`predict`, for strangers, who are looked at and heard as in generation: batch norm does not learn from them."""
+        portraits, speech = self.strangers(batch, generator)
+        with _evaluating(self.network.look, self.network.listen):
+            return self.predict(batch._replace(portrait=portraits, speech=speech))
 
     def make(
         self, batch: WindowBatch, batch_idx: int, generator: torch.Generator
@@ -129,11 +122,9 @@ class HeadPoseTraining(Adversarial):
         A portrait that was never seen is embedded in the middle of those that were, where the recursion moves little, unless it is taught
         there, too. What a stranger should do, no truth says, only how widely people move.
         """
-        forced = self.forcing.holds(batch_idx)
-        if not self.weights["stranger_spread"] or batch_idx < self.strangers_from:
-            return (self.predict_forced(batch) if forced else self.predict(batch)), None
-        own, strangers = self.predict_both(batch, *self.strangers(batch, generator))
-        return (self.predict_forced(batch) if forced else own), strangers
+        made = self.predict_forced(batch) if self.forcing.holds(batch_idx) else self.predict(batch)
+        asked = self.weights["stranger_spread"] and batch_idx >= self.strangers_from
+        return made, self.predict_strangers(batch, generator) if asked else None
 
     def learn(self, batch: WindowBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
         generator = self.step_generator(batch_idx)
