@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from a2h_models.animator import Animator
+    from a2h_models.inference.animator import Animator
 
 __all__ = ["Animator"]
 
@@ -36,7 +36,7 @@ __all__ = ["Animator"]
 def __getattr__(name: str) -> Any:
     """`Animator` brings torch, which `import a2h_models` alone does not wait for."""
     if name == "Animator":
-        from a2h_models.animator import Animator
+        from a2h_models.inference.animator import Animator
 
         return Animator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -54,7 +54,7 @@ class FailedError(A2HError):
 
 
 class MediaError(FailedError):
-    """A video or sound that cannot be used; `reason` is the name of a `pipelines.prepare.filters.Reason`."""
+    """A video or sound that cannot be used; `reason` is the name of a `pipelines.prepare.steps.filters.Reason`."""
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "unreadable") -> None:
         super().__init__(message, hint=hint)

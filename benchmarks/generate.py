@@ -25,22 +25,22 @@ from jaxtyping import Float32, Int16, UInt8
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from a2h_models.animator import Animator
-from a2h_models.keypoints import Keypoints
+from a2h_models.features.keypoints import Keypoints
+from a2h_models.features.speech import speech_features, stream_features
+from a2h_models.inference.animator import Animator
+from a2h_models.inference.onnx.package import read_graphs, write_graphs
 from a2h_models.networks import STAGES, HeadPose, ImageGenerator, MotionField, NetworksConfig, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
 from a2h_models.networks.generator import GeneratorConfig
 from a2h_models.networks.head_pose import HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.motion_field import MotionFieldConfig, MotionFieldOutput
-from a2h_models.ported.folder import read_graphs, write_graphs
-from a2h_models.speech import speech_features, stream_features
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media
-from pipelines.compose import compose
-from pipelines.generate.ahead import ahead
-from pipelines.prepare.faces import crop_portrait
-from pipelines.prepare.inputs import find_videos
+from pipelines.config.compose import compose
+from pipelines.face.face_mesh import crop_portrait
+from pipelines.inference.prefetch import ahead
+from pipelines.prepare.sources.discover import find_videos
 
 WHITE = 255
 BATCH = 4  # frames, as generate.batch_size

@@ -16,14 +16,14 @@ import measurement
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
-from a2h_models.animator import KEYPOINTS, Animator
 from a2h_models.errors import A2HError
-from a2h_models.metrics.identity import landmark_shape_distance, still_points
+from a2h_models.inference.animator import KEYPOINTS, Animator
+from a2h_models.metrics.landmark_shape import landmark_shape_distance, still_points
 from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import media
-from pipelines.compose import compose
-from pipelines.generate import crop, load_animator
-from pipelines.prepare.faces import mesh
+from pipelines.config.compose import compose
+from pipelines.face.face_mesh import mesh
+from pipelines.inference import crop, load_animator
 
 PICTURES, VIDEOS = {".jpg", ".jpeg", ".png", ".webp"}, {".mp4"}
 OWN, TURNED = "own start", "turned start"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-# Read when torch is first imported, so this module comes before it. Threads that wait sleep, as in pipelines/cli.py.
+# Read when torch is first imported, so this module comes before it. Threads that wait sleep, as in pipelines/cli/main.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -130,7 +130,7 @@ def videos_or_talkers(given: str, folder: Path, *, count: int, seconds: float) -
     """Where the videos are: those given, or talkers made here."""
     if given:
         return given
-    from pipelines.talkers import make_talkers
+    from pipelines.synthetic import make_talkers
 
     make_talkers(folder / "talkers", count=count, seed=0, seconds=seconds)
     return str(folder / "talkers")

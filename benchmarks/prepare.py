@@ -17,20 +17,21 @@ from pathlib import Path
 import measurement
 import psutil
 
-from a2h_models.speech import speech_features
+from a2h_models.features.speech import speech_features
 from a2h_models.timebase import FPS
-from pipelines import cluster, media
-from pipelines.compose import compose
+from pipelines import media
 from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
-from pipelines.dataset.shards import read_shard, read_sidecars, write_shard
-from pipelines.prepare.clips import change, colours_of, find_clips, look
-from pipelines.prepare.faces import detect_faces, hands_before, mesh, solve_pose
-from pipelines.prepare.flow import build_units, make_plan
-from pipelines.prepare.inputs import find_inputs
-from pipelines.prepare.ledger import CLIP
-from pipelines.prepare.plan import Plan
-from pipelines.prepare.samples import HANDS_EVERY, crop_frames, cut_wave
-from pipelines.storage import Storage
+from pipelines.config.compose import compose
+from pipelines.core.storage import Storage
+from pipelines.dataset.shard_format import read_shard, read_sidecars, write_shard
+from pipelines.execution import cluster
+from pipelines.face.face_mesh import detect_faces, hands_before, mesh, solve_pose
+from pipelines.prepare.output.ledger import CLIP
+from pipelines.prepare.pipeline import build_units, make_plan
+from pipelines.prepare.planning.plan import Plan
+from pipelines.prepare.sources.discover import find_inputs
+from pipelines.prepare.steps.clips import change, colours_of, find_clips, scan_video
+from pipelines.prepare.steps.samples import HANDS_EVERY, crop_frames, cut_wave
 
 PITCH = ("harvest", "dio")
 GREAT = ("decode", "detect", "mesh", "encode")  # parts, beside the pitch
@@ -130,7 +131,7 @@ def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> 
         spent["colours, for cuts"] = cpu(lambda: [change(*pair) for pair in itertools.pairwise(map(colours_of, shown))])
         del shown
         wave = opened.speech()
-        for clip in find_clips(look(opened, config.clips), sha256, config.clips):
+        for clip in find_clips(scan_video(opened, config.clips), sha256, config.clips):
             if len(clip.span) < config.clips.min_frames:
                 continue
             spent["decode"] += cpu(partial(crop_frames, opened, clip))
@@ -153,10 +154,10 @@ def memory(bench: Bench, minutes: float) -> None:
     looped.parent.mkdir()
     with bench.inputs.source.local_copy(first) as path:
         times = int(minutes * 60 / media.probe(path).duration_s)
-        command = [media.ffmpeg(), "-v", "error", "-stream_loop", str(times), "-i", str(path), "-c", "copy", str(looped)]
+        command = [media.ffmpeg_path(), "-v", "error", "-stream_loop", str(times), "-i", str(path), "-c", "copy", str(looped)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     words = [f"videos={looped}", f"out={bench.folder / 'long' / 'dataset'}", "cluster.workers=0", "prepare.features.f0=dio"]
-    worker = psutil.Popen([sys.executable, "-m", "pipelines.cli", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"])
+    worker = psutil.Popen([sys.executable, "-m", "pipelines.cli.main", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"])
     most = 0
     while worker.poll() is None:
         with suppress(psutil.NoSuchProcess):

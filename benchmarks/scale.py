@@ -19,12 +19,12 @@ from typing import Any
 
 import measurement
 
-from pipelines import cluster
 from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
-from pipelines.prepare.inputs import find_inputs
-from pipelines.prepare.manifest import OptOuts
-from pipelines.prepare.plan import Plan, Unit, Video, plan
-from pipelines.prepare.probe import batch_size, probe_file
+from pipelines.execution import cluster
+from pipelines.prepare.planning.plan import Plan, Unit, Video, plan
+from pipelines.prepare.planning.probe import batch_size, probe_file
+from pipelines.prepare.sources.discover import find_inputs
+from pipelines.prepare.sources.manifest import OptOuts
 
 MIB_IN_KIB = 1024  # ru_maxrss counts KiB
 PEOPLE = 6112  # of VoxCeleb2

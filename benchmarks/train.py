@@ -18,16 +18,16 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
-from a2h_models import losses
-from a2h_models.stages.image_generator import ImageGeneratorTraining
+from a2h_models.training import losses
+from a2h_models.training.image_generator import ImageGeneratorModule
 from pipelines import media
-from pipelines.compose import compose
-from pipelines.dataset.windows import ClipDataModule, PairDataModule
-from pipelines.prepare.flow import prepare
-from pipelines.stage import make_stage
+from pipelines.config.compose import compose
+from pipelines.config.training import TrainCommand
+from pipelines.dataset.datamodules import ClipDataModule, PairDataModule
+from pipelines.prepare.pipeline import prepare
+from pipelines.training.build import make_stage
 from pipelines.training.fit import make_data
 from pipelines.training.trainer import LIGHTNING, make_trainer
-from pipelines.training_config import TrainCommand
 
 TERA = 1e12
 WARM_STEPS = 3  # not counted: memory is found, kernels are chosen
@@ -114,7 +114,7 @@ def _pair_data(dataset: str, folder: Path, pairs_per_clip: int) -> PairDataModul
 class Bare(Callback):
     """After each of Lightning's steps, one of a bare loop with its own networks and batches: what slows the machine, slows both."""
 
-    def __init__(self, stage: ImageGeneratorTraining, data: ClipDataModule) -> None:
+    def __init__(self, stage: ImageGeneratorModule, data: ClipDataModule) -> None:
         self.stage, self.data = stage, data
         self.batches = enumerate(data.train_dataloader())
         self.optimiser = stage.configure_optimizers()["optimizer"]
@@ -140,7 +140,7 @@ def step(dataset: str, folder: Path, *, steps: int) -> None:
     command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}")
     pl.seed_everything(command.trainer.seed, verbose=False)
     ours, theirs = make_stage(command), make_stage(command)
-    assert isinstance(theirs, ImageGeneratorTraining)
+    assert isinstance(theirs, ImageGeneratorModule)
     data, bare = make_data(command), Bare(theirs, make_data(command))
     trainer: Any = make_trainer(command, folder, ours, data, LIGHTNING)
     trainer.callbacks.append(bare)  # after Lightning's and the project's own
@@ -178,7 +178,7 @@ def clocked(dataset: str, folder: Path, steps: int, *options: str) -> tuple[Cloc
     command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}", *options)
     pl.seed_everything(command.trainer.seed, verbose=False)
     stage, data, clock = make_stage(command), make_data(command), Clock()
-    assert isinstance(stage, ImageGeneratorTraining)
+    assert isinstance(stage, ImageGeneratorModule)
     with FlopCounterMode(display=False) as flops:
         batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
         losses.total(stage.attempt(batch, stage.step_generator(0))[0], stage.weights).backward()

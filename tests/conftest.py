@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as pipelines/cli.py does
+from tests.paths import ROOT, SHARED
+
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("models", "parity", "prepare", "registry", "training")]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as pipelines/cli/main.py does
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"  # other people's media and the release's numbers, beside the project where they are at all
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, UInt8
 
-from a2h_models.networks.i3d import CLASSES, CLIP, I3D
-from a2h_models.networks.inception import FEATURES, Inception
+from a2h_models.evaluators.i3d import CLASSES, CLIP, I3D
+from a2h_models.evaluators.inception import FEATURES, Inception
 
 BATCH = 16  # frames at a time
 ENOUGH = 2  # samples, for a covariance
@@ -80,7 +80,7 @@ def frame_features(network: Inception, frames: UInt8[np.ndarray, "t h w 3"]) -> 
 
 
 @torch.inference_mode()
-def film_features(network: I3D, frames: UInt8[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, "n 400"]:
+def video_features(network: I3D, frames: UInt8[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, "n 400"]:
     """Of each stretch of 16 frames, one after the other; what is left at the end is left out."""
     device = next(network.parameters()).device
     films = torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)

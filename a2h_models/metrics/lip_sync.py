@@ -15,9 +15,9 @@ from jaxtyping import Float, Float32, Int16, UInt8
 from torch import Tensor
 
 from a2h_models.errors import CheckpointError
-from a2h_models.networks.syncnet import FACE, FRAMES, ROWS, SyncNet
+from a2h_models.evaluators.syncnet import FACE, FRAMES, ROWS, SyncNet
+from a2h_models.features.speech import mfcc
 from a2h_models.networks.weights import read_foreign
-from a2h_models.speech import mfcc
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME
 
 MAX_SHIFT = 15  # frames either way

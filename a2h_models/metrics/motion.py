@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from a2h_models.head_pose import normalise
+from a2h_models.features.head_pose import normalise
 from a2h_models.timebase import FPS
 
 Poses = Float[np.ndarray, "t 6"]
@@ -107,7 +107,7 @@ def beat_alignment(pose: Poses, beats_s: Float[np.ndarray, " k"]) -> float:
 
     Args:
         pose: the head's motion.
-        beats_s: times of the speech's beats in seconds (`a2h_models.metrics.sync.speech_beats`).
+        beats_s: times of the speech's beats in seconds (`a2h_models.metrics.av_sync.speech_beats`).
     """
     if len(beats_s) == 0:
         return float("nan")

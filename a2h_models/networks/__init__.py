@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from torch import nn
 
+from a2h_models.data_types import SIZE, WINDOW
 from a2h_models.errors import CheckpointError, ConfigError
 from a2h_models.networks import weights
 from a2h_models.networks.discriminator import PatchDiscriminator, PatchDiscriminatorConfig, PoseDiscriminator, PoseDiscriminatorConfig
@@ -17,7 +18,6 @@ from a2h_models.networks.head_pose import HeadPose, HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from a2h_models.networks.motion_field import LIFT, MotionField, MotionFieldConfig
 from a2h_models.networks.sync_expert import NORM_GROUPS, SMALLEST_MAP, SyncExpert, SyncExpertConfig
-from a2h_models.sample import SIZE, WINDOW
 
 __all__ = [
     "JUDGE",

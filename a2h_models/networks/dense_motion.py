@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.keypoints import Keypoints, coordinate_grid, exactly, gaussian_heatmaps, invert, widened
+from a2h_models.features.keypoints import Keypoints, coordinate_grid, gaussian_heatmaps, invert, no_autocast, to_float32
 from a2h_models.networks.blocks import ALIGN_CORNERS, Hourglass
 
 
@@ -27,7 +27,7 @@ class DenseMotionConfig:
     variance: float = 0.01  # of the Gaussians that stand for keypoints
 
 
-class Motion(NamedTuple):
+class DenseMotionOutput(NamedTuple):
     deformation: Float[Tensor, "b h w 2"]  # where in the portrait each cell looks, [-1, 1]
     occlusion: Float[Tensor, "b 1 h w"]  # 1: seen in the portrait; 0: to be invented
     mask: Float[Tensor, "b m h w"]  # m = k + 1: which motion moves each cell; index 0 is the still background
@@ -42,17 +42,17 @@ class DenseMotion(nn.Module):
         self.mask = nn.Conv2d(self.hourglass.channels, motions, config.head_kernel, padding=config.head_kernel // 2)
         self.occlusion = nn.Conv2d(self.hourglass.channels, 1, config.head_kernel, padding=config.head_kernel // 2)
 
-    def forward(self, portrait: Float[Tensor, "b 3 h w"], source: Keypoints, driving: Keypoints) -> Motion:
+    def forward(self, portrait: Float[Tensor, "b 3 h w"], source: Keypoints, driving: Keypoints) -> DenseMotionOutput:
         """The portrait comes at the flow's resolution."""
         height, width = portrait.shape[-2:]
         motions = self.sparse_motions(height, width, source, driving)
         candidates = torch.cat([self.heatmaps(height, width, source, driving), warp_by_each(portrait, motions)], dim=2)
         features = self.hourglass(candidates.flatten(1, 2))
         logits = self.mask(features)
-        with exactly(motions):
-            mask = torch.softmax(widened(logits), dim=1)
+        with no_autocast(motions):
+            mask = torch.softmax(to_float32(logits), dim=1)
             deformation = torch.einsum("bmhw,bmhwc->bhwc", mask, motions)
-        return Motion(deformation=deformation, occlusion=torch.sigmoid(self.occlusion(features)), mask=mask)
+        return DenseMotionOutput(deformation=deformation, occlusion=torch.sigmoid(self.occlusion(features)), mask=mask)
 
     def heatmaps(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m 1 h w"]:
         """Where each keypoint comes from (−1) and goes to (+1); zeros for the background."""
@@ -64,7 +64,7 @@ class DenseMotion(nn.Module):
         """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq. 4); first the identity."""
         grid = coordinate_grid(height, width, source.value)
         offset = grid - driving.value[:, :, None, None, :]
-        with exactly(grid):
+        with no_autocast(grid):
             turn = source.jacobian @ invert(driving.jacobian)
             moved = torch.einsum("bkij,bkhwj->bkhwi", turn, offset) + source.value[:, :, None, None, :]
         return torch.cat([grid.expand(len(moved), 1, -1, -1, -1), moved], dim=1)

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from a2h_models.keypoints import Keypoints, gaussian_heatmaps
+from a2h_models.data_types import POSE_DIM
+from a2h_models.features.keypoints import Keypoints, gaussian_heatmaps
 from a2h_models.networks.blocks import channels_at
-from a2h_models.sample import POSE_DIM
 
 LEAK = 0.2  # slope of the leaky ReLUs
 KERNEL = 4
@@ -35,7 +35,7 @@ class PoseDiscriminatorConfig:
     depth: int = 3  # halvings of time
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """1: real, 0: made (LSGAN). The features are what feature matching compares."""
 
     patches: Float[Tensor, "b 1 *grid"]
@@ -53,14 +53,14 @@ class PatchDiscriminator(nn.Module):
         self.norms = nn.ModuleList([nn.Identity(), *(nn.InstanceNorm2d(size, affine=True) for size in sizes[1:])])
         self.last = spectral_norm(nn.Conv2d(sizes[-1], 1, 1))
 
-    def forward(self, image: Float[Tensor, "b 3 h w"], keypoints: Keypoints) -> Judgement:
+    def forward(self, image: Float[Tensor, "b 3 h w"], keypoints: Keypoints) -> DiscriminatorOutput:
         x = torch.cat([image, gaussian_heatmaps(keypoints.value, *image.shape[-2:], variance=self.variance)], dim=1)
         features: list[Tensor] = []
         for level, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
             x = F.leaky_relu(norm(conv(x)), LEAK)
             x = F.avg_pool2d(x, 2) if level < len(self.convs) else x
             features.append(x)
-        return Judgement(patches=self.last(x), features=features)
+        return DiscriminatorOutput(patches=self.last(x), features=features)
 
 
 class PoseDiscriminator(nn.Module):
@@ -72,10 +72,10 @@ class PoseDiscriminator(nn.Module):
         self.convs = nn.ModuleList(nn.Conv1d(a, b, KERNEL, stride=2, padding=1) for a, b in zip([POSE_DIM, *sizes], sizes, strict=False))
         self.last = nn.Conv1d(sizes[-1], 1, 3, padding=1)
 
-    def forward(self, pose: Float[Tensor, "b t 6"]) -> Judgement:
+    def forward(self, pose: Float[Tensor, "b t 6"]) -> DiscriminatorOutput:
         x = pose.transpose(1, 2)
         features: list[Tensor] = []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), LEAK)
             features.append(x)
-        return Judgement(patches=self.last(x), features=features)
+        return DiscriminatorOutput(patches=self.last(x), features=features)

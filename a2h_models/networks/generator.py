@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.keypoints import Keypoints, coordinate_grid, pixel_grid
+from a2h_models.features.keypoints import Keypoints, coordinate_grid, pixel_grid
 from a2h_models.networks.blocks import ALIGN_CORNERS, BlurDown, DownBlock, ResidualBlock, SameBlock, UpBlock, channels_at
-from a2h_models.networks.dense_motion import DenseMotion, DenseMotionConfig, Motion, resize_flow
+from a2h_models.networks.dense_motion import DenseMotion, DenseMotionConfig, DenseMotionOutput, resize_flow
 
 BLEND_OCCLUSION = 3.0  # logit: a blending generator starts with 95 % of the warped portrait
 BLEND_BACKGROUND = 2.0  # logit of the still background over each keypoint's motion, at the start of a blending generator
@@ -120,7 +120,7 @@ def resize_map(values: Float[Tensor, "b 1 h w"], height: int, width: int) -> Flo
     return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=ALIGN_CORNERS)
 
 
-def blend(portrait: Float[Tensor, "b 3 H W"], synthesised: Float[Tensor, "b 3 H W"], motion: Motion) -> Float[Tensor, "b 3 H W"]:
+def blend(portrait: Float[Tensor, "b 3 H W"], synthesised: Float[Tensor, "b 3 H W"], motion: DenseMotionOutput) -> Float[Tensor, "b 3 H W"]:
     """The portrait, warped at full resolution, where it shows the frame; the synthesised picture elsewhere.
 
     What is resized is the displacement, so that no motion leaves every pixel exactly where it is.

@@ -11,8 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from a2h_models.data_types import POSE_DIM
 from a2h_models.networks.blocks import channels_at
-from a2h_models.sample import POSE_DIM
 
 STAGES = 4  # of a ResNet
 

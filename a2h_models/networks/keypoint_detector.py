@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.keypoints import Keypoints, read_keypoints
+from a2h_models.features.keypoints import Keypoints, read_keypoints
 from a2h_models.networks.blocks import BlurDown, Hourglass, start_as_identity
 
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from a2h_models.keypoints import Keypoints, exactly, read_keypoints, widened
+from a2h_models.data_types import POSE_DIM, SIZE, SPEECH_DIM
+from a2h_models.features.keypoints import Keypoints, no_autocast, read_keypoints, to_float32
 from a2h_models.networks.blocks import BlurDown, ResidualBlock, blur_down, channels_at, gaussian_kernel, start_as_identity
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
-from a2h_models.sample import POSE_DIM, SIZE, SPEECH_DIM
 from a2h_models.timebase import HOPS_PER_FRAME, exact_div
 
 LIFT = 32  # cells a side of the picture that a frame's speech is lifted to
@@ -109,7 +109,7 @@ class ResidualHourglass(nn.Module):
         return out
 
 
-class Anchor(nn.Module):
+class PortraitAnchor(nn.Module):
     """The portrait's keypoints by the teacher's detector, which no longer learns, and what each does over the window.
 
     The features of a frame are averaged under the portrait's heatmap of a keypoint, and a linear map says from this how the keypoint moves
@@ -136,8 +136,8 @@ class Anchor(nn.Module):
         seen = self.detector.detect(portrait)
         margin = (features.shape[-1] - seen.heatmap.shape[-1]) // 2
         inside = features[..., margin : margin + seen.heatmap.shape[-2], margin : margin + seen.heatmap.shape[-1]]
-        with exactly(features):
-            read = torch.einsum("bkhw,bcthw->btkc", seen.heatmap, widened(inside))
+        with no_autocast(features):
+            read = torch.einsum("bkhw,bcthw->btkc", seen.heatmap, to_float32(inside))
             change = torch.einsum("btkc,kcd->btkd", read, self.weight) + self.bias
             change = change + torch.einsum("btp,kpd->btkd", TURN_GAIN * turned, self.turn)
         frames = features.shape[2]
@@ -168,10 +168,10 @@ class MotionField(nn.Module):
         self.blur_portrait = BlurDown(exact_div(image_size, config.grid))
         self.blur_box = BlurDown(exact_div(SIZE, config.grid))
         self.hourglass = ResidualHourglass(INPUTS, width=config.width, max_width=config.max_width, depth=config.depth)
-        self.anchor: Anchor | None = None
+        self.anchor: PortraitAnchor | None = None
         if config.anchored:
             assert detector is not None
-            self.anchor = Anchor(detector, keypoints=keypoints, channels=self.hourglass.channels)
+            self.anchor = PortraitAnchor(detector, keypoints=keypoints, channels=self.hourglass.channels)
             return
         kernel = config.head_kernel
         self.heatmap = nn.Conv3d(self.hourglass.channels, keypoints, kernel, padding=(kernel // 2, 0, 0))

@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from a2h_models.sample import MEL_BANDS
+from a2h_models.data_types import MEL_BANDS
 
 NORM_GROUPS = 4  # of channels; batch norms would mix the frames of different films, which look alike within a film
 CONTEXT = 5  # frames that an embedding sees, as SyncNet's windows
@@ -33,7 +33,7 @@ class SyncExpertConfig:
     embedding: int = 128
 
 
-class SyncEmbeddings(NamedTuple):
+class SyncNetEmbeddings(NamedTuple):
     """Of unit length; what belongs together has a likeness (scalar product) near 1."""
 
     lips: Float[Tensor, "b t d"]
@@ -50,11 +50,11 @@ class SyncExpert(nn.Module):
         self.speech = SpeechTower(config)
         self.log_sharpness = nn.Parameter(torch.tensor(log(START_SHARPNESS)))
 
-    def forward(self, mouths: Float[Tensor, "b t 3 s s"], mel: Float[Tensor, "b 4*t 80"]) -> SyncEmbeddings:
+    def forward(self, mouths: Float[Tensor, "b t 3 s s"], mel: Float[Tensor, "b 4*t 80"]) -> SyncNetEmbeddings:
         """Embed stretches: mouths as RGB in [0, 1], natural log-mel of four rows a frame."""
-        return SyncEmbeddings(lips=F.normalize(self.lips(mouths), dim=-1), speech=F.normalize(self.speech(mel), dim=-1))
+        return SyncNetEmbeddings(lips=F.normalize(self.lips(mouths), dim=-1), speech=F.normalize(self.speech(mel), dim=-1))
 
-    def likeness(self, embeddings: SyncEmbeddings) -> Float[Tensor, "b t t"]:
+    def likeness(self, embeddings: SyncNetEmbeddings) -> Float[Tensor, "b t t"]:
         """Of each frame's lips with each frame's speech; sharpened for a softmax."""
         return self.log_sharpness.exp().clamp(max=MAX_SHARPNESS) * embeddings.lips @ embeddings.speech.transpose(1, 2)
 

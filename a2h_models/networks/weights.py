@@ -21,7 +21,7 @@ FORMAT_VERSION = 1  # of the header and of the tensors' names
 HEADER = "a2h"  # the one key of safetensors' own metadata: several would be written in a random order, and the bytes must not change
 NAMED_AT_MOST = 8  # tensors that an error lists one by one
 
-Module = TypeVar("Module", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Config = TypeVar("Config")
 
 
@@ -130,7 +130,7 @@ def _typed(hint: Any, value: Any, source: str) -> Any:
     return tuple(value) if get_origin(hint) is tuple else value
 
 
-def on_meta(build: Callable[[], Module]) -> Module:
+def on_meta(build: Callable[[], ModuleT]) -> ModuleT:
     """Build a network without memory or initial numbers, to be filled."""
     with torch.device("meta"):
         return build()

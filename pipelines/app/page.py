@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import A2HError
 from pipelines import media
-from pipelines.app.answers import BY_FILE, BY_MODEL, STILL, Answer, Desk, Wish, data_url, explained, refused
+from pipelines.app.handlers import BY_FILE, BY_MODEL, STILL, Answer, GenerationRequest, RequestHandler, data_url, explained, refused
 from pipelines.config import AppCommand, GenerateConfig
-from pipelines.generate import NOTICE
+from pipelines.inference import NOTICE
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -37,7 +37,7 @@ def look() -> dict[str, Any]:
     return {"theme": gr.themes.Default(primary_hue="indigo"), "css_paths": STYLE}
 
 
-def build(desk: Desk, command: AppCommand) -> gr.Blocks:
+def build(desk: RequestHandler, command: AppCommand) -> gr.Blocks:
     """The page. Its files are deleted when their visitor leaves, and after `keep_minutes` in any case."""
     import gradio as gr
 
@@ -104,7 +104,7 @@ def _examples(portrait: Any, speech: Any) -> None:
                 button.click(lambda chosen=chosen: chosen, outputs=[portrait, speech], api_visibility="private")
 
 
-def _model(desk: Desk) -> Any:
+def _model(desk: RequestHandler) -> Any:
     import gradio as gr
 
     choices = [(choice.label, choice.name) for choice in desk.shelf.choices]
@@ -116,7 +116,7 @@ def _model(desk: Desk) -> Any:
 
 
 def _controls(start: GenerateConfig) -> list[Any]:
-    """In the order of `Wish`, after its model."""
+    """In the order of `GenerationRequest`, after its model."""
     import gradio as gr
 
     with gr.Row():
@@ -152,7 +152,7 @@ def _motion(start: GenerateConfig) -> list[Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- what happens
-def _endpoint(desk: Desk) -> Callable[..., Iterator[list[Any]]]:
+def _endpoint(desk: RequestHandler) -> Callable[..., Iterator[list[Any]]]:
     """What the button calls; Gradio knows who asks by the type of an argument."""
     import gradio as gr
 
@@ -172,7 +172,9 @@ def _endpoint(desk: Desk) -> Callable[..., Iterator[list[Any]]]:
         mark: bool,
         request: gr.Request,
     ) -> Iterator[list[Any]]:
-        wish = Wish(portrait, speech, model, preprocess, face, keypoints, pose, pose_file, pose_scale, idle_motion, seed, format, mark)
+        wish = GenerationRequest(
+            portrait, speech, model, preprocess, face, keypoints, pose, pose_file, pose_scale, idle_motion, seed, format, mark
+        )
         try:
             for answer in desk.answer(wish, str(request.session_hash)):
                 yield _shown(answer)
@@ -197,7 +199,7 @@ def _shown(answer: Answer) -> list[Any]:
     return [answer.told, film, moving, gr.update(value=name, label=f"Download {answer.file.name}", visible=True)]
 
 
-def _leaving(desk: Desk) -> Callable[..., None]:
+def _leaving(desk: RequestHandler) -> Callable[..., None]:
     import gradio as gr
 
     def leave(request: gr.Request) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError
-from pipelines.app.answers import Desk
+from pipelines.app.catalog import ModelCatalog
+from pipelines.app.handlers import RequestHandler
 from pipelines.app.page import build, look
-from pipelines.app.shelf import Shelf
-from pipelines.app.visits import Visits
+from pipelines.app.session_files import SessionFiles
 from pipelines.config import AppCommand
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def serving(command: AppCommand) -> Iterator[gr.Blocks]:
             raise ConfigError(f"{limit}={getattr(command, limit)} must be above zero")
     _need_port(command)
     with _folder_for_files(Path(command.paths.cache)) as folder:
-        page = build(Desk(command, Shelf(command), Visits(folder)), command)
+        page = build(RequestHandler(command, ModelCatalog(command), SessionFiles(folder)), command)
         try:
             _launch(page, command)
             yield page

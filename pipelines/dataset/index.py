@@ -19,15 +19,15 @@ import numpy as np
 from jaxtyping import Float32
 
 from a2h_models.errors import DatasetError, InputError
-from pipelines.dataset.companions import detectors, read_companion, read_keypoints
-from pipelines.dataset.shards import Encoded, Sidecar, decode_npy, read_members, read_sidecars
-from pipelines.storage import PART_SUFFIX, Storage
+from pipelines.core.storage import PART_SUFFIX, Storage
+from pipelines.dataset.keypoint_shards import detectors, read_keypoint_shard, read_keypoints
+from pipelines.dataset.shard_format import Encoded, Sidecar, decode_npy, read_members, read_sidecars
 
 BYTES_PER_GB = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class IndexedClip:
     """Where one sample is. `shard` counts the shards of its split from 0."""
 
     key: str
@@ -98,7 +98,7 @@ class Index:
         self._companions: list[Sidecar] = []  # in the order of the shards
         self._cache = cache
         self.clips = [
-            Clip(key=key, shard=number, frames=sidecar.frames[key], identity=sidecar.identities[key])
+            IndexedClip(key=key, shard=number, frames=sidecar.frames[key], identity=sidecar.identities[key])
             for number, sidecar in enumerate(self._sidecars)
             for key in sidecar.keys
         ]
@@ -128,10 +128,10 @@ class Index:
     def identities(self) -> set[str]:
         return {clip.identity for clip in self.clips}
 
-    def shard_of(self, clip: Clip) -> str:
+    def shard_of(self, clip: IndexedClip) -> str:
         return f"{self.dataset.url}/{self._sidecars[clip.shard].shard}"
 
-    def members(self, clip: Clip, extensions: Iterable[str]) -> Encoded:
+    def members(self, clip: IndexedClip, extensions: Iterable[str]) -> Encoded:
         """Some members of a clip, as bytes.
 
         Raises:
@@ -154,7 +154,7 @@ class Index:
             DatasetError: if a shard has none, naming the shard and the detectors that it has keypoints of.
         """
         for sidecar in self._sidecars:
-            companion = read_companion(self.dataset, sidecar, detector)
+            companion = read_keypoint_shard(self.dataset, sidecar, detector)
             if companion is None:
                 others = ", ".join(detectors(self.dataset, sidecar.shard.removesuffix(".tar"))) or "nobody"
                 raise DatasetError(
@@ -164,7 +164,7 @@ class Index:
             _check_size(self.dataset, companion)
             self._companions.append(companion)
 
-    def keypoints(self, clip: Clip) -> Float32[np.ndarray, "t k 6"]:
+    def keypoints(self, clip: IndexedClip) -> Float32[np.ndarray, "t k 6"]:
         """The keypoints of a clip's frames, after `open_companions`."""
         return read_keypoints(self._home_of(self._companions[clip.shard]), self._companions[clip.shard], clip.key)
 

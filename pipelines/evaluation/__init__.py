@@ -1,4 +1,4 @@
-"""What `a2h evaluate` is made of (pipelines/evaluate.py joins it).
+"""What `a2h evaluate` is made of (pipelines/evaluation/evaluate.py joins it).
 
 sets      which clips: of a split, or frozen in a file with hashes
 systems   what makes the films: a model, or a folder of videos that another system made

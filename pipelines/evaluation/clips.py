@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Float, Float32, Int16, UInt8
 
 from a2h_models.errors import InputError, MediaError
-from a2h_models.metrics.clip import Face, Film, measure
-from a2h_models.metrics.clip import features as features_of
-from a2h_models.speech import speech_features
+from a2h_models.features.speech import speech_features
+from a2h_models.metrics.video import Face, VideoFeatures, measure
+from a2h_models.metrics.video import features as features_of
 from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines.config import EvaluateConfig
-from pipelines.dataset import shards
-from pipelines.evaluation.sets import Clip, read_members
-from pipelines.evaluation.systems import FEATURES, Cast, films_of, image_size, judges_of, look
-from pipelines.prepare.timings import Stopwatch
+from pipelines.dataset import shard_format
+from pipelines.evaluation.sets import EvaluationClip, read_members
+from pipelines.evaluation.systems import FEATURES, SystemsUnderTest, films_of, image_size, judges_of, look
+from pipelines.prepare.output.timings import Stopwatch
 
 GROUND_TRUTH, COPY_PORTRAIT = "ground_truth", "copy_portrait"
 STRIP_FRAMES = 6  # of a clip that is drawn, evenly spaced
@@ -40,16 +40,16 @@ class ClipResult:
     error: str = ""  # why it could not be measured; then there are no rows
 
 
-class Take(NamedTuple):
+class DecodedClip(NamedTuple):
     """A clip, decoded."""
 
-    truth: Film  # at the networks' size
+    truth: VideoFeatures  # at the networks' size
     wave: Int16[np.ndarray, " n"]
     speech: Float[np.ndarray, "t 4 41"]
     portrait: UInt8[np.ndarray, "256 256 3"]  # frame 0
 
 
-def measure_clip(clip: Clip, *, cast: Cast, config: EvaluateConfig) -> ClipResult:
+def measure_clip(clip: EvaluationClip, *, cast: SystemsUnderTest, config: EvaluateConfig) -> ClipResult:
     """The numbers of a clip; a film that cannot be read is told in `error`.
 
     Raises:
@@ -83,36 +83,38 @@ def measure_clip(clip: Clip, *, cast: Cast, config: EvaluateConfig) -> ClipResul
     )
 
 
-def read_clip(clip: Clip, *, size: int) -> Take:
+def read_clip(clip: EvaluationClip, *, size: int) -> DecodedClip:
     """The true film at a size, its speech as samples and as features, and its portrait."""
     from pipelines import media
 
     members = read_members(clip)
     frames = media.decode_crop(members["mp4"], indices=range(clip.frames), size=size)
-    pose = shards.decode_npy(members["pose.npy"], key=clip.key)[: clip.frames]
-    return Take(
-        truth=Film(frames=frames, face=look(frames), pose=pose),
-        wave=shards.decode_flac(members["flac"], key=clip.key)[: clip.frames * SAMPLES_PER_FRAME],
-        speech=shards.decode_npy(members["speech.npy"], key=clip.key)[: clip.frames],
+    pose = shard_format.decode_npy(members["pose.npy"], key=clip.key)[: clip.frames]
+    return DecodedClip(
+        truth=VideoFeatures(frames=frames, face=look(frames), pose=pose),
+        wave=shard_format.decode_flac(members["flac"], key=clip.key)[: clip.frames * SAMPLES_PER_FRAME],
+        speech=shard_format.decode_npy(members["speech.npy"], key=clip.key)[: clip.frames],
         portrait=media.decode_crop(members["mp4"], indices=[0])[0],
     )
 
 
-def _films(key: str, take: Take, cast: Cast, config: EvaluateConfig, clock: Stopwatch) -> Iterator[tuple[str, Film]]:
+def _films(
+    key: str, take: DecodedClip, cast: SystemsUnderTest, config: EvaluateConfig, clock: Stopwatch
+) -> Iterator[tuple[str, VideoFeatures]]:
     """Rows and films, one at a time: memory holds the truth and one more."""
     yield GROUND_TRUTH, take.truth
     yield COPY_PORTRAIT, _copied(take.truth)
     yield from films_of(cast, key, take.portrait, take.speech, take.truth, config, clock)
 
 
-def _copied(truth: Film) -> Film:
+def _copied(truth: VideoFeatures) -> VideoFeatures:
     """The film of somebody who only holds up the portrait."""
     frames = np.broadcast_to(truth.frames[:1], truth.frames.shape)
     face = Face(*(np.broadcast_to(part[:1], part.shape) for part in truth.face)) if truth.face else None
-    return Film(frames=frames, face=face, pose=None if truth.pose is None else np.broadcast_to(truth.pose[:1], truth.pose.shape))
+    return VideoFeatures(frames=frames, face=face, pose=None if truth.pose is None else np.broadcast_to(truth.pose[:1], truth.pose.shape))
 
 
-def _turned(truth: Film) -> float:
+def _turned(truth: VideoFeatures) -> float:
     """Degrees between the rotation vectors of the portrait and of the frame that is farthest from it."""
     if truth.pose is None:
         return 0.0

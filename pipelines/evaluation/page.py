@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a2h_models.metrics import DEFINITIONS
-from pipelines.compose import CONF_DIR
 from pipelines.config import EvaluateConfig
+from pipelines.config.compose import CONF_DIR
 from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
+from pipelines.evaluation.report import extremes
 from pipelines.evaluation.systems import CHAMPION, PROTOCOLS
-from pipelines.evaluation_report import extremes
-from pipelines.pages import picture, render
-from pipelines.prepare.charts import signed, ticks
+from pipelines.reporting.charts import signed, ticks
+from pipelines.reporting.html_page import picture, render
 
 PUBLISHED = CONF_DIR / "published.yaml"
 MAX_GROUPS = 12  # of a breakdown that are shown

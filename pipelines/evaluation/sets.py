@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from a2h_models.data_types import SIZE
 from a2h_models.errors import ConfigError, DatasetError, InputError
-from a2h_models.sample import SIZE
 from pipelines import registry
 from pipelines.config import EvaluateCommand, EvaluateConfig, FreezeCommand
-from pipelines.dataset import shards
-from pipelines.storage import Storage
+from pipelines.core.storage import Storage
+from pipelines.dataset import shard_format
 
 SPLITS = ("test", "val", "train")  # in the order in which any_split looks
 MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample; the rest is not looked at
@@ -22,11 +22,11 @@ PORTRAIT = "first frame"  # of the clip, before max_frames cuts it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class EvaluationClip:
     """Where a clip is."""
 
     dataset: str
-    sidecar: shards.Sidecar
+    sidecar: shard_format.Sidecar
     key: str
     frames: int
     hashes: Mapping[str, str] = field(default_factory=dict)  # member → the SHA-256 it must have; empty: any will do
@@ -43,7 +43,7 @@ class Selection(NamedTuple):
     fingerprint: str  # of the dataset as the set knows it
     split: str
     max_frames: int
-    clips: list[Clip]
+    clips: list[EvaluationClip]
 
     def set_id(self, keys: Sequence[str]) -> str:
         """Of the clips among these that were measured."""
@@ -73,7 +73,7 @@ class FrozenSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class FreezeResult:
     """What `a2h freeze` did."""
 
     path: str
@@ -91,13 +91,13 @@ def check_split(config: EvaluateConfig) -> None:
         raise ConfigError(f"evaluate.split={config.split} does not exist", hint=f"one of {', '.join(SPLITS)}")
 
 
-def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
+def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[EvaluationClip]]:
     """The clips to look at, by key, and the split they are from.
 
     Raises:
         InputError: if there are none.
     """
-    sidecars = shards.read_sidecars(dataset)
+    sidecars = shard_format.read_sidecars(dataset)
     if not sidecars:
         raise InputError(f"{dataset.url} holds no dataset", hint="`a2h prepare` makes one")
     order = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
@@ -105,7 +105,7 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
         here = [sidecar for sidecar in sidecars if sidecar.split == split]
         wanted = first_of_videos(here) if config.first_clip_of_video else {key for sidecar in here for key in sidecar.keys}
         clips = [
-            Clip(dataset=dataset.url, sidecar=_only(sidecar, key), key=key, frames=min(sidecar.frames[key], config.max_frames))
+            EvaluationClip(dataset=dataset.url, sidecar=_only(sidecar, key), key=key, frames=min(sidecar.frames[key], config.max_frames))
             for sidecar in here
             for key in sidecar.keys
             if key in wanted and sidecar.frames[key] >= config.min_frames
@@ -119,7 +119,7 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Clip]]:
     )
 
 
-def first_of_videos(sidecars: Sequence[shards.Sidecar]) -> set[str]:
+def first_of_videos(sidecars: Sequence[shard_format.Sidecar]) -> set[str]:
     """Of each video the clip that begins first; a clip whose video is not recorded counts as one of its own."""
     places = {key: ("", 0, key) for sidecar in sidecars for key in sidecar.keys}
     for row in (row for sidecar in sidecars for row in sidecar.ledger):
@@ -131,7 +131,7 @@ def first_of_videos(sidecars: Sequence[shards.Sidecar]) -> set[str]:
     return {key for _, _, key in first.values()}
 
 
-def _only(sidecar: shards.Sidecar, key: str) -> shards.Sidecar:
+def _only(sidecar: shard_format.Sidecar, key: str) -> shard_format.Sidecar:
     """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a thousand times."""
     return replace(
         sidecar,
@@ -150,7 +150,7 @@ def dataset_fingerprint(dataset: Storage) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------- frozen
-def freeze(command: FreezeCommand) -> Frozen:
+def freeze(command: FreezeCommand) -> FreezeResult:
     """Write down which clips an evaluation looks at, and the hashes of their members.
 
     Raises:
@@ -175,16 +175,16 @@ def freeze(command: FreezeCommand) -> Frozen:
     folder, _, name = command.out.rpartition("/")
     text = json.dumps(asdict(frozen), indent=1, sort_keys=True, ensure_ascii=False)
     Storage(folder or ".").publish(name, f"{text}\n".encode())
-    return Frozen(path=command.out, frozen=frozen)
+    return FreezeResult(path=command.out, frozen=frozen)
 
 
-def read_members(clip: Clip) -> dict[str, bytes]:
+def read_members(clip: EvaluationClip) -> dict[str, bytes]:
     """What is measured of a clip.
 
     Raises:
         DatasetError: if it is not what was frozen, or the shard is cut off.
     """
-    members = shards.read_members(Storage(clip.dataset), clip.sidecar, clip.key, MEMBERS).members
+    members = shard_format.read_members(Storage(clip.dataset), clip.sidecar, clip.key, MEMBERS).members
     for name, found in _hashes(members) if clip.hashes else ():
         if found != clip.hashes.get(name):
             raise DatasetError(
@@ -244,7 +244,7 @@ def select(command: EvaluateCommand) -> Selection:
 
 def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
     dataset = Storage(command.dataset or frozen.dataset)
-    places = {key: sidecar for sidecar in shards.read_sidecars(dataset) for key in sidecar.keys}
+    places = {key: sidecar for sidecar in shard_format.read_sidecars(dataset) for key in sidecar.keys}
     clips = []
     for clip in frozen.clips:
         sidecar = places.get(clip["key"])
@@ -254,6 +254,8 @@ def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
                 hint="dataset=FOLDER says where the dataset is now; if it was changed, freeze a new set",
             )
         clips.append(
-            Clip(dataset=dataset.url, sidecar=_only(sidecar, clip["key"]), key=clip["key"], frames=clip["frames"], hashes=clip["members"])
+            EvaluationClip(
+                dataset=dataset.url, sidecar=_only(sidecar, clip["key"]), key=clip["key"], frames=clip["frames"], hashes=clip["members"]
+            )
         )
     return Selection(dataset.url, frozen.fingerprint, frozen.split, frozen.max_frames, sorted(clips, key=lambda clip: clip.key))

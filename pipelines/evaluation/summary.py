@@ -13,11 +13,11 @@ import numpy as np
 from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS, OF_SETS
 from a2h_models.metrics.summary import Interval, bootstrap
 from a2h_models.timebase import FPS
-from pipelines.assets import listed
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
-from pipelines.evaluation.diary import Features
+from pipelines.evaluation.result_cache import FeatureSamples
 from pipelines.evaluation.systems import FEATURES, POSE, PREDICTED_POSE, PROTOCOLS, RENDER, SYNC_EXPERT
+from pipelines.pretrained.assets import listed
 
 DIGITS = 6  # after the point, of what is written: more is noise of the processor
 NO_MEDIAPIPE = "not measured, because mediapipe is not installed"
@@ -83,7 +83,7 @@ GROUPS: dict[str, Callable[[ClipResult], str]] = {
 }
 
 
-def of_sets(features: Iterable[Features], rows: Iterable[str]) -> dict[str, dict[str, Numbers]]:
+def of_sets(features: Iterable[FeatureSamples], rows: Iterable[str]) -> dict[str, dict[str, Numbers]]:
     """Row → FID, FVD → the whole set's distance to the truth. One number a set, so without an interval.
 
     Args:

@@ -14,38 +14,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from a2h_models.data_types import SIZE
 from a2h_models.errors import InputError, MediaError, RegistryError
 from a2h_models.metrics import NEEDS
-from a2h_models.metrics.clip import Face, Film
-from a2h_models.sample import SIZE
+from a2h_models.metrics.video import Face, VideoFeatures
 from a2h_models.timebase import Span
-from pipelines import assets, registry
+from pipelines import registry
 from pipelines.config import EXPERT, EvaluateCommand, EvaluateConfig
-from pipelines.prepare.timings import Stopwatch
+from pipelines.prepare.output.timings import Stopwatch
+from pipelines.pretrained import assets
 
 if TYPE_CHECKING:
-    from a2h_models.animator import Animator
-    from a2h_models.metrics.judges import Judges
+    from a2h_models.evaluators.metric_networks import MetricNetworks
+    from a2h_models.inference.animator import Animator
 
 TRUE_POSE, PREDICTED_POSE = "true_pose", "predicted_pose"
 PROTOCOLS = (TRUE_POSE, PREDICTED_POSE)
 CHAMPION = "champion_"  # before the protocol, in the name of a row
 VIDEOS = "videos:"  # before a folder of videos, where a model is asked for
 MISSING_FRAMES = 5  # at a video's end that are filled with its last frame: systems that work in windows drop a few
-SYNC_EXPERT = "sync_expert"  # field of `Judges`
+SYNC_EXPERT = "sync_expert"  # field of `MetricNetworks`
 POSE_SMOOTHING = 1.0  # frames; as the pose of the truth is smoothed by default
 FEATURES, POSE, RENDER = "features", "pose", "render"  # parts of generating that are timed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cast:
+class SystemsUnderTest:
     """Whose films are measured, as paths: workers load them."""
 
     candidate: str  # folder of a bundle, or of videos
     videos: bool  # which of the two
     champion: str = ""  # folder of a bundle; empty: none, or it is the candidate
     champion_uri: str = ""
-    weights: Mapping[str, str] = field(default_factory=dict)  # field of `Judges` → path of its weights
+    weights: Mapping[str, str] = field(default_factory=dict)  # field of `MetricNetworks` → path of its weights
     sync_expert_uri: str = ""  # empty: there is none
 
     @property
@@ -59,7 +60,7 @@ class Cast:
         return digest.hexdigest()
 
 
-def cast_of(command: EvaluateCommand) -> Cast:
+def systems_under_test(command: EvaluateCommand) -> SystemsUnderTest:
     """The candidate, the champion where there is another, and the networks that measure where their weights are.
 
     Raises:
@@ -73,10 +74,10 @@ def cast_of(command: EvaluateCommand) -> Cast:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder of videos", hint="it should hold one video a clip, named by the clip's key")
         uri, champion = _champion(command)
-        return Cast(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged)
+        return SystemsUnderTest(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged)
     folder = registry.fetch(command.model, command.logger)
     uri, champion = _champion(command)
-    return Cast(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged)
+    return SystemsUnderTest(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged)
 
 
 def _champion(command: EvaluateCommand) -> tuple[str, str]:
@@ -120,16 +121,16 @@ def _sync_expert(command: EvaluateCommand) -> Expert:
         return Expert("", "")
 
 
-def judges_of(cast: Cast) -> Judges:
+def judges_of(cast: SystemsUnderTest) -> MetricNetworks:
     """Loaded once a worker."""
     import torch
 
-    from a2h_models.metrics.judges import load_judges
+    from a2h_models.evaluators.metric_networks import load_metric_networks
 
-    return load_judges(cast.weights, "cuda" if torch.cuda.is_available() else "cpu")
+    return load_metric_networks(cast.weights, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def image_size(cast: Cast) -> int:
+def image_size(cast: SystemsUnderTest) -> int:
     """Pixels a side at which films are compared: the candidate's own."""
     return SIZE if cast.videos else _animator(cast.candidate).config.image_size
 
@@ -139,7 +140,7 @@ def _animator(folder: str) -> Animator:
     """One load a worker; two are the candidate and the champion."""
     import torch
 
-    from a2h_models.animator import Animator
+    from a2h_models.inference.animator import Animator
 
     return Animator.load(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
 
@@ -151,14 +152,14 @@ def protocol_of_videos(config: EvaluateConfig) -> str:
 
 
 def films_of(
-    cast: Cast,
+    cast: SystemsUnderTest,
     key: str,
     portrait: UInt8[np.ndarray, "256 256 3"],
     speech: Float[np.ndarray, "t 4 41"],
-    truth: Film,
+    truth: VideoFeatures,
     config: EvaluateConfig,
     clock: Stopwatch,
-) -> Iterator[tuple[str, Film]]:
+) -> Iterator[tuple[str, VideoFeatures]]:
     """Row and film, one after the other.
 
     Raises:
@@ -168,7 +169,7 @@ def films_of(
         frames = read_video(find_video(Path(cast.candidate), key), len(truth.frames))
         row = protocol_of_videos(config)
         face = look(frames)
-        yield row, Film(frames=frames, face=face, pose=_seen_pose(face) if row == PREDICTED_POSE else None)
+        yield row, VideoFeatures(frames=frames, face=face, pose=_seen_pose(face) if row == PREDICTED_POSE else None)
     else:
         for protocol in config.protocols:
             yield protocol, animate(_animator(cast.candidate), portrait, speech, truth, protocol, config, clock)
@@ -181,11 +182,11 @@ def animate(
     animator: Animator,
     portrait: UInt8[np.ndarray, "256 256 3"],
     speech: Float[np.ndarray, "t 4 41"],
-    truth: Film,
+    truth: VideoFeatures,
     protocol: str,
     config: EvaluateConfig,
     clock: Stopwatch,
-) -> Film:
+) -> VideoFeatures:
     """Make the portrait talk, driven by the true poses or by the model's own."""
     pose = truth.pose
     if protocol == PREDICTED_POSE:
@@ -196,7 +197,7 @@ def animate(
         frames = np.concatenate(list(batches))
     with clock("face_mesh"):
         face = look(frames)
-    return Film(frames=frames, face=face, pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)])
+    return VideoFeatures(frames=frames, face=face, pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)])
 
 
 def find_video(folder: Path, key: str) -> Path:
@@ -205,7 +206,7 @@ def find_video(folder: Path, key: str) -> Path:
     Raises:
         MediaError: if there is none.
     """
-    from pipelines.prepare.inputs import SUFFIXES
+    from pipelines.prepare.sources.discover import SUFFIXES
 
     for suffix in sorted(SUFFIXES):
         if (path := folder / f"{key}{suffix}").is_file():
@@ -246,7 +247,7 @@ def look(frames: UInt8[np.ndarray, "t h w 3"]) -> Face | None:
     """The face mesh of a film, where MediaPipe is installed; in pixels of a 256×256 crop, whatever the networks' size."""
     if importlib.util.find_spec("mediapipe") is None:
         return None
-    from pipelines.prepare.faces import mesh
+    from pipelines.face.face_mesh import mesh
 
     found = mesh(resized(frames, SIZE))
     return Face(landmarks=found.landmarks, found=found.found)
@@ -256,7 +257,7 @@ def _seen_pose(face: Face | None) -> Float[np.ndarray, "t 6"] | None:
     """The head's motion, as preparation solves it."""
     if face is None or not face.found.any():
         return None
-    from pipelines.prepare.faces import solve_pose
-    from pipelines.prepare.samples import fill_gaps, smooth
+    from pipelines.face.face_mesh import solve_pose
+    from pipelines.prepare.steps.samples import fill_gaps, smooth
 
     return smooth(solve_pose(fill_gaps(np.asarray(face.landmarks, np.float32), face.found)), POSE_SMOOTHING)

@@ -12,26 +12,26 @@ metadata  what a file says of itself
 portrait  one picture
 """
 
-from pipelines.media.bundled import ffmpeg, raise_if_full
 from pipelines.media.crops import count_frames, decode_crop, encode_crop
+from pipelines.media.encoder import VIDEO_FORMATS, write_video
+from pipelines.media.ffmpeg import ffmpeg_path, raise_if_full
+from pipelines.media.ffmpeg_reader import CropRegion
 from pipelines.media.metadata import read_metadata
 from pipelines.media.pictures import write_pictures
-from pipelines.media.piping import Part
 from pipelines.media.portrait import load_portrait
 from pipelines.media.probing import VideoInfo, probe
 from pipelines.media.speech import give_back, read_speech
-from pipelines.media.video import Video, open_video, read_clip
-from pipelines.media.writer import VIDEO_FORMATS, write_video
+from pipelines.media.video import VideoReader, open_video, read_clip
 
 __all__ = [
     "VIDEO_FORMATS",
-    "Part",
-    "Video",
+    "CropRegion",
     "VideoInfo",
+    "VideoReader",
     "count_frames",
     "decode_crop",
     "encode_crop",
-    "ffmpeg",
+    "ffmpeg_path",
     "give_back",
     "load_portrait",
     "open_video",

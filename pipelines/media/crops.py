@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS
-from pipelines.media import bundled, decoding
+from pipelines.media import decord_reader, ffmpeg
 
 # Most of the time of x264's default preset goes for little. Over 6 real clips at the same CRF `veryfast` needs 1.4 ms a frame instead of
 # 3.8 and makes files 3 % larger; tuned for the error itself instead of for the eye, it keeps the PSNR (at worst 40.9 dB; before, 40.8).
@@ -39,7 +39,7 @@ def encode_crop(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
     ]
     with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
         target = Path(folder) / "crop.mp4"  # an mp4 needs to seek: a pipe would not do
-        _feed([bundled.ffmpeg(), *arguments, str(target)], np.ascontiguousarray(frames))
+        _feed([ffmpeg.ffmpeg_path(), *arguments, str(target)], np.ascontiguousarray(frames))
         return target.read_bytes()
 
 
@@ -52,8 +52,8 @@ def _feed(command: list[str], frames: UInt8[np.ndarray, "t h w 3"]) -> None:
         raise MediaError(f"encoding {len(frames)} frames took longer than {ENCODE_TIMEOUT_S:g} s", reason="timed_out") from None
     if done.returncode:
         stderr = done.stderr.decode(errors="replace")
-        bundled.raise_if_no_room(done.returncode, stderr)
-        raise MediaError(f"{len(frames)} frames could not be encoded ({bundled.last_words(stderr)})")
+        ffmpeg.raise_if_no_room(done.returncode, stderr)
+        raise MediaError(f"{len(frames)} frames could not be encoded ({ffmpeg.last_words(stderr)})")
 
 
 def count_frames(data: bytes) -> int:
@@ -62,7 +62,7 @@ def count_frames(data: bytes) -> int:
     Raises:
         MediaError: `unreadable`.
     """
-    return len(decoding.open_reader(data, name=f"a crop of {len(data)} bytes"))
+    return len(decord_reader.open_reader(data, name=f"a crop of {len(data)} bytes"))
 
 
 def decode_crop(data: bytes, indices: Sequence[int] | None = None, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
@@ -73,11 +73,11 @@ def decode_crop(data: bytes, indices: Sequence[int] | None = None, size: int | N
         IndexError: for a frame that the crop does not have.
     """
     name = f"a crop of {len(data)} bytes"
-    reader = decoding.open_reader(data, name=name, size=None if size is None else (size, size))
+    reader = decord_reader.open_reader(data, name=name, size=None if size is None else (size, size))
     wanted = np.arange(len(reader)) if indices is None else np.asarray(indices, np.int64)
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(reader):
         raise IndexError(f"frames {wanted.min()}–{wanted.max()} of a crop of {len(reader)} frames")
-    frames = decoding.pick(reader, wanted, name=name)
+    frames = decord_reader.pick(reader, wanted, name=name)
     # decord rounds down from YUV to RGB: 1.0–1.4 levels too dark on average, which would cost 2 of the 40 dB. One level up, white stays.
     frames += frames < WHITE
     return frames

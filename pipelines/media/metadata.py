@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from a2h_models.errors import InputError, MediaError
-from pipelines.media import bundled
+from pipelines.media import ffmpeg
 
 METADATA_TIMEOUT_S = 60.0
 NOTICE_FILE = "notice.json"  # in a folder of frames
@@ -35,7 +35,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def _of_video(path: Path) -> dict[str, str]:
     """The listing of ffmpeg: a comment line, then key=value, in which a backslash stands before =, ;, # and line ends."""
-    listing, _ = bundled.run([*bundled.source(path), "-f", "ffmetadata", "-"], path=path, timeout_s=METADATA_TIMEOUT_S)
+    listing, _ = ffmpeg.run([*ffmpeg.source(path), "-f", "ffmetadata", "-"], path=path, timeout_s=METADATA_TIMEOUT_S)
     lines = re.split(r"(?<!\\)\n", listing.decode(errors="replace").partition("\n[")[0])
     pairs = (re.split(r"(?<!\\)=", line, maxsplit=1) for line in lines if line and not line.startswith(";"))
     return {_ESCAPED.sub(r"\1", pair[0]).lower(): _ESCAPED.sub(r"\1", pair[1]) for pair in pairs if len(pair) > 1}

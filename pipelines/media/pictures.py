@@ -15,8 +15,8 @@ from jaxtyping import Int16, UInt8
 
 from a2h_models.errors import FailedError, InputError, MediaError
 from a2h_models.timebase import SAMPLE_RATE
+from pipelines.core.storage import PART_SUFFIX
 from pipelines.media.metadata import NOTICE_FILE
-from pipelines.storage import PART_SUFFIX
 
 SPEECH_FILE = "speech.wav"
 DIGITS = 6  # of a frame's number: eleven hours

@@ -20,7 +20,7 @@ from jaxtyping import Float64
 
 from a2h_models.errors import InputError, MediaError
 from a2h_models.timebase import FPS
-from pipelines.media import bundled
+from pipelines.media import ffmpeg
 
 PROBE_TIMEOUT_S = 120.0
 MAX_SIDE = 8192  # pixels; a larger picture is refused before memory is taken
@@ -88,7 +88,7 @@ class VideoInfo:
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamInfo:
     """One stream of a scan: header values as written by framecrc, and its shown packets' times in order."""
 
     header: dict[str, str]
@@ -111,9 +111,9 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Scan:
-    video: Stream | None
-    audio: Stream | None
+class ContainerInfo:
+    video: StreamInfo | None
+    audio: StreamInfo | None
     description: str  # ffmpeg's words on the input
     reading: tuple[str, ...] = ()  # options with which the times hold; every reader of the file must give them
 
@@ -128,7 +128,7 @@ def probe(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> VideoInfo:
     return describe(path, scan(path, timeout_s=timeout_s))
 
 
-def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> Scan:
+def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> ContainerInfo:
     """List the packets of the first picture and sound streams; a cover picture is no video."""
     if not path.is_file():
         raise InputError(f"{path} is not a file")
@@ -141,14 +141,14 @@ def scan(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> Scan:
     return replace(_scan(path, SHIFTED, timeout_s), description=found.description)
 
 
-def _scan(path: Path, reading: tuple[str, ...], timeout_s: float) -> Scan:
+def _scan(path: Path, reading: tuple[str, ...], timeout_s: float) -> ContainerInfo:
     listing = ("-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-copyts", "-f", "framecrc", "-")
-    stdout, stderr = bundled.run([*bundled.source(path, reading), *listing], path=path, timeout_s=timeout_s)
+    stdout, stderr = ffmpeg.run([*ffmpeg.source(path, reading), *listing], path=path, timeout_s=timeout_s)
     streams = {stream.header["media_type"]: stream for stream in _streams(stdout, shifted=bool(reading))}
-    return Scan(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0], reading)
+    return ContainerInfo(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0], reading)
 
 
-def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str] = (), *, timeout_s: float) -> Stream:
+def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str] = (), *, timeout_s: float) -> StreamInfo:
     """The frames that a decoder shows, after `filters`, with their times: what packets cannot say of an odd file. One pass of decoding.
 
     Raises:
@@ -156,15 +156,15 @@ def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str]
     """
     small = ",".join([*filters, "scale=16:16:flags=neighbor"])
     listing = ("-map", "0:V:0", "-vf", small, "-fps_mode", "passthrough", "-enc_time_base:v", "filter", "-copyts", "-f", "framecrc", "-")
-    arguments = ["-threads", "1", *bundled.BLIND, *bundled.source(path, reading), *listing]
-    stdout, _ = bundled.run(arguments, path=path, timeout_s=timeout_s)
+    arguments = ["-threads", "1", *ffmpeg.BLIND, *ffmpeg.source(path, reading), *listing]
+    stdout, _ = ffmpeg.run(arguments, path=path, timeout_s=timeout_s)
     streams = _streams(stdout, shifted=bool(reading))
     if not streams or not len(streams[0].times):
         raise MediaError(f"{path}: no frame of it can be decoded")
     return streams[0]
 
 
-def _streams(listing: bytes, *, shifted: bool) -> list[Stream]:
+def _streams(listing: bytes, *, shifted: bool) -> list[StreamInfo]:
     """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[, F=flags][, side data …]`."""
     headers: defaultdict[bytes, dict[str, str]] = defaultdict(dict)
     packets: defaultdict[bytes, array[int]] = defaultdict(lambda: array("q"))  # four numbers each: an hour of video has 250,000
@@ -180,7 +180,7 @@ def _streams(listing: bytes, *, shifted: bool) -> list[Stream]:
     return [_stream(headers[number], rows, shifted=shifted) for number, rows in packets.items() if "media_type" in headers[number]]
 
 
-def _stream(header: dict[str, str], packets: array[int], *, shifted: bool) -> Stream:
+def _stream(header: dict[str, str], packets: array[int], *, shifted: bool) -> StreamInfo:
     """Times of the shown packets; the time of decoding stands in where a program stream gives no other.
 
     Where the times are `shifted`, what begins half a step or more before zero is hidden: the frame nearest to the cut is the first.
@@ -197,10 +197,10 @@ def _stream(header: dict[str, str], packets: array[int], *, shifted: bool) -> St
     begins_cut = bool(hidden.any() and len(times) and shown[hidden].max() < times[0])
     tick = float(Fraction(header["tb"]))
     end = float((shown + length).max()) * tick if len(shown) else 0.0
-    return Stream(header, times.astype(np.float64) * tick, end, int(hidden.sum()), bool(timed.all()), begins_cut)
+    return StreamInfo(header, times.astype(np.float64) * tick, end, int(hidden.sum()), bool(timed.all()), begins_cut)
 
 
-def describe(path: Path, scanned: Scan) -> VideoInfo:
+def describe(path: Path, scanned: ContainerInfo) -> VideoInfo:
     """Judge a scan. Raises MediaError as `probe` does."""
     video, audio = scanned.video, scanned.audio
     if video is None or not len(video.times):
@@ -232,7 +232,7 @@ def describe(path: Path, scanned: Scan) -> VideoInfo:
     )
 
 
-def _refuse_truncated(path: Path, scanned: Scan) -> None:
+def _refuse_truncated(path: Path, scanned: ContainerInfo) -> None:
     found = _DURATION.search(scanned.description)
     if not found:  # "N/A": the container does not know
         return
@@ -243,7 +243,7 @@ def _refuse_truncated(path: Path, scanned: Scan) -> None:
         raise MediaError(message, hint="copy or download the file again", reason="truncated")
 
 
-def _shape(path: Path, video: Stream, description: str) -> tuple[int, int, int, bool]:
+def _shape(path: Path, video: StreamInfo, description: str) -> tuple[int, int, int, bool]:
     """Width and height as shown, rotation in degrees, and whether pixels are square."""
     width, height = video.size
     if not min(width, height):

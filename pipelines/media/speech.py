@@ -12,8 +12,8 @@ from jaxtyping import Int16
 
 from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS, SAMPLE_RATE
-from pipelines.media import bundled
-from pipelines.media.probing import PROBE_TIMEOUT_S, Scan, channels, scan
+from pipelines.media import ffmpeg
+from pipelines.media.probing import PROBE_TIMEOUT_S, ContainerInfo, channels, scan
 
 SPEECH_TIMEOUT_S = 600.0
 
@@ -31,7 +31,7 @@ def read_speech(path: Path, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.
     return decode_speech(path, scan(path, timeout_s=min(timeout_s, PROBE_TIMEOUT_S)), timeout_s=timeout_s)
 
 
-def decode_speech(path: Path, scanned: Scan, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.ndarray, " n"]:
+def decode_speech(path: Path, scanned: ContainerInfo, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.ndarray, " n"]:
     """The sound of a file that was scanned already. An hour of it is 115 MB, in pages that the system can take back."""
     if scanned.audio is None or not len(scanned.audio.times):
         raise MediaError(f"{path}: there is no sound in it", reason="no_audio")
@@ -40,11 +40,11 @@ def decode_speech(path: Path, scanned: Scan, *, timeout_s: float = SPEECH_TIMEOU
     # a time stamp that leaps ahead would be filled with silence: no more than goes with the picture
     until = () if leader is scanned.audio else ("-t", f"{leader.end - start + 1 / FPS:.6f}")
     arguments = [
-        *("-copyts", *bundled.source(path, scanned.reading), "-map", "0:a:0", "-af", _filters(channels(scanned.audio.header), start)),
+        *("-copyts", *ffmpeg.source(path, scanned.reading), "-map", "0:a:0", "-af", _filters(channels(scanned.audio.header), start)),
         *("-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-bitexact", *until, "-f", "s16le", "-"),
     ]
     with tempfile.TemporaryFile(prefix="a2h-") as sound:
-        bundled.run(arguments, path=path, timeout_s=timeout_s, into=sound)
+        ffmpeg.run(arguments, path=path, timeout_s=timeout_s, into=sound)
         if not os.fstat(sound.fileno()).st_size:
             raise MediaError(f"{path}: its sound cannot be decoded", reason="no_audio")
         return np.asarray(np.memmap(sound, "<i2", "c"))  # the pages outlive the file's name

@@ -23,9 +23,9 @@ from jaxtyping import Float64, Int16, Int64, UInt8
 
 from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS, Span
-from pipelines.media import bundled, decoding
-from pipelines.media.piping import Part, pipe_frames
-from pipelines.media.probing import PROBE_TIMEOUT_S, Scan, Stream, VideoInfo, describe, scan, shown_frames
+from pipelines.media import decord_reader, ffmpeg
+from pipelines.media.ffmpeg_reader import CropRegion, pipe_frames
+from pipelines.media.probing import PROBE_TIMEOUT_S, ContainerInfo, StreamInfo, VideoInfo, describe, scan, shown_frames
 from pipelines.media.speech import SPEECH_TIMEOUT_S, decode_speech
 
 CHUNK = 32  # frames at a time …
@@ -43,7 +43,7 @@ class Source(NamedTuple):
     """What a video's frames are decoded from, and how."""
 
     path: Path  # the file itself, or a copy that was made plain
-    stream: Stream  # with the times of its frames
+    stream: StreamInfo  # with the times of its frames
     size: tuple[int, int]  # width and height as shown
     filters: tuple[str, ...] = ()  # of ffmpeg, that make the pictures plain
     reading: tuple[str, ...] = ()  # options of its reader
@@ -57,10 +57,10 @@ class Source(NamedTuple):
         return float(times[0] - np.diff(times[:2]).sum() / 2) if self.stream.hidden else None
 
 
-class Video:
+class VideoReader:
     """An open video: `frames` pictures at 25 fps, of `height` × `width` pixels as shown."""
 
-    def __init__(self, path: Path, scanned: Scan, source: Source) -> None:
+    def __init__(self, path: Path, scanned: ContainerInfo, source: Source) -> None:
         self.path = path
         self.width, self.height = source.size
         self._scanned = scanned
@@ -70,7 +70,13 @@ class Video:
         self._kept: list[UInt8[np.ndarray, "h w 3"]] = []  # for each pick, once they were decoded
 
     def stream(
-        self, span: Span | None = None, *, every: int = 1, max_height: int | None = None, part: Part | None = None, rough: bool = False
+        self,
+        span: Span | None = None,
+        *,
+        every: int = 1,
+        max_height: int | None = None,
+        part: CropRegion | None = None,
+        rough: bool = False,
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Frames, RGB, one by one: those of `span`, each `every`-th.
 
@@ -103,7 +109,7 @@ class Video:
         """The sound, as `read_speech` gives it, without looking for the streams anew."""
         return decode_speech(self.path, self._scanned, timeout_s=timeout_s)
 
-    def _size(self, max_height: int | None, part: Part | None) -> tuple[int, int]:
+    def _size(self, max_height: int | None, part: CropRegion | None) -> tuple[int, int]:
         """Width and height of what `stream` gives."""
         width, height = (self.width, self.height) if part is None else (part.side, part.side)
         if max_height is None or height <= max_height:
@@ -115,13 +121,15 @@ class Video:
         if not self._kept:
             everything = Span(0, self.frames)
             reader, name = self._source.reader, str(self.path)
-            frames = self._piped(everything, None, None) if reader is None else decoding.stream(reader, self._picks, name=name)
+            frames = self._piped(everything, None, None) if reader is None else decord_reader.stream(reader, self._picks, name=name)
             self._kept = [frame.copy() for frame in frames]
             if wrong := {frame.shape for frame in self._kept} - {(self.height, self.width, COLOURS)}:
                 raise MediaError(f"{self.path}: pictures of {sorted(wrong)} beside {self.width}×{self.height}")
         return self._kept
 
-    def _piped(self, span: Span, max_height: int | None, part: Part | None, *, rough: bool = False) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def _piped(
+        self, span: Span, max_height: int | None, part: CropRegion | None, *, rough: bool = False
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         picks = self._picks[span.start : span.stop]
         if not len(picks):
             return
@@ -144,7 +152,7 @@ def open_video(
     *,
     scratch: Path | None = None,
     timeout_s: float = NORMALISE_TIMEOUT_S,
-) -> Iterator[Video]:
+) -> Iterator[VideoReader]:
     """Open a video for reading at 25 fps; a rewritten copy, where one is needed, lives in `scratch` until the block ends.
 
     Raises:
@@ -158,7 +166,7 @@ def open_video(
                 f"{path}: its time stamps reach {info.duration_s:.0f} s; at most {MAX_FRAMES // FPS} are read", reason="too_long"
             )
         source = _source(_plain_name(path, Path(folder)), scanned, info, Path(folder), timeout_s)
-        yield Video(path, scanned, source)
+        yield VideoReader(path, scanned, source)
 
 
 def read_clip(
@@ -189,7 +197,7 @@ def nearest_frames(times: Float64[np.ndarray, " n"], frames: int) -> Int64[np.nd
 def _open_sound(path: Path, times: Float64[np.ndarray, " n"]) -> Any:
     """The reader of decord, or None where its frames are not the file's frames (its silent errors all show in the time stamps)."""
     try:
-        reader = decoding.open_reader(path, name=str(path))
+        reader = decord_reader.open_reader(path, name=str(path))
     except MediaError:
         return None
     stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
@@ -211,7 +219,7 @@ def _plain_name(path: Path, folder: Path) -> Path:
     return path.absolute()
 
 
-def _source(path: Path, scanned: Scan, info: VideoInfo, folder: Path, timeout_s: float) -> Source:
+def _source(path: Path, scanned: ContainerInfo, info: VideoInfo, folder: Path, timeout_s: float) -> Source:
     """How to decode a video: as it is, made plain in the pipe, or made plain in a copy in `folder`."""
     stream, reading = scanned.video, scanned.reading
     assert stream is not None  # describe has refused it
@@ -230,22 +238,22 @@ def _source(path: Path, scanned: Scan, info: VideoInfo, folder: Path, timeout_s:
     return Source(plain, stream, stream.size, reader=reader)
 
 
-def _normalise(path: Path, plain: Path, filters: Sequence[str], info: VideoInfo, *, timeout_s: float) -> Stream:
+def _normalise(path: Path, plain: Path, filters: Sequence[str], info: VideoInfo, *, timeout_s: float) -> StreamInfo:
     """Rewrite a video as plain H.264 with its shown frames at their own times."""
     pixels = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"  # 4:2:0 has no odd sides
     arguments = [
-        *("-y", *bundled.source(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", ",".join(filters)),
+        *("-y", *ffmpeg.source(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", ",".join(filters)),
         *("-c:v", "libx264", "-preset", "ultrafast", "-crf", str(PLAIN_CRF), "-g", str(PLAIN_GOP), "-bf", "0"),
         *("-pix_fmt", pixels, "-threads", "1", f"file:{plain}"),
     ]
-    bundled.run(arguments, path=path, timeout_s=timeout_s)
+    ffmpeg.run(arguments, path=path, timeout_s=timeout_s)
     video = scan(plain).video
     if video is None or not len(video.times):
         raise MediaError(f"{path}: no frame of it can be decoded")
     return video
 
 
-def _cut(frame: UInt8[np.ndarray, "h w 3"], part: Part) -> UInt8[np.ndarray, "side side 3"]:
+def _cut(frame: UInt8[np.ndarray, "h w 3"], part: CropRegion) -> UInt8[np.ndarray, "side side 3"]:
     return frame[part.y : part.y + part.side, part.x : part.x + part.side]
 
 

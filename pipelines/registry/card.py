@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.metrics import DEFINITIONS
-from pipelines.promotion_config import CardCommand
-from pipelines.registry.evaluations import Measured, read_evaluation
+from pipelines.config.promotion import CardCommand
+from pipelines.core.storage import Storage
+from pipelines.registry.evaluations import EvaluationResults, read_evaluation
 from pipelines.registry.lineage import Lineage, draw_lineage, trace
-from pipelines.registry.tracking import UNKNOWN
 from pipelines.registry.versions import BUNDLE, JUDGE_MODELS, STAGE_MODELS, ModelVersion, find
-from pipelines.storage import Storage
+from pipelines.tracking.tracker import UNKNOWN
 
 SOURCES_SHOWN = 20
 NOT_RECORDED = "not recorded"
@@ -53,7 +53,7 @@ def card(command: CardCommand) -> str:
     return text
 
 
-def draw_card(lineage: Lineage, measured: Measured | None) -> str:
+def draw_card(lineage: Lineage, measured: EvaluationResults | None) -> str:
     """The card of a version, from its lineage and its last evaluation."""
     tags, uri = lineage.version.tags, lineage.version.uri
     sections = {
@@ -99,7 +99,7 @@ def _rights(lineage: Lineage) -> Iterator[str]:
         yield f"| {licence or 'not stated'} | {consent or 'not stated'} | {number} |"
 
 
-def _metrics(measured: Measured | None) -> Iterator[str]:
+def _metrics(measured: EvaluationResults | None) -> Iterator[str]:
     if measured is None:
         yield "Not evaluated."
         return
@@ -114,7 +114,7 @@ def _metrics(measured: Measured | None) -> Iterator[str]:
             yield f"| {definition.label}{unit} | {definition.best} | {' | '.join(_cell(measured, f'{row}/{metric}') for row in rows)} |"
 
 
-def _cell(measured: Measured, metric: str) -> str:
+def _cell(measured: EvaluationResults, metric: str) -> str:
     value = measured.means.get(metric)
     if value is None or isnan(value):
         return "–"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from a2h_models.errors import A2HError
-from pipelines.dataset.shards import iterate_sidecars
-from pipelines.prepare.summary import DATASET_FILE, fingerprint_of
-from pipelines.registry.tracking import first_line
-from pipelines.storage import Storage
+from pipelines.core.storage import Storage
+from pipelines.dataset.shard_format import iterate_sidecars
+from pipelines.prepare.output.summary import DATASET_FILE, fingerprint_of
+from pipelines.tracking.tracker import first_line
 
 DIGITS_SHOWN = 12  # of a fingerprint
 

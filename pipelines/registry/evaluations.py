@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config import LoggerConfig
-from pipelines.registry.tracking import session
+from pipelines.config import TrackingConfig
 from pipelines.registry.versions import ModelVersion, find
+from pipelines.tracking.tracker import session
 
 METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artefact of its run
 CLIPS_FILE = "metrics.parquet"  # one row a clip and row of the table
@@ -26,7 +26,7 @@ Values = Mapping[str, float]  # clip's key → value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class EvaluationResults:
     """What an evaluation found, and on what. Metrics are named "row/metric"."""
 
     set_id: str  # of the dataset's fingerprint, the split, the clips and how much of them was looked at
@@ -49,7 +49,7 @@ def evaluation_set_id(*, fingerprint: str, split: str, clips: list[str], max_fra
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def record_evaluation(uri: str, *, set_id: str, run_id: str, logger: LoggerConfig) -> None:
+def record_evaluation(uri: str, *, set_id: str, run_id: str, logger: TrackingConfig) -> None:
     """Say on a version which run holds its numbers on an evaluation set. The run must have `metrics.json` among its artefacts."""
     version = find(uri, logger)
     with session(logger) as client:
@@ -63,7 +63,7 @@ def evaluation_runs(version: ModelVersion) -> dict[str, str]:
     return {key.removeprefix(prefix): run_id for key, run_id in sorted(version.tags.items()) if key.startswith(prefix)}
 
 
-def read_evaluation(version: ModelVersion, logger: LoggerConfig, *, set_id: str = "") -> Measured | None:
+def read_evaluation(version: ModelVersion, logger: TrackingConfig, *, set_id: str = "") -> EvaluationResults | None:
     """A version's numbers on an evaluation set, by default the one it was last evaluated on; None where there are none.
 
     Raises:
@@ -83,9 +83,9 @@ def read_evaluation(version: ModelVersion, logger: LoggerConfig, *, set_id: str 
         raise RegistryError(f"{METRICS_FILE} of run {run_id} is damaged ({error!r})", hint="evaluate again") from error
 
 
-def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> Measured:
+def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> EvaluationResults:
     found = {f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()}
-    return Measured(
+    return EvaluationResults(
         set_id=str(summary["set_id"]),
         dataset=f"{Path(summary['dataset']).name}, {summary['split']}, {summary['clips']} clips",
         dataset_path=str(summary["dataset"]),

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config import LoggerConfig
-from pipelines.dataset.sources import COLUMNS
-from pipelines.promotion_config import ModelsCommand
-from pipelines.registry.claims import is_claim
+from pipelines.config import TrackingConfig
+from pipelines.config.promotion import ModelsCommand
+from pipelines.dataset.provenance import COLUMNS
+from pipelines.registry.alias_lock import is_lock
+from pipelines.registry.artifacts import fetch
 from pipelines.registry.datasets import verify
 from pipelines.registry.decisions import WIDTH, draw
-from pipelines.registry.files import fetch
 from pipelines.registry.provenance import read_provenance, read_sources
-from pipelines.registry.tracking import UNKNOWN, session
 from pipelines.registry.versions import SCHEME, STAGE_MODELS, ModelVersion, find, version_of
+from pipelines.tracking.tracker import UNKNOWN, session
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -55,11 +55,11 @@ def models(command: ModelsCommand) -> str:
     return draw(name or "models", ("version", "aliases", "status", "made", "data", "code"), [_row(*found) for found in versions]).rstrip()
 
 
-def list_versions(logger: LoggerConfig, *, name: str = "") -> list[tuple[ModelVersion, tuple[str, ...]]]:
+def list_versions(logger: TrackingConfig, *, name: str = "") -> list[tuple[ModelVersion, tuple[str, ...]]]:
     """Every version, or those of one model, with their aliases; by name, the newest first."""
     with session(logger) as client:
         registered = {model.name: model for model in _pages(client.search_registered_models)}
-        wanted = sorted(found for found in registered if found == (name or found) and not is_claim(found))
+        wanted = sorted(found for found in registered if found == (name or found) and not is_lock(found))
         return [
             (version_of(client, version), _aliases(registered[model].aliases, version.version))
             for model in wanted
@@ -97,7 +97,7 @@ def _row(version: ModelVersion, aliases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 # -------------------------------------------------------------------------------- of one version
-def trace(version: ModelVersion, logger: LoggerConfig) -> Lineage:
+def trace(version: ModelVersion, logger: TrackingConfig) -> Lineage:
     """Follow a version to its source videos. Its files are fetched and checked on the way."""
     folder = fetch(version.uri, logger)
     known = read_provenance(folder)
@@ -119,7 +119,7 @@ def _rows(folder: Path) -> Iterator[tuple[str, ...]]:
     return zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
 
 
-def _parents(version: ModelVersion, logger: LoggerConfig) -> Iterator[Lineage]:
+def _parents(version: ModelVersion, logger: TrackingConfig) -> Iterator[Lineage]:
     """The stages, where the version was not copied from another registry, whose names mean nothing here."""
     for stage in STAGE_MODELS:
         uri = version.tags.get(stage, "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.compose import compose
-from pipelines.registry.files import fetch
+from pipelines.config.compose import compose
+from pipelines.registry.artifacts import fetch
 
 
 def fetch_pretrained(name: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.dataset.sources import Origin, Table, as_table, union
+from pipelines.dataset.provenance import DatasetOrigin, Table, as_table, union
 
 PROVENANCE = "provenance.json"
 SOURCES = "sources.parquet"
@@ -38,7 +38,7 @@ def read_sources(folder: Path) -> Table:
     return pq.read_table(path) if path.is_file() else as_table([])
 
 
-def of_stage(stage: str, run_id: str, tags: Mapping[str, str], identities: Iterable[str], origin: Origin | None) -> dict[str, Any]:
+def of_stage(stage: str, run_id: str, tags: Mapping[str, str], identities: Iterable[str], origin: DatasetOrigin | None) -> dict[str, Any]:
     """The provenance of one trained stage."""
     return {
         "stage": stage,

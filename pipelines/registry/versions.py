@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import ConfigError, RegistryError
-from pipelines.config import LoggerConfig
-from pipelines.registry.tracking import first_line, session
+from pipelines.config import TrackingConfig
+from pipelines.tracking.tracker import first_line, session
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,7 @@ class ModelVersion:
         return self.uri
 
 
-def find(uri: str, logger: LoggerConfig) -> ModelVersion:
+def find(uri: str, logger: TrackingConfig) -> ModelVersion:
     """The version that `models:/name/7`, `models:/name/latest` or `models:/name@alias` means; the scheme may be left out.
 
     Raises:
@@ -66,7 +66,7 @@ def find(uri: str, logger: LoggerConfig) -> ModelVersion:
             raise RegistryError(f"{uri} is not in the registry: {first_line(error)}", hint="`a2h models` lists what is there") from error
 
 
-def holder(name: str, alias: str, logger: LoggerConfig) -> ModelVersion | None:
+def version_with_alias(name: str, alias: str, logger: TrackingConfig) -> ModelVersion | None:
     """The version that has an alias now."""
     with session(logger) as client:
         versions = client.get_registered_model(name).aliases

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from a2h_models.networks import load
-from a2h_models.stages.callbacks import batches_done
-from a2h_models.stages.stage import TESTED, Stage
-from pipelines.dataset.mouths import MouthDataModule
-from pipelines.dataset.windows import ClipDataModule, PairDataModule, WindowDataModule
-from pipelines.keypoints import hash_of
-from pipelines.stage import make_stage, teacher
+from a2h_models.training.base import TESTED, TrainingModule
+from a2h_models.training.callbacks import batches_done
+from pipelines.config.training import ImageGeneratorStage, MotionFieldStage, SyncExpertStage, TrainCommand
+from pipelines.dataset.datamodules import ClipDataModule, PairDataModule, WindowDataModule
+from pipelines.dataset.mouth_windows import MouthDataModule
+from pipelines.training.build import make_stage, teacher
+from pipelines.training.keypoints import hash_of
 from pipelines.training.runs import RESULT, TrainResult, finish, identity, open_run, write_json
 from pipelines.training.trainer import LAST, LIGHTNING, Engine, make_trainer, mlflow_logger, quiet
-from pipelines.training_config import ImageGeneratorStage, MotionFieldStage, SyncExpertStage, TrainCommand
 
 PREFIXES = tuple(f"{name}/" for name in TESTED)  # of the metrics of a test
 
@@ -66,14 +66,14 @@ def make_data(command: TrainCommand) -> ClipDataModule:
     return WindowDataModule(command.dataset, size=size, cache=cache, frames_every=forced, portrait_first=True)
 
 
-def _validated(trainer: pl.Trainer, stage: Stage, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
+def _validated(trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
     """The metrics of the final weights."""
     if len(data.val) and command.trainer.max_steps % command.trainer.val_check_interval:
         trainer.validate(stage, datamodule=data, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
 
 
-def _tested(trainer: pl.Trainer, stage: Stage, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
+def _tested(trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
     """The stage's metrics on the test split, if they are asked for and there is one."""
     if not command.test or not len(data.test) or command.trainer.fast_dev_run:
         return {}

@@ -15,12 +15,12 @@ import pytorch_lightning as pl
 import torch
 
 from a2h_models.errors import A2HError, ClusterError
-from a2h_models.stages.callbacks import LastCheckpoint, batches_done
-from pipelines import cluster
+from a2h_models.training.callbacks import LastCheckpoint, batches_done
+from pipelines.config.training import TrainCommand
+from pipelines.execution import cluster
 from pipelines.training.fit import fit, make_data
 from pipelines.training.runs import TrainResult, read_result
 from pipelines.training.trainer import LAST, Engine
-from pipelines.training_config import TrainCommand
 
 RAY_CHECKPOINT = "checkpoint.ckpt"  # Ray Train's own name for it
 KEPT_ON_RAY = 2  # checkpoints

@@ -10,12 +10,12 @@ from typing import Any
 
 from a2h_models.errors import ConfigError
 from a2h_models.networks import save
-from a2h_models.stages.stage import Stage
-from pipelines import registry
+from a2h_models.training.base import TrainingModule
+from pipelines import registry, tracking
 from pipelines.config import config_hash
-from pipelines.dataset.windows import ClipDataModule
-from pipelines.run_page import DESCRIPTION, describe
-from pipelines.training_config import TrainCommand
+from pipelines.config.training import TrainCommand
+from pipelines.dataset.datamodules import ClipDataModule
+from pipelines.training.run_description import DESCRIPTION, describe
 
 RESULT, RUN = "result.json", "run.json"
 IDENTITY_DIGITS = 16  # of a run's hash, in the name of its folder
@@ -92,18 +92,18 @@ def open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
         return str(json.loads(path.read_text())["run_id"])
     tags = {"dataset_fingerprint": data.fingerprint, "config_hash": identity(command), "stage": command.stage.name}
     tags[DESCRIPTION] = describe(command, train=data.train, val=data.val, test=data.test)
-    run_id = registry.open_run(command.logger, run_name=folder.name, tags=tags, params=asdict(command))
-    registry.log_dataset(run_id, command.dataset.path, data.fingerprint, logger=command.logger)
+    run_id = tracking.open_run(command.logger, run_name=folder.name, tags=tags, params=asdict(command))
+    tracking.log_dataset(run_id, command.dataset.path, data.fingerprint, logger=command.logger)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"run_id": run_id, "config": asdict(command)})
     return run_id
 
 
 def log_picture(command: TrainCommand, folder: Path, picture: Path) -> None:
-    registry.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name)
+    tracking.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name)
 
 
-def finish(command: TrainCommand, stage: Stage, data: ClipDataModule, result: TrainResult) -> TrainResult:
+def finish(command: TrainCommand, stage: TrainingModule, data: ClipDataModule, result: TrainResult) -> TrainResult:
     """Save the weights, register them, and say that the run is finished."""
     save(stage.trained, stage.name, command.networks, result.folder)
     uri = ""

@@ -21,12 +21,12 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from pytorch_lightning.utilities import rank_zero_only
 
 from a2h_models.errors import ConfigError
-from a2h_models.stages.callbacks import Averaging, LastCheckpoint, Pictures, Progress
-from a2h_models.stages.stage import Stage
-from pipelines import media, registry
-from pipelines.dataset.windows import ClipDataModule
+from a2h_models.training.base import TrainingModule
+from a2h_models.training.callbacks import BatchProgressBar, LastCheckpoint, LogPictures, WeightAveraging
+from pipelines import media, tracking
+from pipelines.config.training import TrainCommand, TrainerConfig
+from pipelines.dataset.datamodules import ClipDataModule
 from pipelines.training.runs import log_picture
-from pipelines.training_config import TrainCommand, TrainerConfig
 
 LAST = "last.ckpt"
 CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
@@ -44,7 +44,7 @@ class Engine:
     """What starts and joins the processes of a training changes this much of it."""
 
     settings: dict[str, Any] = field(default_factory=dict)  # of the Trainer
-    strategy: Callable[[Stage], Any] | None = None  # instead of Lightning's
+    strategy: Callable[[TrainingModule], Any] | None = None  # instead of Lightning's
     keeper: type[LastCheckpoint] = LastCheckpoint
 
 
@@ -54,7 +54,7 @@ LIGHTNING = Engine()  # one process, its own DDP, torchrun or SLURM
 STARTERS = {"torchrun": ("torchrun", "LOCAL_WORLD_SIZE", "WORLD_SIZE"), "slurm": ("srun", "SLURM_NTASKS_PER_NODE", "SLURM_NTASKS")}
 
 
-def make_trainer(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> pl.Trainer:
+def make_trainer(command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine) -> pl.Trainer:
     """Lightning's Trainer, whose steps are optimiser steps: of each stage's own number a batch."""
     config = command.trainer
     every = config.accumulate_grad_batches
@@ -97,7 +97,7 @@ def _profiler(name: str, folder: Path) -> Profiler | None:
     return profiler
 
 
-def _processes(command: TrainCommand, stage: Stage) -> dict[str, Any]:
+def _processes(command: TrainCommand, stage: TrainingModule) -> dict[str, Any]:
     """How many processes, and how they talk to each other."""
     config = command.trainer
     devices, nodes = started(command.cluster.name) or (config.devices, config.num_nodes)
@@ -139,7 +139,7 @@ def is_first() -> bool:
     return rank == 0
 
 
-def synchronised(config: TrainerConfig, stage: Stage) -> bool:
+def synchronised(config: TrainerConfig, stage: TrainingModule) -> bool:
     """Whether batch norm looks at the batches of all processes.
 
     Raises:
@@ -153,14 +153,14 @@ def synchronised(config: TrainerConfig, stage: Stage) -> bool:
 def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
     from pytorch_lightning.loggers import MLFlowLogger
 
-    return MLFlowLogger(tracking_uri=registry.tracking_uri(command.logger), run_id=run_id)
+    return MLFlowLogger(tracking_uri=tracking.tracking_uri(command.logger), run_id=run_id)
 
 
-def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipDataModule, engine: Engine) -> list[Callback]:
+def _callbacks(command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine) -> list[Callback]:
     config, dirpath = command.trainer, folder / "checkpoints"
     callbacks: list[Callback] = []
     if command.stage.ema_decay:
-        callbacks.append(Averaging(decay=command.stage.ema_decay))
+        callbacks.append(WeightAveraging(decay=command.stage.ema_decay))
     if not config.fast_dev_run:
         callbacks.append(engine.keeper(dirpath / LAST, every=config.checkpoint_every_n_steps))
     if len(data.val) and not config.fast_dev_run:
@@ -172,9 +172,9 @@ def _callbacks(command: TrainCommand, folder: Path, stage: Stage, data: ClipData
             save_top_k=config.save_top_k,
             save_on_train_epoch_end=False,
         )
-        callbacks += [best, Pictures(folder, partial(log_picture, command, folder), media.write_video)]
+        callbacks += [best, LogPictures(folder, partial(log_picture, command, folder), media.write_video)]
     if config.progress_bar:
-        callbacks.append(Progress(stage.name, config.max_steps))
+        callbacks.append(BatchProgressBar(stage.name, config.max_steps))
     return callbacks
 
 

@@ -1,0 +1,208 @@
+"""The head of the photograph as a solid: a depth for each of its pixels, from the face's own mesh, and what moves when it speaks.
+
+The photograph is taken as seen by METHOD's camera from the head's middle distance, so that a head at rest looks as it does in the picture.
+All maps share one grid over the photograph; millimetres are those of the face template.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from a2h_models.data_types import SIZE
+from pipelines.face import face_mesh
+from pipelines.synthetic import outlines
+
+LEFT, TOP, RIGHT, BOTTOM = 136, 2, 318, 206  # the part of the photograph that moves, pixels
+GRID = 1.5  # grid points a pixel of the photograph
+TEXTURE = 3  # texture pixels a pixel of the photograph
+VIEW_MM = 600.0  # the photograph is taken as seen from so far: nearer, and a turned head would bulge; further, and it would look flat
+# MediaPipe reads less of a turn from an evenly lit photograph than from a solid head. A deeper relief gives that back: of a yaw it then
+# sees 0.93 instead of 0.75.
+RELIEF = 1.25
+HAIR_DEPTH = 55.0  # mm behind the face's middle: the outline of the hair
+# Cheeks that fall away steeply would be hidden when the head turns, which a picture made backwards cannot show: they are flattened
+STEEP_MM, STEEP_SHARE = 25.0, 0.5
+DEPTH_BLUR_PX = 1.5
+EDGE_PX = 1.2  # photograph pixels over which the head's outline is blended
+DEPTH_SMOOTHING = 2.0  # of the thin-plate spline, so that noise of single landmarks leaves no dents
+GAP_MM = 19.0  # between the inner lips when the mouth is wide open
+JAW_SHARE = 0.8  # the chin goes so much of the way of the lower lip
+
+Map = Float32[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The photographed head before it is anyone in particular."""
+
+    photo: UInt8[np.ndarray, "512 512 3"]
+    landmarks: Float64[np.ndarray, "468 2"]  # photograph pixels
+    mm: float  # a pixel of the photograph, at the head's middle depth
+    origin: Float64[np.ndarray, 2]  # photograph pixels: where the template's origin lies
+    x: Map  # of each grid point in the head's own frame, mm
+    y: Map
+    z: Map
+    open_down: Map  # mm down for each mm between the lips
+    close_down: Map  # mm down that close the photographed smile (negative: up)
+    blink_down: Map  # mm down that close the eyes
+    lip_top: Map  # photograph y of the upper lip's inner edge
+    lip_gap: Map  # photograph pixels between the inner lips at rest; 0 beside the mouth
+    outline: Map  # 0 to 1: how much of a texture pixel is head
+    hair: Map  # 0 to 1, texture pixels: hair, not face
+    white: Map  # 0 to 1, texture pixels: eyes and teeth
+
+
+@functools.cache
+def photographed_head() -> Head:
+    """Measure the photograph: mesh, depth, outline, lips and lids."""
+    from skimage.data import astronaut
+
+    photo = np.asarray(astronaut())
+    points, rotation = _mesh(photo)
+    depth_there, mm, origin = _place(points, rotation)
+    u, v = _grid()
+    depth = RELIEF * _depth(points[:, :2], depth_there, u, v)
+    near = 1 + depth / VIEW_MM  # what is further away was larger than it looks
+    seen = np.stack([(u - origin[0]) * mm * near, (v - origin[1]) * mm * near, depth], axis=-1)
+    x, y, z = np.moveaxis(seen @ rotation, -1, 0).astype(np.float32)  # the photographed pose undone
+    opening, closing, top, gap = _lips(points[:, :2], u, v, mm)
+    return Head(
+        photo=photo,
+        landmarks=points[:, :2],
+        mm=mm,
+        origin=origin,
+        x=x,
+        y=y,
+        z=z,
+        open_down=opening,
+        close_down=closing,
+        blink_down=_lids(points[:, :2], u, v, mm),
+        lip_top=top,
+        lip_gap=gap,
+        outline=_outline(points[:, :2]),
+        hair=_hair(points[:, :2]),
+        white=_white(points[:, :2]),
+    )
+
+
+def _mesh(photo: UInt8[np.ndarray, "512 512 3"]) -> tuple[Float64[np.ndarray, "468 3"], Float64[np.ndarray, "3 3"]]:
+    """Landmarks in photograph pixels, and how the photographed head is turned."""
+    import cv2
+
+    square = face_mesh.crop_square(face_mesh.detect_faces(photo), photo.shape[1], photo.shape[0])
+    found = face_mesh.mesh(face_mesh.cut_square(photo, square)[None]).landmarks
+    rotation, _ = cv2.Rodrigues(face_mesh.solve_pose(found)[0, :3].astype(np.float64))
+    scale = square.side / SIZE
+    return found[0].astype(np.float64) * scale + [square.x, square.y, 0], np.asarray(rotation)
+
+
+def _place(
+    points: Float64[np.ndarray, "468 3"], rotation: Float64[np.ndarray, "3 3"]
+) -> tuple[Float64[np.ndarray, " 468"], float, Float64[np.ndarray, " 2"]]:
+    """Depth of the landmarks (mm behind the template's origin), mm a pixel, and the pixel of the origin.
+
+    The mesh's own depth leans and is out of scale: it is fitted to the turned template's by a plane and a factor.
+    """
+    template = face_mesh.template() @ rotation.T
+    flat, target = points[:, :2] - points[:, :2].mean(axis=0), template[:, :2] - template[:, :2].mean(axis=0)
+    mm = float((flat * target).sum() / (flat**2).sum())
+    origin = points[:, :2].mean(axis=0) - template[:, :2].mean(axis=0) / mm
+    terms = np.column_stack([points, np.ones(len(points))])
+    depth = terms @ np.linalg.lstsq(terms, template[:, 2], rcond=None)[0]
+    return np.where(depth > STEEP_MM, STEEP_MM + STEEP_SHARE * (depth - STEEP_MM), depth), mm, origin
+
+
+def _grid() -> tuple[Map, Map]:
+    """Photograph x and y of the grid's points."""
+    across = np.arange(round((RIGHT - LEFT) * GRID)) / GRID + LEFT
+    down = np.arange(round((BOTTOM - TOP) * GRID)) / GRID + TOP
+    u, v = np.meshgrid(across, down)
+    return u.astype(np.float32), v.astype(np.float32)
+
+
+def _depth(points: Float64[np.ndarray, "468 2"], z: Float64[np.ndarray, " 468"], u: Map, v: Map) -> Float64[np.ndarray, "h w"]:
+    """A smooth depth through the landmarks, running back to the outline of the hair."""
+    from scipy.interpolate import RBFInterpolator
+    from scipy.ndimage import gaussian_filter
+
+    hair = np.array(outlines.HAIR, float)
+    where = np.concatenate([points, hair])
+    depth = np.concatenate([z, np.full(len(hair), HAIR_DEPTH)])
+    spline = RBFInterpolator(where, depth, smoothing=DEPTH_SMOOTHING)
+    surface = spline(np.stack([u.ravel(), v.ravel()], axis=1)).reshape(u.shape).clip(z.min(), HAIR_DEPTH)
+    return np.asarray(gaussian_filter(surface, DEPTH_BLUR_PX * GRID))
+
+
+def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tuple[Map, Map, Map, Map]:
+    """How the lower lip and the chin go down: for each mm of opening, and to close the smile; upper lip and gap at rest."""
+    upper, lower = points[list(outlines.UPPER_LIP)], points[list(outlines.LOWER_LIP)]
+    top, bottom = np.interp(u, *upper.T), np.interp(u, *lower.T)
+    gap = np.maximum(bottom - top, 0)
+    middle, half = (upper[0, 0] + upper[-1, 0]) / 2, (upper[-1, 0] - upper[0, 0]) / 2
+    aside = np.abs(u - middle) / half  # 1 at the corners of the mouth
+    chin = _smooth_step((1.9 - aside) / 1.3)  # the jaw moves as one, up to its corners
+    below = _smooth_step((v - bottom) / (9 + 13 * _smooth_step(aside - 0.5)))  # from the lip's way to the chin's
+    reach = np.where(v < bottom, np.clip((v - top) / np.maximum(gap, 1e-3), 0, 1) * (gap > 0), 1.0)  # the upper lip stays
+    lip_opens, chin_opens = np.sqrt(np.clip(1 - aside**2, 0, 1)), JAW_SHARE * chin  # an open mouth is round
+    lip_closes = -gap * mm  # the chin need not rise for that
+    opening = reach * (lip_opens + (chin_opens - lip_opens) * below)
+    closing = reach * lip_closes * (1 - below)
+    return _float(opening), _float(closing), _float(top), _float(gap)
+
+
+def _lids(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> Map:
+    """How the upper lids come down over the eyes."""
+    down = np.zeros_like(u)
+    for upper, lower in outlines.EYES:
+        above, under = points[list(upper)], points[list(lower)]
+        top, bottom = np.interp(u, *above.T), np.interp(u, *under.T)
+        gap = np.where((u > above[0, 0]) & (u < above[-1, 0]), np.maximum(bottom - top, 0), 0)
+        lid = gap * _smooth_step((v - top + 5) / 5)  # the skin above the lid is drawn out
+        down = np.where(gap > 0, np.where(v < top, lid, np.clip(bottom - v, 0, gap)), down)
+    return _float(down * mm)
+
+
+def _outline(points: Float64[np.ndarray, "468 2"]) -> Map:
+    """What is head, in shares of texture pixels, with a soft edge."""
+    jaw = points[list(outlines.JAW)]
+    jaw = jaw[(jaw[:, 1] > outlines.HAIR[0][1]) & (jaw[:, 1] > outlines.HAIR[-1][1])]
+    return mask(np.concatenate([np.array(outlines.HAIR, float), jaw[::-1]]), EDGE_PX)
+
+
+def _hair(points: Float64[np.ndarray, "468 2"]) -> Map:
+    """What is hair: outside of the face, above the ends of the ears."""
+    face = mask(points[list(outlines.FACE_OVAL)], EDGE_PX)
+    rows = np.arange(len(face))[:, None] / TEXTURE + TOP
+    return _float((1 - face) * _smooth_step((outlines.HAIR_END - rows) / 12 + 0.5))
+
+
+def _white(points: Float64[np.ndarray, "468 2"]) -> Map:
+    """What is neither skin nor hair: the eyes, and the teeth between the lips."""
+    rims = [(*upper, *reversed(lower)) for upper, lower in (*outlines.EYES, (outlines.UPPER_LIP, outlines.LOWER_LIP))]
+    return _float(np.sum([mask(points[list(rim)], 0.3) for rim in rims], axis=0))
+
+
+def mask(polygon: Float64[np.ndarray, "n 2"], edge_px: float) -> Map:
+    """A polygon of photograph pixels as shares of texture pixels; blurred inwards, so that nothing from outside comes in."""
+    import cv2
+
+    size = ((BOTTOM - TOP) * TEXTURE, (RIGHT - LEFT) * TEXTURE)
+    drawn = np.zeros(size, np.uint8)
+    cv2.fillPoly(drawn, [((polygon - [LEFT, TOP]) * TEXTURE).round().astype(np.int32)], 255)
+    steps = max(1, round(edge_px * TEXTURE))
+    inner = cv2.erode(drawn, np.ones((3, 3), np.uint8), iterations=steps)
+    return _float(cv2.GaussianBlur(inner.astype(np.float32) / 255, (0, 0), steps / 2))
+
+
+def _smooth_step(t: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(t, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def _float(values: np.ndarray) -> Map:
+    return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,197 @@
+"""Networks that measure: asked where their weights are, named where they are not; FID and FVD of whole sets."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from a2h_models.errors import CheckpointError, RegistryError
+from a2h_models.evaluators import metric_networks
+from a2h_models.evaluators.alexnet import AlexNet
+from a2h_models.metrics.frechet import Moments, frechet_distance
+from a2h_models.networks import JUDGE, NetworksConfig, build, save
+from a2h_models.networks.sync_expert import SyncExpertConfig
+from pipelines import registry, tracking
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, PathsConfig, TrackingConfig
+from pipelines.core.storage import Storage
+from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.result_cache import ResultCache
+from pipelines.evaluation.sets import select
+from pipelines.evaluation.summary import not_measured, of_sets
+from pipelines.evaluation.systems import SystemsUnderTest, systems_under_test
+from pipelines.pretrained import assets
+
+NETWORKS = NetworksConfig(sync_expert=SyncExpertConfig(size=16, width=4, embedding=8))
+LISTING = """
+{name}:
+  purpose: the metric
+  file: {file}
+  url: https://example.org/{file}
+  page: https://example.org
+  licence: none
+  sha256: {sha256}
+"""
+FILES = {"alexnet": "alexnet.pth", "inception": "inception.pth", "i3d": "i3d.pt", "syncnet": "syncnet.model", "arcface": "arcface.pth"}
+
+
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Made-up weights as torchvision would store them."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("alexnet") / "weights.pth"
+    torch.save({f"features.{name}": tensor for name, tensor in AlexNet().features.state_dict().items()}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def kept(alexnet: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of assets that holds AlexNet, and a listing that knows its hash."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "alexnet.pth").write_bytes(alexnet)
+    known = {"alexnet": hashlib.sha256(alexnet).hexdigest()}
+    listing = tmp_path / "assets.yaml"
+    listing.write_text("".join(LISTING.format(name=name, file=file, sha256=known.get(name, "null")) for name, file in FILES.items()))
+    monkeypatch.setattr(assets, "LISTING", listing)
+    return tmp_path / "assets"
+
+
+@pytest.fixture
+def expert(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save(build(JUDGE, NETWORKS), JUDGE, NETWORKS, tmp_path / "expert")
+    return tmp_path / "expert"
+
+
+@pytest.fixture
+def command(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, tmp_path: Path) -> EvaluateCommand:
+    config = EvaluateConfig(max_frames=16, max_clips=1, protocols=("true_pose",))
+    out, paths = str(tmp_path / "out"), PathsConfig(assets=str(tmp_path / "assets"))
+    return EvaluateCommand(model=str(bundle), dataset=str(small_dataset), out=out, evaluate=config, logger=tracking_config, paths=paths)
+
+
+def _asking(command: EvaluateCommand, expert: str | Path) -> EvaluateCommand:
+    return replace(command, evaluate=replace(command.evaluate, sync_expert=str(expert)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- who is asked
+def test_weights_that_are_here_are_found(command: EvaluateCommand, kept: Path, expert: Path) -> None:
+    cast = systems_under_test(_asking(command, expert))
+    assert cast.weights == {"alexnet": str(kept / "alexnet.pth"), "sync_expert": str(expert)}
+    assert cast.sync_expert_uri == str(expert)
+    assert cast.fingerprint != systems_under_test(_asking(command, "")).fingerprint
+    assert systems_under_test(_asking(command, "")).weights.keys() == {"alexnet"}
+
+
+def test_weights_that_are_others_are_refused(command: EvaluateCommand, kept: Path) -> None:
+    (kept / "alexnet.pth").write_bytes(b"others")
+    with pytest.raises(CheckpointError, match=r"is not the right alexnet\.pth"):
+        systems_under_test(command)
+
+
+def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_there(command: EvaluateCommand, expert: Path) -> None:
+    assert systems_under_test(command).sync_expert_uri == ""
+    with pytest.raises(RegistryError):
+        systems_under_test(_asking(command, "models:/a2h-sync-expert/7"))
+    run_id = tracking.open_run(command.logger, run_name="expert")
+    registry.register_stage(expert, JUDGE, run_id=run_id, tags={}, logger=command.logger)
+    cast = systems_under_test(command)
+    assert cast.sync_expert_uri == "models:/a2h-sync-expert/1"
+    assert (Path(cast.weights["sync_expert"]) / "sync_expert.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, kept: Path, expert: Path) -> None:
+    (clip,) = select(command).clips
+    result = measure_clip(clip, cast=systems_under_test(_asking(command, expert)), config=command.evaluate)
+    assert result.rows["ground_truth"]["lpips"] == 0.0
+    assert result.rows["true_pose"]["lpips"] > 0.0
+    assert -15 <= result.rows["ground_truth"]["expert_offset"] <= 15
+    assert not {"fid", "csim", "lse_d"} & result.rows["true_pose"].keys()
+    reasons = not_measured(result.rows, {"alexnet", "sync_expert"})
+    assert "LPIPS" not in reasons
+    assert reasons["FID"] == "not measured, because the weights inception.pth are not here (`a2h assets fetch inception`)"
+    assert not [reason for reason in reasons if "Expert" in reason]
+
+
+class Means(torch.nn.Module):
+    """Stands where Inception would: a frame's mean colour, instead of 2048 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.float().mean(dim=(2, 3)) * self.weight
+
+
+@pytest.mark.slow
+def test_fid_stands_in_the_table_and_not_among_the_clips(command: EvaluateCommand, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (kept / "alexnet.pth").unlink()
+    (kept / "inception.pth").write_bytes(b"used first, so remembered")
+    monkeypatch.setattr(metric_networks, "LOADERS", {"inception": lambda _: Means().eval()})
+    command = replace(command, evaluate=replace(command.evaluate, max_clips=2), cluster=ClusterConfig(workers=0))
+    evaluation = evaluate(command)
+    rows = evaluation.summary["rows"]
+    assert rows["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert rows["true_pose"]["fid"]["mean"] > rows["copy_portrait"]["fid"]["mean"] > 0  # an untrained network's colours are off
+    assert rows["true_pose"]["fid"] | {"mean": 0} == {"mean": 0, "low": None, "high": None, "clips": None, "samples": 32}
+    assert "FID" not in evaluation.summary["not_measured"]
+    assert "fid" not in pd.read_parquet(evaluation.metrics.with_name("metrics.parquet")).columns
+    assert ">FID<" in evaluation.metrics.with_name("report.html").read_text()
+    assert "FID" in evaluation.table
+
+
+# ---------------------------------------------------------------------------------------------------------------- of whole sets
+def _result(key: str, features: dict[str, dict[str, np.ndarray]]) -> ClipResult:
+    return ClipResult(key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_PICTURE, features=features)
+
+
+def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth, made = rng.normal(0, 1, (40, 8)).astype(np.float32), rng.normal(0.5, 2, (40, 8)).astype(np.float32)
+    diary = ResultCache(Storage(tmp_path), ["parents"])
+    for number in range(4):
+        part = slice(10 * number, 10 * number + 10)
+        diary.keep(_result(f"clip{number}", {"ground_truth": {"fid": truth[part]}, "true_pose": {"fid": made[part]}}))
+    found = of_sets((diary.features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"])
+    a, b = Moments(8), Moments(8)
+    a.add(truth)
+    b.add(made)
+    assert found["true_pose"]["fid"]["mean"] == pytest.approx(frechet_distance(b, a), rel=1e-6)
+    assert found["true_pose"]["fid"]["samples"] == 40
+    assert found["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert found["copy_portrait"] == {}
+    assert diary.find("clip0") == _kept(diary, "clip0")
+    diary.close()
+    assert diary.features("clip0") == {}
+
+
+def _kept(diary: ResultCache, key: str) -> ClipResult | None:
+    """What comes back is without features: they are large, and read one clip at a time."""
+    found = diary.find(key)
+    assert found is not None
+    assert found.features == {}
+    return replace(found, strip=found.strip)
+
+
+def test_a_set_that_is_too_small_has_a_reason_and_no_number() -> None:
+    one = {row: {"fvd": np.ones((1, 4), np.float32)} for row in ("ground_truth", "true_pose")}
+    rows = of_sets([one], ["ground_truth", "true_pose"])
+    assert rows == {"ground_truth": {}, "true_pose": {}}
+    assert "too small" in not_measured(rows, {"i3d"})["FVD"]
+
+
+def test_networks_that_found_no_face_say_so() -> None:
+    reasons = not_measured({"true_pose": {}}, {"arcface", "sync_expert"})
+    assert "no clip shows a face" in reasons["CSIM; CSIM, 5th percentile; CSIM, collapsed"]
+    assert "no clip shows a face" in reasons["Expert offset; Expert likeness; Expert confidence"]
+
+
+def test_a_cast_is_known_by_its_weights(tmp_path: Path) -> None:
+    a, b = (SystemsUnderTest(candidate=str(tmp_path), videos=True, weights={"alexnet": name}) for name in "ab")
+    assert a.fingerprint != b.fingerprint

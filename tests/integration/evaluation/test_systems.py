@@ -1,0 +1,242 @@
+"""What is measured beside what: videos of another system, the champion, on Ray, after a stop; and what stands on the page."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+import pipelines.evaluation.evaluate
+from a2h_models.errors import DatasetError, InputError
+from pipelines import media, tracking
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, FreezeCommand, PathsConfig, TrackingConfig
+from pipelines.core.storage import Storage
+from pipelines.dataset import shard_format
+from pipelines.evaluation.clips import ClipResult
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.page import Bar, draw_intervals, published, row_name
+from pipelines.evaluation.sets import EvaluationClip, freeze
+from pipelines.evaluation.summary import break_down, speeds
+
+BRIEF = EvaluateConfig(max_frames=16, bootstrap_samples=20, protocols=("true_pose",))
+HERE = ClusterConfig(workers=0)
+
+
+@pytest.fixture
+def command(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, tmp_path: Path) -> EvaluateCommand:
+    return EvaluateCommand(
+        model=str(bundle),
+        dataset=str(small_dataset),
+        out=str(tmp_path / "out"),
+        evaluate=BRIEF,
+        cluster=HERE,
+        logger=tracking_config,
+        paths=PathsConfig(assets=str(tmp_path / "assets")),
+    )
+
+
+@pytest.fixture
+def films(small_dataset: Path, tmp_path: Path) -> Path:
+    """The true films as the videos of a system that makes no mistakes."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    dataset = Storage(small_dataset)
+    (sidecar,) = (found for found in shard_format.read_sidecars(dataset) if found.split == "test")
+    for key in sidecar.keys:
+        (folder / f"{key}.mp4").write_bytes(shard_format.read_members(dataset, sidecar, key, ("mp4",)).members["mp4"])
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------- other systems
+@pytest.mark.slow
+def test_the_true_films_as_another_systems_are_nearly_perfect(command: EvaluateCommand, films: Path) -> None:
+    config = replace(BRIEF, protocols=("true_pose", "predicted_pose"))
+    evaluation = evaluate(replace(command, model=f"videos:{films}", evaluate=config))
+    rows = evaluation.summary["rows"]
+    assert list(rows) == ["ground_truth", "copy_portrait", "predicted_pose"]
+    theirs = rows["predicted_pose"]
+    assert theirs["psnr"]["mean"] > 45.0  # decoded by another way than the crop
+    assert theirs["ms_ssim"]["mean"] > 0.999
+    assert theirs["akd"]["mean"] < 0.5
+    assert theirs["head_diversity"]["mean"] > 0.0  # solved from what is seen
+    assert not evaluation.summary["failed"]
+    run = MlflowClient(tracking.tracking_uri(command.logger)).get_run(evaluation.run_id)
+    assert "real_time_factor" not in run.data.metrics  # nobody knows how long it took them
+
+
+@pytest.mark.slow
+def test_videos_that_are_missing_or_odd_are_told(command: EvaluateCommand, films: Path, tmp_path: Path) -> None:
+    (films / "clip-a.mp4").unlink()
+    summary = evaluate(replace(command, model=f"videos:{films}")).summary
+    assert summary["clips"] == 1
+    assert "holds no video of the clip clip-a" in summary["failed"]["clip-a"]
+    media.write_video(films / "clip-b.mp4", [np.zeros((16, 128, 256, 3), np.uint8)], None)
+    with pytest.raises(InputError, match=r"none of the 2 clips could be measured"):
+        evaluate(replace(command, model=f"videos:{films}", out=str(tmp_path / "again")))
+    with pytest.raises(InputError, match="is not a folder of videos"):
+        evaluate(replace(command, model=f"videos:{tmp_path / 'nowhere'}"))
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+@pytest.mark.slow
+def test_the_champion_stands_beside_the_candidate(command: EvaluateCommand, registered: TrackingConfig, tmp_path: Path) -> None:
+    """The same weights, once as the champion and once as a folder: equal numbers."""
+    with tracking.session(registered) as client:
+        client.set_registered_model_alias("audio2head", "champion", "1")
+    ours = replace(command, logger=registered)
+    summary = evaluate(ours).summary
+    assert list(summary["rows"]) == ["ground_truth", "copy_portrait", "true_pose", "champion_true_pose"]
+    assert summary["rows"]["champion_true_pose"] == summary["rows"]["true_pose"]
+    assert summary["champion"] == "models:/audio2head/1"
+    itself = evaluate(replace(ours, model="models:/audio2head@champion", out=str(tmp_path / "itself"))).summary
+    assert list(itself["rows"]) == ["ground_truth", "copy_portrait", "true_pose"]
+    alone = evaluate(replace(ours, out=str(tmp_path / "alone"), evaluate=replace(BRIEF, champion=False))).summary
+    assert "champion_true_pose" not in alone["rows"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own sockets
+def test_workers_find_what_this_process_finds(command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte, if this process computes with as many threads as a worker: sums in another order round otherwise."""
+    import torch
+
+    monkeypatch.setattr(pipelines.evaluation.evaluate, "FEW_CLIPS", 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = evaluate(replace(command, out=str(tmp_path / "here")))
+    finally:
+        torch.set_num_threads(threads)
+    there = evaluate(replace(command, out=str(tmp_path / "there"), cluster=ClusterConfig(workers=2)))
+    assert there.metrics.read_bytes() == here.metrics.read_bytes()
+    tables = [pd.read_parquet(tmp_path / name / "metrics.parquet") for name in ("here", "there")]
+    pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_goes_on(command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(replace(command, out=str(tmp_path / "whole")))
+    real, measured = pipelines.evaluation.evaluate.measure_clip, []
+
+    def stopped(clip: EvaluationClip, **rest: Any) -> ClipResult:
+        if clip.key == "clip-b":
+            raise KeyboardInterrupt
+        return real(clip, **rest)
+
+    def counted(clip: EvaluationClip, **rest: Any) -> ClipResult:
+        measured.append(clip.key)
+        return real(clip, **rest)
+
+    monkeypatch.setattr(pipelines.evaluation.evaluate, "measure_clip", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(command)
+    monkeypatch.setattr(pipelines.evaluation.evaluate, "measure_clip", counted)
+    resumed = evaluate(command)
+    assert measured == ["clip-b"]
+    assert resumed.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert resumed.pictures.read_bytes() == whole.pictures.read_bytes()
+    assert not [path for path in Path(command.out).rglob("*") if path.is_file() and "unfinished" in path.parts]
+    evaluate(command)
+    assert measured == ["clip-b", "clip-a", "clip-b"]  # a finished one begins anew
+
+
+@pytest.mark.slow
+def test_a_frozen_set_is_measured_and_a_changed_one_refused(command: EvaluateCommand, small_dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    freeze(FreezeCommand(dataset=str(small_dataset), out=str(path), evaluate=BRIEF))
+    summary = evaluate(replace(command, set=str(path), dataset="", evaluate=replace(BRIEF, max_frames=128))).summary
+    assert (summary["frozen"], summary["max_frames"], summary["frames"]) == (True, 16, 32)
+    assert summary["set_id"] == json.loads(path.read_text())["set_id"]
+    moved = tmp_path / "moved"
+    shutil.copytree(small_dataset, moved)
+    tar = moved / "a2h-test-000000.tar"
+    data = tar.read_bytes()
+    (sidecar,) = (found for found in shard_format.read_sidecars(Storage(moved)) if found.split == "test")
+    offset, size = sidecar.index["clip-a"]["pose.npy"]
+    tar.write_bytes(data[: offset + size - 1] + bytes([data[offset + size - 1] ^ 1]) + data[offset + size :])
+    with pytest.raises(DatasetError, match=r"clip-a\.pose\.npy .* its sha-256 differs"):
+        evaluate(replace(command, set=str(path), dataset=str(moved), out=str(tmp_path / "no")))
+    assert not (tmp_path / "no" / "metrics.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------------- summing up
+def result(key: str, identity: str, *, turned: float, sure: float, ssim: float) -> ClipResult:
+    rows = {"ground_truth": {"ssim": 1.0, "mouth_speech_confidence": sure}, "true_pose": {"ssim": ssim, "jitter": 1.0}}
+    seconds = {"features": 1.0, "predicted_pose/pose": 2.0, "predicted_pose/render": 5.0, "true_pose/render": 7.0, "metrics": 3.0}
+    strip = np.full((4, 4, 3), 90, np.uint8)
+    return ClipResult(key=key, identity=identity, frames=50, rows=rows, strip=strip, turned_deg=turned, seconds=seconds)
+
+
+RESULTS = [
+    result("a", "ann", turned=5, sure=2.0, ssim=0.9),
+    result("b", "ann", turned=15, sure=1.0, ssim=0.7),
+    result("c", "bob", turned=25, sure=0.1, ssim=0.2),
+]
+
+
+def test_numbers_are_broken_down() -> None:
+    found = break_down(RESULTS, BRIEF)
+    means = {name: {group: part["rows"]["true_pose"]["ssim"]["mean"] for group, part in groups.items()} for name, groups in found.items()}
+    assert means["identity"] == {"ann": pytest.approx(0.8), "bob": 0.2}
+    assert means["head turns"] == {"< 10°": 0.9, "10–20°": 0.7, "≥ 20°": 0.2}
+    assert means["sync confidence of the truth"] == {"≥ 1.2": 0.9, "0.6–1.2": 0.7, "< 0.6": 0.2}
+    assert found["identity"]["ann"]["clips"] == 2
+    assert "jitter" not in found["identity"]["ann"]["rows"]["true_pose"]
+
+
+def test_the_real_time_factor_counts_features_pose_and_frames() -> None:
+    """3 clips of 2 s each; 1 + 2 + 5 s of generating each."""
+    found = speeds(RESULTS)
+    assert found["real_time_factor"] == pytest.approx(8 / 2)
+    assert found["fps"] == pytest.approx(25 / 4)
+    assert found["seconds_per_second/metrics"] == pytest.approx(1.5)
+    assert "real_time_factor" not in speeds([replace(one, seconds={"read": 1.0}) for one in RESULTS])
+
+
+# ---------------------------------------------------------------------------------------------------------------- the page
+@pytest.mark.slow
+def test_the_page_shows_all_and_needs_nothing_from_outside(command: EvaluateCommand) -> None:
+    evaluate(command)
+    page = (Path(command.out) / "report.html").read_text()
+    for words in (
+        "Published, another protocol",
+        "The worst clips",
+        "By head turns",
+        "copy portrait",
+        "ground truth",
+        "not measured, because",
+        "candidate, true pose",
+        "frames a second",
+    ):
+        assert words in page
+    assert page.count("data:image/jpeg") == 2
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_chart_puts_means_between_the_ends_of_their_intervals() -> None:
+    import re
+
+    svg = draw_intervals([Bar("a", 1.0, 0.0, 2.0), Bar("b", 3.0, None, None)], title="t")
+    ((left, right),) = re.findall(r'class="interval" d="M([\d.]+) [\d.]+H([\d.]+)"', svg)
+    dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
+    assert dots[0] == pytest.approx((float(left) + float(right)) / 2, abs=0.2)
+    assert float(right) < dots[1] < 360
+    assert draw_intervals([Bar("a", 1.0, 1.0, 1.0)], title="t").count("circle") == 1
+
+
+def test_published_figures_have_a_place_and_a_text() -> None:
+    assert all(set(figure) == {"where", "what"} for figure in published())
+    assert any("PSNR 26.529" in figure["what"] for figure in published())
+
+
+def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:
+    rows = ("ground_truth", "copy_portrait", "true_pose", "predicted_pose", "champion_true_pose")
+    named = ["ground truth", "copy portrait", "candidate, true pose", "candidate, predicted pose", "champion, true pose"]
+    assert [row_name(row) for row in rows] == named

@@ -1,0 +1,221 @@
+"""Promotions at once, killed half-way, and cut off from their store: at most one wins, and nothing moves half."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from a2h_models.errors import RegistryError
+from pipelines import promotion, registry, tracking
+from pipelines.config import TrackingConfig
+from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.promotion import champion
+from pipelines.registry import alias_lock
+from pipelines.registry.alias_lock import hold_lock
+
+GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
+Maker = Callable[..., str]
+
+# A process that has imported everything, and forks for each line it is given: {uri, logger, at, lock}. The fork promotes; where it calls
+# `at`, it says so and waits for the lock of a file that the test holds.
+PROMOTER = """
+import fcntl, json, os, signal, sys
+import mlflow, pandas, pyarrow.parquet, sqlalchemy
+from a2h_models.errors import A2HError
+from pipelines import promotion, registry, tracking
+from pipelines.config import TrackingConfig
+from pipelines.config.promotion import PromoteCommand, PromoteConfig
+from pipelines.promotion import champion
+
+def say(**values):
+    os.write(1, (json.dumps({"pid": os.getpid(), **values}) + "\\n").encode())
+
+def waiting(function, lock, after):
+    def wait():
+        say(event="waits")
+        with open(lock) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+    def called(*arguments, **named):
+        if not after:
+            wait()
+        result = function(*arguments, **named)
+        if after:
+            wait()
+        return result
+    return called
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    if os.fork():
+        continue
+    task = json.loads(line)
+    setattr(champion, task["at"], waiting(getattr(champion, task["at"]), task["lock"], task["after"]))
+    gates = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
+    try:
+        decision = promotion.promote(PromoteCommand(model=task["uri"], promote=gates, logger=TrackingConfig(**task["logger"])))
+        say(event="ends", accepted=decision.accepted, reasons=decision.reasons)
+    except A2HError as error:
+        say(event="fails", message=error.message)
+    os._exit(0)
+"""
+
+
+class Promoter:
+    """The process, and a file lock that holds its forks up."""
+
+    def __init__(self, lock: Path) -> None:
+        words = [sys.executable, "-W", "ignore", "-c", PROMOTER]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.lock = lock.open("w")
+
+    def begin(self, uri: str, store: TrackingConfig, *, at: str, after: bool = False) -> None:
+        """Promote in a process of its own, up to a call of a function of promotion.py, or to its end."""
+        task = {"uri": uri.removeprefix("models:/"), "logger": asdict(store), "at": at, "after": after, "lock": self.lock.name}
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+
+    def hears(self, event: str) -> dict[str, object]:
+        said = json.loads(self.process.stdout.readline())
+        assert said["event"] in event, said
+        return said
+
+    def hold(self) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        fcntl.flock(self.lock, fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(120)
+        self.process.stdout.close()
+        self.lock.close()
+
+
+@pytest.fixture(scope="session")
+def promoter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Promoter]:
+    made = Promoter(tmp_path_factory.mktemp("promoter") / "lock")
+    yield made
+    made.end()
+
+
+def promote(uri: str, store: TrackingConfig) -> promotion.Decision:
+    return promotion.promote(PromoteCommand(model=uri.removeprefix("models:/"), promote=GATES, logger=store))
+
+
+def current_champion(store: TrackingConfig) -> str:
+    return str(registry.find("models:/a2h-head-pose@champion", store))
+
+
+def registered(store: TrackingConfig) -> set[str]:
+    with tracking.session(store) as client:
+        return {model.name for model in client.search_registered_models()}
+
+
+def test_of_two_promotions_at_once_exactly_one_wins(make_version: Maker, store: TrackingConfig, promoter: Promoter) -> None:
+    """Both have judged, and both find that every gate holds, before either may claim the alias."""
+    uris = [make_version(store, 25.0), make_version(store, 26.0)]
+    promoter.hold()
+    for uri in uris:
+        promoter.begin(uri, store, at="claimed")
+    for _ in uris:
+        promoter.hears("waits")
+    promoter.release()
+    ended = [promoter.hears("ends fails") for _ in uris]
+    (lost,) = (said for said in ended if said["event"] == "fails")
+    assert "champion of a2h-head-pose" in lost["message"]
+    assert "is being moved by" in lost["message"] or "in the meantime" in lost["message"]
+    holder = registry.find(current_champion(store), store)
+    assert json.loads(holder.tags["promotion_decision"])["accepted"] is True
+    assert registered(store) == {"a2h-head-pose"}  # no claim is left
+
+
+def test_a_killed_promotion_leaves_the_old_champion(make_version: Maker, store: TrackingConfig, promoter: Promoter) -> None:
+    """SIGKILL between the record of the decision and the move of the alias."""
+    first, second, third = (make_version(store, psnr) for psnr in (25.0, 26.0, 27.0))
+    promote(first, store)
+    promoter.hold()
+    promoter.begin(second, store, at="_write_history", after=True)
+    victim = int(str(promoter.hears("waits")["pid"]))
+    os.kill(victim, signal.SIGKILL)
+    promoter.release()
+    assert current_champion(store) == first
+    assert json.loads(registry.find(second, store).tags["promotion_decision"])["accepted"] is True
+    with pytest.raises(RegistryError, match=f"is being moved by .*, process {victim}") as refused:
+        promote(third, store)
+    assert "if it was killed" in refused.value.hint
+
+    with tracking.session(store) as client:  # two minutes pass
+        client.set_registered_model_tag(f"a2h-head-pose.champion{alias_lock.MARK}1", "until", repr(time.time() - 1))
+    assert promote(third, store).reasons == []
+    assert registered(store) == {"a2h-head-pose"}
+    assert promotion.rollback(RollbackCommand(model="a2h-head-pose", logger=store)).restored == first  # the killed one never was champion
+
+
+def test_a_server_that_dies_leaves_the_old_champion(
+    make_version: Maker, served: TrackingConfig, mlflow_server: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, address = mlflow_server
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    first, second = make_version(served, 25.0), make_version(served, 26.0)
+    promote(first, served)
+    record = champion._record
+
+    def dies(*arguments: object) -> None:
+        record(*arguments)
+        program.end(signal.SIGKILL)
+
+    monkeypatch.setattr(champion, "_record", dies)
+    try:
+        with pytest.raises(RegistryError, match=f"the tracking store {address} refused"):
+            promote(second, served)
+    finally:
+        program.start()
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # the first connection after a restart may be one to the server that died
+    assert current_champion(served) == first
+
+
+# -------------------------------------------------------------------------------- the claim itself
+def test_a_claim_excludes_and_ends(make_version: Maker, store: TrackingConfig) -> None:
+    with hold_lock("m", "champion", store, seconds=60) as confirm:
+        confirm()
+        with pytest.raises(RegistryError, match="champion of m is being moved by"), hold_lock("m", "champion", store, seconds=60):
+            pass
+        with hold_lock("m", "challenger", store, seconds=60):  # another alias is another claim
+            pass
+    assert registered(store) == set()
+
+
+def test_a_claim_that_ran_out_does_not_confirm(tracking_config: TrackingConfig) -> None:
+    with (
+        pytest.raises(RegistryError, match="ran out before the alias moved"),
+        hold_lock("m", "champion", tracking_config, seconds=alias_lock.RESERVE_S / 2) as confirm,
+    ):
+        confirm()
+
+
+def test_whoever_was_overtaken_does_not_move_the_alias(tracking_config: TrackingConfig) -> None:
+    """A process that slept through the end of its claim wakes up while the next one holds it."""
+    with hold_lock("m", "champion", tracking_config, seconds=60) as confirm:
+        with tracking.session(tracking_config) as client:
+            client.set_registered_model_tag(f"m.champion{alias_lock.MARK}1", "until", "0")
+        with hold_lock("m", "champion", tracking_config, seconds=60), pytest.raises(RegistryError, match="is being moved by"):
+            confirm()
+
+
+def test_one_of_many_that_find_a_dead_claim_takes_it(tracking_config: TrackingConfig) -> None:
+    """All have seen that claim 1 ran out; only one of them can make claim 2."""
+    with tracking.session(tracking_config) as client:
+        client.create_registered_model(f"m.champion{alias_lock.MARK}1", tags={"owner": "ann", "until": "0"})
+    first = alias_lock._take(f"m.champion{alias_lock.MARK}", tracking_config, 60)
+    assert first.number == 2
+    with pytest.raises(RegistryError, match="is being moved by"):
+        alias_lock._take(f"m.champion{alias_lock.MARK}", tracking_config, 60)

@@ -1,0 +1,105 @@
+"""Every YAML composes, every mistake is one sentence with a hint."""
+
+import pytest
+import yaml
+
+from a2h_models.errors import ConfigError
+from pipelines import config
+from pipelines.config.compose import COMMANDS, CONF_DIR, compose, compose_dict
+
+REQUIRED = {  # what each command cannot do without
+    "prepare": ["videos=in", "out=out"],
+    "train": ["stage=image_generator", "dataset.path=shards"],
+    "freeze": ["dataset=d", "out=set.json"],
+    "evaluate": ["model=m", "dataset=d", "out=o"],
+    "register": [],
+    "app": [],
+    "promote": ["model=audio2head/1"],
+    "rollback": [],
+    "models": [],
+    "card": ["model=audio2head/1"],
+    "copy": ["model=audio2head/1", "to=http://production:5000"],
+    "keypoints": ["dataset=shards"],
+    "import-release": [],
+    "export-release": ["model=audio2head/1", "out=x.pth.tar"],
+    "export": ["model=audio2head/1", "out=folder"],
+    "generate": ["source_image=a.png", "driven_audio=a.wav"],
+    "demo": [],
+}
+GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
+USED_BY = {group: [command for command in COMMANDS if f"- {group}:" in (CONF_DIR / f"{command}.yaml").read_text()] for group in GROUPS}
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml")) if group != "recipe"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_composes_with_what_it_requires(command: str) -> None:
+    assert isinstance(compose(command, REQUIRED[command]), COMMANDS[command])
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{group}={choice}" for group, choice in CHOICES])
+def test_each_choice_of_each_group_composes(group: str, choice: str) -> None:
+    assert USED_BY[group], f"no command uses conf/{group}"
+    for command in USED_BY[group]:
+        required = [override for override in REQUIRED[command] if not override.startswith(f"{group}=")]
+        assert isinstance(compose(command, [*required, f"{group}={choice}"]), COMMANDS[command])
+
+
+@pytest.mark.parametrize("stage", ["image_generator", "motion_field", "head_pose"])
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
+def test_each_stage_composes_at_each_scale(stage: str, scale: str) -> None:
+    command = compose("train", [f"stage={stage}", f"scale={scale}", "dataset.path=shards"])
+    assert command.stage.name == stage
+
+
+def test_what_the_paper_does_not_name_has_no_weight_at_its_scale() -> None:
+    paper, small = (compose("train", ["stage=head_pose", f"scale={scale}", "dataset.path=x"]).stage for scale in ("paper", "small"))
+    assert paper.global_variance == paper.stranger_spread == 0 < min(small.global_variance, small.stranger_spread)
+
+
+def test_yaml_holds_only_values() -> None:
+    """No `_target_`: what runs is decided in Python."""
+    for path in CONF_DIR.rglob("*.yaml"):
+        assert "_target_" not in str(yaml.safe_load(path.read_text())), path
+
+
+def test_a_value_of_the_command_line_wins() -> None:
+    assert compose("prepare", [*REQUIRED["prepare"], "prepare.clips.min_frames=80"]).prepare.clips.min_frames == 80
+
+
+@pytest.mark.parametrize("path", ["/a b/ä,(c)=[d]/x.png", "it's.png", 'say "x".png', "-dash", "back\\slash", "#hash", "{brace}"])
+def test_a_path_may_hold_what_hydra_would_read_as_grammar(path: str) -> None:
+    command: config.GenerateCommand = compose("generate", [f"source_image={path}", "driven_audio=a.wav"])
+    assert command.source_image == path
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "message", "hint"),
+    [
+        ("card", [], "needs a value for model", "model="),
+        ("generate", ["sorce_image=x"], "no key sorce_image", "did you mean source_image?"),
+        ("generate", ["generate.pose_scal=2"], "no key generate.pose_scal", "did you mean generate.pose_scale?"),
+        ("promote", ["model=x/1", "promote=lenient"], "promote=lenient is not a choice", "default"),
+        ("promote", ["model=x/1", "dry_run=maybe"], "maybe", "--help"),
+        ("train", ["dataset.path=x"], "needs a choice for stage", "image_generator"),
+        ("prepare", ["videos=x", "out=y", "prepare.clips.min_frames=many"], "many", "--help"),
+        ("prepare", ["videos=x", "out=y", "cluster=moon"], "cluster=moon is not a choice", "local"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_a_hint(command: str, overrides: list[str], message: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(command, overrides)
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_the_config_hash_changes_with_values_and_with_nothing_else() -> None:
+    one = compose("prepare", REQUIRED["prepare"])
+    same = compose("prepare", [*REQUIRED["prepare"], "prepare=default"])
+    other = compose("prepare", [*REQUIRED["prepare"], "prepare.clips.min_frames=80"])
+    assert config.config_hash(one.prepare) == config.config_hash(same.prepare) != config.config_hash(other.prepare)
+
+
+def test_the_tracking_server_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert compose_dict("register").logger.tracking_uri == "http://127.0.0.1:5000"

@@ -1,0 +1,160 @@
+"""From a version back to its source videos; the list, the tree and the card, as they are printed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from a2h_models.errors import RegistryError
+from pipelines import promotion, registry, tracking
+from pipelines.cli.main import main
+from pipelines.config import RegisterCommand, TrackingConfig
+from pipelines.config.promotion import CardCommand, ModelsCommand, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.dataset.provenance import as_table, read_origin
+from pipelines.registry.datasets import verify
+
+Maker = Callable[..., str]
+ANN, EVE = "a" * 64, "e" * 64
+
+
+def models(store: TrackingConfig, model: str = "", **changes: object) -> str:
+    return registry.models(ModelsCommand(model=model, logger=store, **changes))
+
+
+def test_the_list_shows_versions_aliases_and_verdicts(make_version: Maker, store: TrackingConfig) -> None:
+    first, second = make_version(store, 25.0), make_version(store, 20.0)
+    for uri in (first, second):
+        promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(margins={"true_pose/psnr": 0.0}), logger=store))
+    lines = [line.replace("│", " ").split() for line in models(store).splitlines() if "a2h-head-pose/" in line]
+    assert [line[:2] for line in lines] == [["a2h-head-pose/2", "refused"], ["a2h-head-pose/1", "champion"]]
+    assert models(store, "a2h-head-pose").count("a2h-head-pose/") == 2
+    with pytest.raises(RegistryError, match="no model a2h-motion-field"):
+        models(store, "a2h-motion-field")
+
+
+def test_the_lineage_ends_at_the_videos(make_version: Maker, store: TrackingConfig, fingerprint: str, paper_dataset: Path) -> None:
+    uri = make_version(store, 25.0)
+    text = models(store, uri)
+    assert f"dataset {fingerprint}  {paper_dataset}: verified" in text
+    assert f"sha256 {ANN}  ann.mp4 (ann; licence: CC-BY 4.0, consent: yes)" in text
+    assert "source videos: 1, people: 1" in text
+    assert EVE not in text  # of the test split
+
+
+def test_a_bundle_shows_its_stages(registered: TrackingConfig) -> None:
+    text = models(registered, "audio2head@challenger")
+    assert "audio2head/1  (challenger)" in text
+    for stage, model in registry.STAGE_MODELS.items():
+        assert f"{stage}: models:/{model}/1" in text
+    assert "source videos: not recorded" in text
+
+
+def test_a_bundle_joins_the_sources_of_its_stages(
+    registered: TrackingConfig, stage_folders: dict[str, Path], paper_dataset: Path, fingerprint: str
+) -> None:
+    """What two stages share is there once; a stage that says nothing silences the bundle."""
+    whole = read_origin(str(paper_dataset), fingerprint)
+    train = read_origin(str(paper_dataset), fingerprint, split="train")
+    assert whole.sources["sha256"].to_pylist() == [ANN, EVE]
+    for stage, origin in (("image_generator", train), ("motion_field", whole), ("head_pose", train)):
+        run_id = tracking.open_run(registered, run_name=stage)
+        registry.register_stage(stage_folders[stage], stage, run_id=run_id, tags={}, identities=["ann"], origin=origin, logger=registered)
+    made = registry.register_bundle(RegisterCommand(logger=registered))
+    folder = registry.fetch(made.uri, registered)
+    assert registry.read_sources(folder)["sha256"].to_pylist() == [ANN, EVE]
+    known = registry.read_provenance(folder)
+    assert known["datasets"] == [{"path": str(paper_dataset), "fingerprint": fingerprint}]
+    assert known["features"] == [{"version": 1, "f0": "harvest", "pose_smoothing_frames": 1.0}]
+    silent = registry.register_bundle(RegisterCommand(head_pose="models:/a2h-head-pose/1", logger=registered))
+    folder = registry.fetch(silent.uri, registered)
+    assert len(registry.read_sources(folder)) == 0
+    assert registry.read_provenance(folder)["datasets"] == []
+
+
+def test_many_sources_are_shown_by_example(
+    make_version: Maker, tracking_config: TrackingConfig, paper_dataset: Path, fingerprint: str
+) -> None:
+    origin = read_origin(str(paper_dataset), fingerprint)
+    rows = [(f"{number:064d}", f"{number}.mp4", "ann", "own", "yes") for number in range(3000)]
+    uri = make_version(tracking_config, 25.0, origin=replace(origin, sources=as_table(rows)))
+    text = models(tracking_config, uri)
+    assert text.count("sha256 ") == 20
+    assert "… and 2980 more; max_sources=0 shows all" in text
+    assert models(tracking_config, uri, max_sources=0).count("sha256 ") == 3000
+
+
+def test_a_dataset_that_is_gone_or_changed_is_told(
+    make_version: Maker, tracking_config: TrackingConfig, paper_dataset: Path, fingerprint: str
+) -> None:
+    origin = read_origin(str(paper_dataset), fingerprint)
+    gone = make_version(tracking_config, 25.0, origin=replace(origin, path="/nowhere/at/all"))
+    changed = make_version(tracking_config, 25.0, origin=replace(origin, fingerprint="0" * 64))
+    assert "/nowhere/at/all: is not here, or has no dataset.json" in models(tracking_config, gone)
+    said = " ".join(models(tracking_config, changed).replace("│", " ").split())  # a long path is broken into lines
+    assert f"has the fingerprint {fingerprint[:12]} now, not 000000000000" in said
+
+
+# -------------------------------------------------------------------------------- the card
+def test_a_card_tells_what_is_recorded(make_version: Maker, store: TrackingConfig, fingerprint: str, tmp_path: Path) -> None:
+    rows = {"true_pose": {"psnr": {"mean": 25.0, "low": 24.5, "high": 25.5, "clips": 2}, "lmd": {"mean": None, "low": None, "high": None}}}
+    uri = make_version(store, 25.0, rows=rows)
+    promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(min_clips=9, require_licence=False), logger=store))
+    text = registry.card(CardCommand(model=uri, out=str(tmp_path / "cards" / "card.md"), logger=store))
+    assert (tmp_path / "cards" / "card.md").read_text() == text
+    for heading in ("Intended use", "Training data", "Licence and consent", "Metrics", "Limits", "Decision", "Lineage"):
+        assert f"\n## {heading}\n" in text
+    assert "| PSNR (dB) | higher | 25 [24.5, 25.5] |" in text
+    assert "| LMD (px) | lower | – |" in text
+    assert "for the alias `champion`: **refused**" in text
+    assert "| evaluation_size | failed | 9 clips | 2 | chance could hide a loss;" in text
+    assert f"* dataset `{fingerprint}`" in text
+    assert "| CC-BY 4.0 | yes | 1 |" in text
+    assert ANN in text
+
+
+def test_a_card_of_a_bare_version_says_what_is_missing(registered: TrackingConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"logger.tracking_uri={registered.tracking_uri}", f"logger.artifacts={registered.artifacts}"]
+    assert main(["card", "audio2head/1", *words]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# audio2head/1 (challenger)\n")
+    assert "source videos: not recorded" in text
+    assert "Not evaluated." in text
+    assert "Nobody asked for a promotion." in text
+    assert "a2h generate --source_image face.jpg --driven_audio speech.wav model=models:/audio2head/1" in text
+
+
+def test_a_card_says_what_each_kind_of_model_is_for(make_version: Maker, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+    """Only a bundle generates."""
+    stage = registry.card(CardCommand(model=make_version(tracking_config, 25.0), logger=tracking_config))
+    assert "`a2h register head_pose=models:/a2h-head-pose/1` joins it" in stage
+    (tmp_path / "sync_expert.safetensors").write_bytes(b"weights")
+    run_id = tracking.open_run(tracking_config, run_name="expert")
+    judge = registry.register_stage(tmp_path, "sync_expert", run_id=run_id, tags={}, logger=tracking_config)
+    text = registry.card(CardCommand(model=judge.uri, logger=tracking_config))
+    assert "prepare.features.sync_expert=models:/a2h-sync-expert/1" in text
+    assert "a2h generate" not in stage + text
+
+
+def test_a_card_remembers_a_rollback(make_version: Maker, tracking_config: TrackingConfig) -> None:
+    uris = [make_version(tracking_config, 25.0) for _ in range(2)]
+    for uri in uris:
+        promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(), logger=tracking_config))
+    promotion.rollback(RollbackCommand(model="a2h-head-pose", reason="it blinks sideways", logger=tracking_config))
+    assert f"rolled back to {uris[0]}. it blinks sideways" in registry.card(CardCommand(model=uris[1], logger=tracking_config))
+
+
+# -------------------------------------------------------------------------------- datasets, looked at again
+def test_a_dataset_is_verified_against_its_own_shards(paper_dataset: Path, fingerprint: str, tmp_path: Path) -> None:
+    """Another shard under an old dataset.json, and a dataset.json that cannot be read."""
+    copy = shutil.copytree(paper_dataset, tmp_path / "copy")
+    assert verify(str(copy), fingerprint) == ""
+    sidecar = copy / "a2h-train-000000.json"
+    values = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**values, "sha256": "0" * 64}))
+    assert verify(str(copy), fingerprint) == f"has shards that do not add up to its fingerprint {fingerprint[:12]}"
+    (copy / "dataset.json").write_text("[]")
+    assert verify(str(copy), fingerprint).startswith("cannot be read from here")
+    assert verify("nosuchstore://bucket/x", fingerprint).startswith("cannot be read from here")
