@@ -1,4 +1,5 @@
-"""Renew requirements.lock.txt: what pip would install for every extra, less what must not be installed.
+"""Renew requirements.lock.txt: what pip would install for every extra, less what must not be
+installed.
 
 Run by `make lock` with a bare Python; needs the network.
 """
@@ -22,11 +23,25 @@ LEFT_OUT = {
 
 
 def resolved(aside: Path) -> dict[str, str]:
-    """Name → version of all that pip would install into an empty environment. Nothing is installed."""
+    """Name → version of all that pip would install into an empty environment.
+
+    Nothing is installed.
+    """
     subprocess.run([sys.executable, "-m", "venv", aside], check=True)
     python, report = aside / "bin" / "python", aside / "report.json"
     wanted = [f"{ROOT}[dev]", BUILD]
-    command = [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", report, *wanted]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--ignore-installed",
+        "--quiet",
+        "--report",
+        report,
+        *wanted,
+    ]
     subprocess.run(command, check=True)
     packages = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     # a local version such as +cpu belongs to the machine that renewed the lock, not to the lock

@@ -1,6 +1,7 @@
 """What a talking head is: tensors in, tensors out. No cluster, no registry, no files but weights.
 
-Make a head talk in three lines: a portrait (RGB, uint8, 256 × 256 × 3, a crop of the head), a speech (a wave of 16 kHz, mono), frames.
+Make a head talk in three lines: a portrait (RGB, uint8, 256 × 256 × 3, a crop of the head), a
+speech (a wave of 16 kHz, mono), frames.
 
 >>> from a2h_models import Animator
 >>> animator = Animator.from_pretrained(model)          # models:/audio2head@champion, or the folder of a bundle
@@ -14,9 +15,11 @@ The first frames come long before the last; so does an error, which says what is
 
 >>> next(animator.animate(portrait / 255, speech))
 Traceback (most recent call last):
-a2h_models.errors.InputError: a portrait must be uint8 of shape (256, 256, 3), not float64 of shape (256, 256, 3)
+a2h_models.errors.InputError: a portrait must be uint8 of shape (256, 256, 3), not float64 of shape
+(256, 256, 3)
 
-The head can be held still, moved more or less, or driven by poses of one's own (rad and mm-like, one a frame):
+The head can be held still, moved more or less, or driven by poses of one's own (rad and mm-like,
+one a frame):
 
 >>> still = next(animator.animate(portrait, speech, still=True))
 >>> poses = animator.predict_pose(portrait, speech)     # (t + 1, 6); the first is the portrait's own

@@ -1,6 +1,7 @@
 """The data contract: what a sample holds, and what a batch holds.
 
-Preparation writes samples, training and evaluation read them; both sides meet here and at the shard, nowhere else.
+Preparation writes samples, training and evaluation read them; both sides meet here and at the
+shard, nowhere else.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
     from torch import Tensor  # preparation needs none of it: 190 MB a worker
 
 SCHEMA_VERSION = 1  # of the members of a sample; a shard of another version is refused
-FEATURES_VERSION = 1  # of the numbers that speech.py and head_pose.py compute from sound and landmarks; a change of them counts it up
+# of the numbers that speech.py and head_pose.py compute from sound and landmarks; a change of them
+# counts it up
+FEATURES_VERSION = 1
 SIZE = 256  # pixels a side of a crop (METHOD §2)
 SPEECH_DIM = 41  # numbers a row of speech features (METHOD §2)
 MEL_BANDS = 80  # bands of the plain log-mel, for lip-sync networks
 POSE_DIM = 6  # rotation vector (rad) and translation (mm-like)
 LANDMARKS = 468  # points of the face mesh, without the irises
-# From 8-bit pixels to [0, 1], in training as in generation. The release multiplies by this number, rounded to 32 bits; dividing by 255
-# rounds a third of all pixel values otherwise. That last bit moved driving keypoints of the parity set by up to 3.0e-4 where heatmaps are
+# From 8-bit pixels to [0, 1], in training as in generation. The release multiplies by this number,
+# rounded to 32 bits; dividing by 255
+# rounds a third of all pixel values otherwise. That last bit moved driving keypoints of the parity
+# set by up to 3.0e-4 where heatmaps are
 # nearly tied; with it they agree to 1.2e-7.
 UNIT = float(np.float32(1) / np.float32(255))
 WINDOW = 64  # frames that motion_field sees at once (METHOD §2)
@@ -35,7 +40,8 @@ class Sample:
     """One clip of one speaking face. All arrays share the frame axis t.
 
     Raises:
-        ValueError: when made with arrays whose shapes or types disagree; the message names the array.
+        ValueError: when made with arrays whose shapes or types disagree; the message names the
+            array.
     """
 
     key: str
@@ -43,9 +49,11 @@ class Sample:
     wave: Int16[np.ndarray, " n"]  # 16 kHz mono, n = 640 t
     speech: Float32[np.ndarray, "t 4 41"]  # a2h_models.features.speech.speech_features
     mel: Float16[np.ndarray, "m 80"]  # a2h_models.features.speech.log_mel, m = 4 t
-    pose: Float32[np.ndarray, "t 6"]  # rotation vector (rad), translation (mm-like) in the crop's camera; not normalised
+    # rotation vector (rad), translation (mm-like) in the crop's camera; not normalised
+    pose: Float32[np.ndarray, "t 6"]
     landmarks: Float16[np.ndarray, "t 468 3"]  # x, y in crop pixels; z in the same scale, relative to the head's centre
-    meta: dict[str, Any] = field(default_factory=dict)  # identity, source, spans, crop box, scores, licence, consent, hashes, versions
+    # identity, source, spans, crop box, scores, licence, consent, hashes, versions
+    meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         t = len(self.frames)
@@ -71,7 +79,8 @@ class PairBatch(NamedTuple):
     keys: list[str]
     source: Float[Tensor, "b 3 h w"]  # RGB in [0, 1]
     driving: Float[Tensor, "b 3 h w"]
-    motion: Float[Tensor, " b"] | None = None  # how far the face's landmarks are apart, 1 is the picture's side; only where it is measured
+    # how far the face's landmarks are apart, 1 is the picture's side; only where it is measured
+    motion: Float[Tensor, " b"] | None = None
 
 
 class WindowBatch(NamedTuple):
@@ -82,9 +91,12 @@ class WindowBatch(NamedTuple):
     portrait_pose: Float[Tensor, "b 6"]  # not normalised
     speech: Float[Tensor, "b t 4 41"]
     pose: Float[Tensor, "b t 6"]  # not normalised
-    frames: Float[Tensor, "b t 3 h w"]  # the true frames, or every n-th of them; t = 0 where the stage does not look at them
-    keypoints: Float[Tensor, "b t k 6"] | None = None  # a teacher's, from companion shards: x, y and the Jacobian row by row
-    mouth: Float[Tensor, "b t 4"] | None = None  # where the lips are: left, top, right, bottom in [-1, 1]; only where it is measured
+    # the true frames, or every n-th of them; t = 0 where the stage does not look at them
+    frames: Float[Tensor, "b t 3 h w"]
+    # a teacher's, from companion shards: x, y and the Jacobian row by row
+    keypoints: Float[Tensor, "b t k 6"] | None = None
+    # where the lips are: left, top, right, bottom in [-1, 1]; only where it is measured
+    mouth: Float[Tensor, "b t 4"] | None = None
 
     def first(self) -> WindowBatch:
         """The first window alone."""

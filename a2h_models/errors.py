@@ -1,12 +1,15 @@
 """The one error tree.
 
-A2HError                 what we foresaw; the message names the file or key and the value, the hint says what to do
+A2HError                 what we foresaw; the message names the file or key and the value, the hint
+                         says what to do
 ├── UserError            wrong use; the command line exits with 2
 │   ├── ConfigError      a key or value of the configuration
 │   └── InputError       a file or folder that the user named and that cannot be used as it is
 └── FailedError          right use that did not work out; the command line exits with 1
-    ├── MediaError       a video or sound that cannot be decoded or encoded (carries a Reason's name)
-    ├── DatasetError     a shard, sidecar, plan or ledger that is damaged or of another schema version
+    ├── MediaError       a video or sound that cannot be decoded or encoded (carries a Reason's
+    name)
+    ├── DatasetError     a shard, sidecar, plan or ledger that is damaged or of another schema
+    version
     ├── CheckpointError  weights that do not fit the network that asked for them
     ├── RegistryError    the tracking server or the model registry refused or cannot be reached
     └── ClusterError     a worker or the cluster failed beyond its retries
@@ -16,7 +19,10 @@ from __future__ import annotations
 
 
 class A2HError(Exception):
-    """Base of every error that we raise on purpose. `str(error)` is one sentence; `hint` says what to do next."""
+    """Base of every error that we raise on purpose.
+
+    `str(error)` is one sentence; `hint` says what to do next.
+    """
 
     exit_code = 1
 
@@ -54,7 +60,9 @@ class FailedError(A2HError):
 
 
 class MediaError(FailedError):
-    """A video or sound that cannot be used; `reason` is the name of a `pipelines.prepare.steps.filters.Reason`."""
+    """A video or sound that cannot be used; `reason` is the name of a
+    `pipelines.prepare.steps.filters.Reason`.
+    """
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "unreadable") -> None:
         super().__init__(message, hint=hint)

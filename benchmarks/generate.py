@@ -1,7 +1,8 @@
-"""Speed of making a head talk: frames in batches, the portrait encoded once, drawn by a copy of the generator that does the same by less
-work, in 32 bits and in bf16, against the release's way with the generator as it is written; where the time goes, and how far the drawing
-is from what the processor's arithmetic allows. With --onnx, ONNX Runtime beside them; with --hour,
-only the memory of an hour of speech against that of ten seconds.
+"""Speed of making a head talk: frames in batches, the portrait encoded once, drawn by a copy of the
+generator that does the same by less work, in 32 bits and in bf16, against the release's way with
+the generator as it is written; where the time goes, and how far the drawing is from what the
+processor's arithmetic allows. With --onnx, ONNX Runtime beside them; with --hour, only the memory
+of an hour of speech against that of ten seconds.
 
 Networks with random weights: speed does not ask what was learned.
 """
@@ -70,7 +71,9 @@ class Bench:
 
     def __init__(self, animator: Animator, video: Path, folder: Path, *, frames: int, onnx: bool) -> None:
         self.animator, self.folder = animator, folder
-        self.fast = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16")
+        self.fast = Animator(
+            animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16"
+        )
         self.ported = exported(animator, folder) if onnx else None
         self.wave: Int16[np.ndarray, " n"] = media.read_speech(video)[: frames * SAMPLES_PER_FRAME]
         first = next(iter(media.read_clip(video)))[0]
@@ -81,7 +84,7 @@ class Bench:
         self.driving = self.keypoints()
         self.frames = self.batched()
 
-    # ------------------------------------------------------------------------------------------------------------ the steps
+    # ------------------------------------------------------------------------------------ the steps
     def keypoints(self) -> Keypoints:
         pieces = list(self.animator.predict_keypoints(self.portrait, self.speech, self.pose))
         return Keypoints(*(torch.cat(part) for part in zip(*pieces, strict=True)))
@@ -96,13 +99,16 @@ class Bench:
     def write(self) -> None:
         media.write_video(self.folder / "out.mp4", iter(self.frames), self.wave)
 
-    # ------------------------------------------------------------------------------------------------------------ the two ways
+    # --------------------------------------------------------------------------------- the two ways
     def ours(self, animator: Animator) -> None:
         for _ in animator.batches(self.portrait, self.speech, batch_size=BATCH):
             pass
 
     def releases(self) -> None:
-        """The same poses and keypoints; then each frame alone, the portrait encoded anew for it. Without gradients, which it kept."""
+        """The same poses and keypoints; then each frame alone, the portrait encoded anew for it.
+
+        Without gradients, which it kept.
+        """
         self.animator.predict_pose(self.portrait, self.speech)
         driving = self.keypoints()
         for _ in self.one_at_a_time(driving):
@@ -118,7 +124,9 @@ class Bench:
 
 
 def two_ways(bench: Bench, rounds: int) -> None:
-    """From speech features to frames; and the drawing alone, for predicting keypoints is the same in both ways."""
+    """From speech features to frames; and the drawing alone, for predicting keypoints is the same
+    in both ways.
+    """
     ways = {"the release's way": bench.releases}
     for name, animator in (("fp32", bench.animator), ("bf16", bench.fast), ("ONNX Runtime", bench.ported)):
         if animator is not None:
@@ -132,7 +140,11 @@ def two_ways(bench: Bench, rounds: int) -> None:
     for title, sides in (("From speech features", ways), ("Drawing alone", drawing)):
         found = measurement.alternate(sides, rounds=rounds)
         rows = measurement.speed_rows(found, amount=frames, against="the release's way")
-        measurement.show(f"{title}: {frames} frames, {torch.get_num_threads()} threads", ["", "frames/s", "× the release's way"], rows)
+        measurement.show(
+            f"{title}: {frames} frames, {torch.get_num_threads()} threads",
+            ["", "frames/s", "× the release's way"],
+            rows,
+        )
 
 
 def shares(bench: Bench, rounds: int) -> None:
@@ -149,7 +161,11 @@ def shares(bench: Bench, rounds: int) -> None:
     found: dict[str, list[measurement.Elapsed]] = measurement.alternate(steps, rounds=rounds)
     whole = sum(measurement.median_wall(times) for times in found.values())
     rows = [
-        [name, f"{1000 * measurement.median_wall(times) / len(bench.speech):.2f}", f"{100 * measurement.median_wall(times) / whole:.0f} %"]
+        [
+            name,
+            f"{1000 * measurement.median_wall(times) / len(bench.speech):.2f}",
+            f"{100 * measurement.median_wall(times) / whole:.0f} %",
+        ]
         for name, times in found.items()
     ]
     measurement.show("Where the time goes", ["step", "ms a frame", "share"], rows)
@@ -164,18 +180,30 @@ def arithmetic(draw: measurement.Work) -> float:
 
 
 def limit(bench: Bench, rounds: int) -> None:
-    """The rate at which a large product of matrices is computed: drawing cannot be faster. It does less than the generator says."""
+    """The rate at which a large product of matrices is computed: drawing cannot be faster.
+
+    It does less than the generator says.
+    """
     one, generator = bench.driving.each(lambda x: x[:1]), bench.animator.image_generator.generator
-    written, work = (arithmetic(lambda draw=draw: draw(bench.encoded, one)) for draw in (generator.render, bench.animator.render))
+    written, work = (
+        arithmetic(lambda draw=draw: draw(bench.encoded, one)) for draw in (generator.render, bench.animator.render)
+    )
     rows = []
     some = slice(LIMIT_FRAMES)
-    ways = (("fp32", torch.float32, lambda: bench.batched(some)), ("bf16", torch.bfloat16, lambda: bench.batched(some, fast=True)))
+    ways = (
+        ("fp32", torch.float32, lambda: bench.batched(some)),
+        ("bf16", torch.bfloat16, lambda: bench.batched(some, fast=True)),
+    )
     for name, kind, draw in ways:
         matrix = torch.randn(MATRIX, MATRIX).to(kind)
-        found = measurement.alternate({"product": lambda matrix=matrix: matrix @ matrix, "drawing": draw}, rounds=rounds)
+        found = measurement.alternate(
+            {"product": lambda matrix=matrix: matrix @ matrix, "drawing": draw}, rounds=rounds
+        )
         peak = 2 * MATRIX**3 / 1e9 / min(measurement.walls(found["product"]))
         drawn = work * LIMIT_FRAMES / min(measurement.walls(found["drawing"]))
-        rows.append([name, f"{written:.1f}", f"{work:.1f}", f"{peak:.0f}", f"{drawn:.0f}", f"{100 * drawn / peak:.0f} %"])
+        rows.append(
+            [name, f"{written:.1f}", f"{work:.1f}", f"{peak:.0f}", f"{drawn:.0f}", f"{100 * drawn / peak:.0f} %"]
+        )
     columns = ["", "GFLOP a frame, as written", "done", "GFLOP/s of a product", "GFLOP/s of drawing", "share"]
     measurement.show("Drawing and arithmetic", columns, rows)
 
@@ -190,11 +218,15 @@ def main(words: Namespace) -> None:
         limit(bench, words.rounds)
 
 
-# ---------------------------------------------------------------------------------------------------------------- an hour
+# ------------------------------------------------------------------------------------------ an hour
 class Nodding(nn.Module):
-    """Stands in for the motion field, whose one window costs the same memory whatever the length, and an hour of them half an hour."""
+    """Stands in for the motion field, whose one window costs the same memory whatever the length,
+    and an hour of them half an hour.
+    """
 
-    def forward(self, speech: Tensor, _box: Tensor, _portrait: Tensor, _turned: Tensor | None = None) -> MotionFieldOutput:
+    def forward(
+        self, speech: Tensor, _box: Tensor, _portrait: Tensor, _turned: Tensor | None = None
+    ) -> MotionFieldOutput:
         loud = speech.mean(dim=(2, 3)).tanh()[..., None, None]
         value = loud.expand(*loud.shape[:2], 2, 2)
         jacobian = torch.eye(2).expand(*value.shape, 2)
@@ -202,7 +234,9 @@ class Nodding(nn.Module):
 
 
 def hour_of(seconds: int) -> None:
-    """The engine end to end, from a wave to an H.264 file; tells this process's most memory in MB, without the encoder's."""
+    """The engine end to end, from a wave to an H.264 file; tells this process's most memory in MB,
+    without the encoder's.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     narrow = {"width": 2, "max_width": 4, "depth": 1, "downscale": 1, "head_kernel": 3}
@@ -210,19 +244,26 @@ def hour_of(seconds: int) -> None:
         image_size=32,
         keypoints=2,
         keypoint_detector=KeypointDetectorConfig(**narrow),
-        generator=GeneratorConfig(width=2, max_width=4, depth=1, residual_blocks=1, dense_motion=DenseMotionConfig(**narrow)),
+        generator=GeneratorConfig(
+            width=2, max_width=4, depth=1, residual_blocks=1, dense_motion=DenseMotionConfig(**narrow)
+        ),
         motion_field=MotionFieldConfig(width=1, max_width=1, depth=1, grid=32, head_kernel=3),
         head_pose=HeadPoseConfig(width=2, blocks=(1, 1, 1, 1), state=4, layers=1),
     )
     animator = Animator(
-        ImageGenerator(config), MotionField(config.motion_field, keypoints=2, image_size=32), HeadPose(config.head_pose), config
+        ImageGenerator(config),
+        MotionField(config.motion_field, keypoints=2, image_size=32),
+        HeadPose(config.head_pose),
+        config,
     )
     animator.motion_field = Nodding()
     rng = np.random.default_rng(0)
     wave = np.tile((rng.normal(0, 3000, SHORT_S * SAMPLE_RATE)).astype(np.int16), seconds // SHORT_S)
     with measurement.workplace() as folder:
         features = stream_features(wave, f0="dio")
-        frames = animator.batches(np.zeros((256, 256, 3), np.uint8), features, idle_motion=1.0, keypoints="relative", batch_size=16)
+        frames = animator.batches(
+            np.zeros((256, 256, 3), np.uint8), features, idle_motion=1.0, keypoints="relative", batch_size=16
+        )
         media.write_video(folder / "out.mp4", ahead(frames), wave)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MIB_IN_KIB)
 
@@ -240,7 +281,9 @@ def hour() -> None:
 
 if __name__ == "__main__":
     parser = measurement.arguments(__doc__, rounds=2, talkers=1, seconds=4.0)
-    parser.add_argument("--videos", default="", help="a folder whose first video gives portrait and speech; empty makes a talker")
+    parser.add_argument(
+        "--videos", default="", help="a folder whose first video gives portrait and speech; empty makes a talker"
+    )
     parser.add_argument("--scale", default="paper", choices=("smoke", "small", "paper"), help="of the networks")
     parser.add_argument("--frames", type=int, default=48, help="of the speech, at most")
     parser.add_argument("--onnx", action="store_true", help="export the networks, and measure ONNX Runtime as well")

@@ -1,7 +1,9 @@
-"""How far the portrait's identity is kept by absolute and by relative keypoints, also where the head starts in another pose.
+"""How far the portrait's identity is kept by absolute and by relative keypoints, also where the
+head starts in another pose.
 
-Each portrait speaks four times: absolute and relative keypoints, from the pose that the model predicts for it and from that pose turned
-aside, so that portrait and first frame disagree. Told is how far the face's shape is from the portrait's (landmarks, without the lips).
+Each portrait speaks four times: absolute and relative keypoints, from the pose that the model
+predicts for it and from that pose turned aside, so that portrait and first frame disagree. Told is
+how far the face's shape is from the portrait's (landmarks, without the lips).
 """
 
 from __future__ import annotations
@@ -36,8 +38,13 @@ Way = tuple[str, str]  # keypoints, start
 
 
 def crops(folders: list[Path], most: int) -> Iterator[tuple[str, UInt8[np.ndarray, "256 256 3"]]]:
-    """Portraits as the networks get them: pictures, and the first frames of videos. What has no usable face is left out, and named."""
-    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in PICTURES | VIDEOS]
+    """Portraits as the networks get them: pictures, and the first frames of videos.
+
+    What has no usable face is left out, and named.
+    """
+    files = [
+        file for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in PICTURES | VIDEOS
+    ]
     found = 0
     for file in files:
         if found == most:
@@ -57,7 +64,9 @@ def first_frame(video: Path) -> UInt8[np.ndarray, "h w 3"]:
         return np.asarray(next(iter(opened.stream())))
 
 
-def poses(animator: Animator, portrait: np.ndarray, wave: Int16[np.ndarray, " n"], start: str) -> Float32[np.ndarray, "t 6"]:
+def poses(
+    animator: Animator, portrait: np.ndarray, wave: Int16[np.ndarray, " n"], start: str
+) -> Float32[np.ndarray, "t 6"]:
     """The model's own, or the same motion around a start that is turned to the other side."""
     found = animator.predict_pose(portrait, wave)
     if start == TURNED:
@@ -68,7 +77,9 @@ def poses(animator: Animator, portrait: np.ndarray, wave: Int16[np.ndarray, " n"
 def distance(animator: Animator, portrait: np.ndarray, wave: Int16[np.ndarray, " n"], way: Way) -> tuple[float, float]:
     """Shape distance in percent, and the share of frames in which a face was found."""
     kind, start = way
-    frames = np.stack(list(animator.animate(portrait, wave, pose=poses(animator, portrait, wave, start), keypoints=kind)))[::LOOK_EVERY]
+    frames = np.stack(
+        list(animator.animate(portrait, wave, pose=poses(animator, portrait, wave, start), keypoints=kind))
+    )[::LOOK_EVERY]
     truth = mesh(portrait[None])
     found = mesh(frames)
     scale = len(portrait) / frames.shape[1]  # the shape alone counts, but both in one unit
@@ -85,7 +96,9 @@ def main(words: Namespace) -> None:
         command = compose("generate", [f"model={words.model}", "generate.precision=fp32", *words.overrides])
         animator, _ = load_animator(command)
         videos = Path(measurement.videos_or_talkers("", folder, count=words.talkers, seconds=words.seconds))
-        wave = media.read_speech(Path(words.speech) if words.speech else min(videos.glob("*.mp4")))[: words.frames * SAMPLES_PER_FRAME]
+        wave = media.read_speech(Path(words.speech) if words.speech else min(videos.glob("*.mp4")))[
+            : words.frames * SAMPLES_PER_FRAME
+        ]
         found: dict[Way, list[tuple[float, float]]] = defaultdict(list)
         for name, portrait in crops([Path(each) for each in words.portraits] or [videos], words.most):
             for way in ((kind, start) for start in (OWN, TURNED) for kind in KEYPOINTS):
@@ -105,15 +118,25 @@ COLUMNS = ["keypoints, start", "mean %", "median %", f"{WORST}th perc. %", "face
 def row(way: Way, values: list[tuple[float, float]]) -> list[str]:
     shapes = [shape for shape, _ in values if np.isfinite(shape)]
     share = f"{100 * mean(seen for _, seen in values):.0f} %"
-    return [", ".join(way), f"{mean(shapes):.2f}", f"{median(shapes):.2f}", f"{np.percentile(shapes, WORST):.2f}", share]
+    return [
+        ", ".join(way),
+        f"{mean(shapes):.2f}",
+        f"{median(shapes):.2f}",
+        f"{np.percentile(shapes, WORST):.2f}",
+        share,
+    ]
 
 
 if __name__ == "__main__":
     parser = measurement.arguments(__doc__, rounds=1, talkers=3, seconds=3.0)
     parser.add_argument("--model", required=True, help="a bundle's folder, or models:/audio2head@champion")
-    parser.add_argument("--portraits", nargs="*", default=[], help="folders of pictures and videos; none: synthetic talkers")
+    parser.add_argument(
+        "--portraits", nargs="*", default=[], help="folders of pictures and videos; none: synthetic talkers"
+    )
     parser.add_argument("--speech", default="", help="a recording; empty: a talker's")
     parser.add_argument("--frames", type=int, default=50, help="of the speech, at most")
     parser.add_argument("--most", type=int, default=14, help="portraits")
-    parser.add_argument("--overrides", nargs="*", default=[], help="further keys of a2h generate, such as logger.tracking_uri=…")
+    parser.add_argument(
+        "--overrides", nargs="*", default=[], help="further keys of a2h generate, such as logger.tracking_uri=…"
+    )
     main(parser.parse_args())

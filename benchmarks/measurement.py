@@ -1,4 +1,7 @@
-"""How the benchmarks measure: the sides in turns within one run, medians, ratios. These machines are noisy; only ratios mean something."""
+"""How the benchmarks measure: the sides in turns within one run, medians, ratios.
+
+These machines are noisy; only ratios mean something.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-# Read when torch is first imported, so this module comes before it. Threads that wait sleep, as in pipelines/cli/main.py.
+# Read when torch is first imported, so this module comes before it. Threads that wait sleep, as in
+# pipelines/cli/main.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -40,7 +44,9 @@ def _cpu() -> float:
 
 
 def alternate(sides: Mapping[str, Work], *, rounds: int) -> dict[str, list[Elapsed]]:
-    """Time every side once a round; every second round goes backwards, so that none is always the first."""
+    """Time every side once a round; every second round goes backwards, so that none is always the
+    first.
+    """
     found: dict[str, list[Elapsed]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in sides if number % 2 == 0 else reversed(list(sides)):
@@ -67,7 +73,9 @@ def walls(times: Sequence[Elapsed]) -> list[float]:
 
 
 def speed_rows(found: Mapping[str, Sequence[Elapsed]], *, amount: float, against: str) -> list[list[str]]:
-    """For each side: its name, how much it does in a second, and how many times as much as the side `against`."""
+    """For each side: its name, how much it does in a second, and how many times as much as the side
+    `against`.
+    """
     slow = walls(found[against])
     return [[name, f"{amount / median_wall(times):.1f}", ratio(slow, walls(times))] for name, times in found.items()]
 
@@ -88,14 +96,17 @@ def arguments(description: str | None, *, rounds: int, talkers: int, seconds: fl
     """What all benchmarks take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is measured")
-    parser.add_argument("--talkers", type=int, default=talkers, help="synthetic talkers made, where nothing real is given")
+    parser.add_argument(
+        "--talkers", type=int, default=talkers, help="synthetic talkers made, where nothing real is given"
+    )
     parser.add_argument("--seconds", type=float, default=seconds, help="length of each")
     return parser
 
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Keep this process, and those that it starts, on so many cores: a decoder beside it is work, too.
+    """Keep this process, and those that it starts, on so many cores: a decoder beside it is work,
+    too.
 
     Nothing is changed where the system cannot do that (macOS).
     """
@@ -118,7 +129,10 @@ def _additions() -> None:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """A temporary folder, and no warnings: they are the tests' business. First says what else the machine is doing."""
+    """A temporary folder, and no warnings: they are the tests' business.
+
+    First says what else the machine is doing.
+    """
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")

@@ -1,4 +1,6 @@
-"""Speed of preparation: two ways to find the pitch, the whole against its parts, publishing, workers, and the memory for a long video."""
+"""Speed of preparation: two ways to find the pitch, the whole against its parts, publishing,
+workers, and the memory for a long video.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ SAMPLE_S = 0.1  # between two looks at a process
 
 
 class Bench:
-    """The same videos, prepared again and again, each time into a new folder; planning is not measured."""
+    """The same videos, prepared again and again, each time into a new folder; planning is not
+    measured.
+    """
 
     def __init__(self, videos: str, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
@@ -49,7 +53,12 @@ class Bench:
         self.plans = {f0: make_plan(self.inputs, self.command(f0)) for f0 in PITCH}
 
     def command(self, f0: str, workers: int = 0) -> PrepareCommand:
-        overrides = [f"videos={self.videos}", f"out={self.folder / 'unused'}", f"prepare.features.f0={f0}", f"cluster.workers={workers}"]
+        overrides = [
+            f"videos={self.videos}",
+            f"out={self.folder / 'unused'}",
+            f"prepare.features.f0={f0}",
+            f"cluster.workers={workers}",
+        ]
         command: PrepareCommand = compose("prepare", [*overrides, f"paths.cache={self.folder / 'cache'}"])
         command.limit = self.limit
         return command
@@ -89,7 +98,8 @@ def pitch(bench: Bench, rounds: int) -> dict[str, list[measurement.Elapsed]]:
 
 
 def parts(bench: Bench) -> None:
-    """Each part alone over the same videos and clips, in processor time, against the whole build, once before and once after.
+    """Each part alone over the same videos and clips, in processor time, against the whole build,
+    once before and once after.
 
     The goal counts the five great ones; the smaller ones stand below them.
     """
@@ -148,16 +158,36 @@ def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> 
 
 
 def memory(bench: Bench, minutes: float) -> None:
-    """The most that one worker takes for a long video, its ffmpeg included: the first video, looped, in a process of its own."""
+    """The most that one worker takes for a long video, its ffmpeg included: the first video,
+    looped, in a process of its own.
+    """
     first = bench.plans["dio"].units[0].videos[0].file
     looped = bench.folder / "long" / f"long{Path(first).suffix}"
     looped.parent.mkdir()
     with bench.inputs.source.local_copy(first) as path:
         times = int(minutes * 60 / media.probe(path).duration_s)
-        command = [media.ffmpeg_path(), "-v", "error", "-stream_loop", str(times), "-i", str(path), "-c", "copy", str(looped)]
+        command = [
+            media.ffmpeg_path(),
+            "-v",
+            "error",
+            "-stream_loop",
+            str(times),
+            "-i",
+            str(path),
+            "-c",
+            "copy",
+            str(looped),
+        ]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    words = [f"videos={looped}", f"out={bench.folder / 'long' / 'dataset'}", "cluster.workers=0", "prepare.features.f0=dio"]
-    worker = psutil.Popen([sys.executable, "-m", "pipelines.cli.main", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"])
+    words = [
+        f"videos={looped}",
+        f"out={bench.folder / 'long' / 'dataset'}",
+        "cluster.workers=0",
+        "prepare.features.f0=dio",
+    ]
+    worker = psutil.Popen(
+        [sys.executable, "-m", "pipelines.cli.main", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"]
+    )
     most = 0
     while worker.poll() is None:
         with suppress(psutil.NoSuchProcess):
@@ -167,7 +197,9 @@ def memory(bench: Bench, minutes: float) -> None:
 
 
 def resident(worker: psutil.Process) -> int:
-    """Bytes in memory of a process and the programs that it started; a child that has not begun its own yet shows its parent's."""
+    """Bytes in memory of a process and the programs that it started; a child that has not begun its
+    own yet shows its parent's.
+    """
     total = worker.memory_info().rss
     for child in worker.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -176,7 +208,9 @@ def resident(worker: psutil.Process) -> int:
 
 
 def publishing(bench: Bench, built_s: float) -> None:
-    """Publish the same samples once more, and nothing else: tars, hashes, flushes, renames, sidecars."""
+    """Publish the same samples once more, and nothing else: tars, hashes, flushes, renames,
+    sidecars.
+    """
     built = bench.build("dio")
     shards = [(sidecar, list(read_shard(built, sidecar))) for sidecar in read_sidecars(built)]
     again = Storage(bench.folder / "again")
@@ -205,7 +239,8 @@ def publishing(bench: Bench, built_s: float) -> None:
 def workers(bench: Bench, rounds: int) -> None:
     """As many workers as cores, on Ray, which is started and warm before the clock runs.
 
-    One worker alone would decode on a second core; then there would be nothing left for two of them to gain on two cores.
+    One worker alone would decode on a second core; then there would be nothing left for two of them
+    to gain on two cores.
     """
     found: dict[str, list[measurement.Elapsed]] = {"1": [], "2": []}
     for _ in range(rounds):
@@ -215,7 +250,9 @@ def workers(bench: Bench, rounds: int) -> None:
                 bench.build("dio", workers=count)
                 times.append(measurement.timed(partial(bench.build, "dio", count)))
     rows = measurement.speed_rows(found, amount=bench.video_s, against="1")
-    measurement.show("Ray workers, each with a core (dio)", ["workers", "× real time, wall", "speed / one worker's"], rows)
+    measurement.show(
+        "Ray workers, each with a core (dio)", ["workers", "× real time, wall", "speed / one worker's"], rows
+    )
 
 
 def main(words: Namespace) -> None:
@@ -236,6 +273,8 @@ if __name__ == "__main__":
     parser = measurement.arguments(__doc__, rounds=2, talkers=4, seconds=4.0)
     parser.add_argument("--videos", default="", help="a folder of talking videos; empty makes talkers")
     parser.add_argument("--limit", type=int, default=0, help="only the first so many videos; 0 takes all")
-    parser.add_argument("--minutes", type=float, default=0, help="length of the video for which memory is measured; 0 leaves it out")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="length of the video for which memory is measured; 0 leaves it out"
+    )
     parser.add_argument("--no-ray", action="store_true", help="leave out the comparison of workers")
     main(parser.parse_args())

@@ -1,4 +1,6 @@
-"""What scale costs: the planner alone, the driver alone, and what the measured rates mean for VoxCeleb2. Nothing is downloaded or built."""
+"""What scale costs: the planner alone, the driver alone, and what the measured rates mean for
+VoxCeleb2. Nothing is downloaded or built.
+"""
 
 from __future__ import annotations
 
@@ -80,13 +82,17 @@ def planning(number: int) -> dict[str, float]:
 
 
 def listing(number: int) -> dict[str, float]:
-    """Seconds for reading a manifest of so many rows, and peak memory in MB: in a process of its own."""
+    """Seconds for reading a manifest of so many rows, and peak memory in MB: in a process of its
+    own.
+    """
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder:
         path = Path(folder) / "manifest.csv"
         with path.open("w", newline="") as handle:
             rows = csv.writer(handle)
             rows.writerow(["url", "identity", "start", "end", "licence", "consent"])
-            rows.writerows([video.file, video.identity, "0.5", "7.5", video.licence, "yes"] for video in made_up(number))
+            rows.writerows(
+                [video.file, video.identity, "0.5", "7.5", video.licence, "yes"] for video in made_up(number)
+            )
         begun = time.perf_counter()
         inputs = find_inputs(PrepareCommand(videos=str(path), out="unused", layout="voxceleb"))
         return {"manifest": time.perf_counter() - begun, "MB listing": _peak(), "listed": len(inputs.videos)}
@@ -98,7 +104,9 @@ def _peak() -> float:
 
 def alone(part: str, number: int) -> dict[str, float]:
     """A part in a fresh process, so that its peak memory is its own."""
-    done = subprocess.run([sys.executable, __file__, "--part", part, "--videos", str(number)], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, __file__, "--part", part, "--videos", str(number)], check=True, stdout=subprocess.PIPE
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -109,9 +117,13 @@ def planner(numbers: list[int]) -> None:
         took, listed = alone("planning", number), alone("listing", number)
         seconds = [listed["manifest"], took["plan"], took["to bytes"], took["from bytes"]]
         memory = [listed["MB listing"], took["MB planning"], took["MB with the plan read back beside it"]]
-        rows.append([f"{number:,}", *(f"{s:.1f}" for s in seconds), *(f"{mb:.0f}" for mb in memory), f"{took['units']:.0f}"])
+        rows.append(
+            [f"{number:,}", *(f"{s:.1f}" for s in seconds), *(f"{mb:.0f}" for mb in memory), f"{took['units']:.0f}"]
+        )
     columns = ["videos", "list s", "plan s", "write s", "read s", "list MB", "plan MB", "read MB", "units"]
-    measurement.show("Planning; peak memory of fresh processes (reading: beside the plan that was written)", columns, rows)
+    measurement.show(
+        "Planning; peak memory of fresh processes (reading: beside the plan that was written)", columns, rows
+    )
 
 
 # -------------------------------------------------------------------------------- the driver
@@ -121,24 +133,35 @@ def nothing(unit: Unit) -> int:
 
 
 def driver(units: int, workers: int) -> float:
-    """Units a second through `cluster.run`, as `a2h prepare` calls it, once the workers are warm. Returns the rate with full units."""
+    """Units a second through `cluster.run`, as `a2h prepare` calls it, once the workers are warm.
+
+    Returns the rate with full units.
+    """
     config = ClusterConfig(workers=workers)
     videos = tuple(made_up(VIDEOS_A_UNIT))
     rows, rate = [], 0.0
     with cluster.session(config, cache=None):
         for name, held in (("empty", ()), (f"with {VIDEOS_A_UNIT} videos", videos)):
             for isolated in (False, True):
-                pieces = [Unit(id=str(number), split="train", number=number, plan="", videos=held) for number in range(units)]
+                pieces = [
+                    Unit(id=str(number), split="train", number=number, plan="", videos=held) for number in range(units)
+                ]
                 _through(pieces[: 4 * workers], config, isolated=isolated)
-                elapsed = measurement.timed(lambda pieces=pieces, isolated=isolated: _through(pieces, config, isolated=isolated))
+                elapsed = measurement.timed(
+                    lambda pieces=pieces, isolated=isolated: _through(pieces, config, isolated=isolated)
+                )
                 rate = units / elapsed.wall
                 rows.append([name, "yes" if isolated else "no", f"{rate:.0f}"])
-    measurement.show(f"The driver: {units} units that do nothing, {workers} workers", ["units", "isolated", "units/s"], rows)
+    measurement.show(
+        f"The driver: {units} units that do nothing, {workers} workers", ["units", "isolated", "units/s"], rows
+    )
     return rate
 
 
 def _through(pieces: list[Unit], config: ClusterConfig, *, isolated: bool) -> None:
-    for piece, result in cluster.run(nothing, pieces, config, describe="nothing", key=lambda unit: unit.id, isolated=isolated):
+    for piece, result in cluster.run(
+        nothing, pieces, config, describe="nothing", key=lambda unit: unit.id, isolated=isolated
+    ):
         if result != len(piece.videos):
             raise SystemExit(f"unit {piece.id}: {result}")
 
@@ -148,12 +171,16 @@ def probing(folder: Path) -> float:
     """Seconds to probe a file of an utterance's length, on one core."""
     where = measurement.videos_or_talkers("", folder, count=1, seconds=UTTERANCE_S)
     inputs = find_inputs(PrepareCommand(videos=where, out="unused"))
-    probe = measurement.alternate({"": lambda: probe_file(inputs.videos[0], inputs.source, OptOuts(), PrepareConfig())}, rounds=7)
+    probe = measurement.alternate(
+        {"": lambda: probe_file(inputs.videos[0], inputs.source, OptOuts(), PrepareConfig())}, rounds=7
+    )
     return measurement.median_wall(probe[""])
 
 
 def voxceleb(rates: dict[str, float], probe_s: float, units_per_s: float) -> None:
-    """Hours for all of VoxCeleb2, if each core prepares as fast as the one measured and nothing else is in the way."""
+    """Hours for all of VoxCeleb2, if each core prepares as fast as the one measured and nothing
+    else is in the way.
+    """
     video_h = UTTERANCES * UTTERANCE_S / 3600
     rows = []
     for nodes in NODES:
@@ -164,7 +191,9 @@ def voxceleb(rates: dict[str, float], probe_s: float, units_per_s: float) -> Non
             needed = video_h / build_h / 3600  # units a second, with an hour of video in a unit
             rows.append([f"{nodes} × {CORES}", f0, f"{rate:g}", f"{probe_min:.1f}", f"{build_h:.2f}", f"{needed:.2f}"])
     columns = ["nodes × cores", "f0", "× real time", "probing, min", "building, h", "units/s"]
-    measurement.show(f"VoxCeleb2: {UTTERANCES:,} utterances of {UTTERANCE_S:g} s, {video_h:.0f} hours of video", columns, rows)
+    measurement.show(
+        f"VoxCeleb2: {UTTERANCES:,} utterances of {UTTERANCE_S:g} s, {video_h:.0f} hours of video", columns, rows
+    )
     print(f"Assumed: every core as fast as this one ({probe_s:.3f} s a probe), files near, no other work on the nodes.")
     print(f"The driver did {units_per_s:.0f} units/s.")
 
@@ -183,10 +212,14 @@ def main(words: Namespace) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--videos", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="how many are planned")
+    parser.add_argument(
+        "--videos", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="how many are planned"
+    )
     parser.add_argument("--units", type=int, default=2000, help="sent through the driver")
     parser.add_argument("--workers", type=int, default=2, help="of the driver's test")
-    parser.add_argument("--harvest", type=float, default=2.67, help="× real time a core, as benchmarks/prepare.py measured it")
+    parser.add_argument(
+        "--harvest", type=float, default=2.67, help="× real time a core, as benchmarks/prepare.py measured it"
+    )
     parser.add_argument("--dio", type=float, default=3.95, help="the same with f0=dio")
     parser.add_argument("--part", default="", choices=("", "planning", "listing"), help=argparse.SUPPRESS)
     main(parser.parse_args())

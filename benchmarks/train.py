@@ -1,4 +1,6 @@
-"""Speed of training: our loader against FOMM's two ways, Lightning's step against a bare loop; on a GPU, our step against a plain one."""
+"""Speed of training: our loader against FOMM's two ways, Lightning's step against a bare loop; on a
+GPU, our step against a plain one.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,29 @@ def a_dataset(words: Namespace, folder: Path) -> str:
         return str(words.dataset)
     videos = measurement.videos_or_talkers("", folder, count=words.talkers, seconds=words.seconds)
     out = folder / "dataset"
-    overrides = [f"videos={videos}", f"out={out}", f"paths.cache={folder / 'cache'}", "cluster.workers=0", "prepare.features.f0=dio"]
+    overrides = [
+        f"videos={videos}",
+        f"out={out}",
+        f"paths.cache={folder / 'cache'}",
+        "cluster.workers=0",
+        "prepare.features.f0=dio",
+    ]
     prepare(compose("prepare", [*overrides, "prepare.plan.val_share=0", "prepare.plan.test_share=0"]))
     return str(out)
 
 
 def command_for(dataset: str, folder: Path, *options: str) -> TrainCommand:
-    fixed = [f"dataset.path={dataset}", f"paths.runs={folder / 'runs'}", f"paths.cache={folder / 'cache'}", "trainer.progress_bar=false"]
+    fixed = [
+        f"dataset.path={dataset}",
+        f"paths.runs={folder / 'runs'}",
+        f"paths.cache={folder / 'cache'}",
+        "trainer.progress_bar=false",
+    ]
     command: TrainCommand = compose("train", ["stage=image_generator", "scale=smoke", *fixed, *options])
     return command
 
 
-# ---------------------------------------------------------------------------------------------------------------- the loader
+# --------------------------------------------------------------------------------------- the loader
 def ours(data: PairDataModule, pairs: int) -> None:
     """Offsets from the sidecar, one member read, the frames of its pairs decoded."""
     for _ in islice(data.train_dataloader(), pairs // data.config.batch_size):
@@ -58,7 +71,9 @@ def ours(data: PairDataModule, pairs: int) -> None:
 
 
 def whole_films(data: PairDataModule, pairs: int) -> None:
-    """FOMM's way with films: for each pair the whole clip is decoded, by our decoder and to the same size, and two frames are taken."""
+    """FOMM's way with films: for each pair the whole clip is decoded, by our decoder and to the
+    same size, and two frames are taken.
+    """
     rng = np.random.default_rng(0)
     for position in range(pairs):
         clip = data.train.clips[data.stream.clip(position)]
@@ -67,7 +82,9 @@ def whole_films(data: PairDataModule, pairs: int) -> None:
 
 
 def folders(data: PairDataModule, home: Path, pairs: int) -> None:
-    """FOMM's other way: each clip is a folder of PNGs, here of the right size already; it is listed, and two of them are read."""
+    """FOMM's other way: each clip is a folder of PNGs, here of the right size already; it is
+    listed, and two of them are read.
+    """
     rng = np.random.default_rng(0)
     for position in range(pairs):
         names = sorted((home / data.train.clips[data.stream.clip(position)].key).iterdir())
@@ -91,8 +108,14 @@ def loader(dataset: str, folder: Path, *, pairs: int, rounds: int) -> None:
     data = per_clip[1]
     pictures = as_folders(data, folder / "png")
     films = sum(len(data.train.members(clip, ("mp4",)).members["mp4"]) for clip in data.train.clips)
-    sides = {f"ours, {number} of a clip at a time": lambda module=module: ours(module, pairs) for number, module in per_clip.items()}
-    theirs = {"whole films": lambda: whole_films(data, pairs), "folders of PNGs": lambda: folders(data, folder / "png", pairs)}
+    sides = {
+        f"ours, {number} of a clip at a time": lambda module=module: ours(module, pairs)
+        for number, module in per_clip.items()
+    }
+    theirs = {
+        "whole films": lambda: whole_films(data, pairs),
+        "folders of PNGs": lambda: folders(data, folder / "png", pairs),
+    }
     found = measurement.alternate({**theirs, **sides}, rounds=rounds)
     against = [measurement.speed_rows(found, amount=pairs, against=name) for name in theirs]
     frames = statistics.mean(clip.frames for clip in data.train.clips)
@@ -110,9 +133,11 @@ def _pair_data(dataset: str, folder: Path, pairs_per_clip: int) -> PairDataModul
     return data
 
 
-# ---------------------------------------------------------------------------------------------------------------- the step
+# ----------------------------------------------------------------------------------------- the step
 class Bare(Callback):
-    """After each of Lightning's steps, one of a bare loop with its own networks and batches: what slows the machine, slows both."""
+    """After each of Lightning's steps, one of a bare loop with its own networks and batches: what
+    slows the machine, slows both.
+    """
 
     def __init__(self, stage: ImageGeneratorModule, data: ClipDataModule) -> None:
         self.stage, self.data = stage, data
@@ -147,13 +172,16 @@ def step(dataset: str, folder: Path, *, steps: int) -> None:
     trainer.fit(ours, datamodule=data)
     seconds = {"bare loop": bare.bare[WARM_STEPS:], "Lightning": bare.lightning[WARM_STEPS:]}
     rows = [
-        [name, f"{1000 * statistics.median(each):.0f}", measurement.ratio(each, seconds["bare loop"])] for name, each in seconds.items()
+        [name, f"{1000 * statistics.median(each):.0f}", measurement.ratio(each, seconds["bare loop"])]
+        for name, each in seconds.items()
     ]
-    title = f"A step of image_generator at scale=smoke, batch {command.dataset.batch_size}, {steps} steps of each in turns"
+    title = (
+        f"A step of image_generator at scale=smoke, batch {command.dataset.batch_size}, {steps} steps of each in turns"
+    )
     measurement.show(title, ["", "ms", "time / bare loop's"], rows)
 
 
-# ---------------------------------------------------------------------------------------------------------------- with a GPU
+# --------------------------------------------------------------------------------------- with a GPU
 class Clock(Callback):
     """How long each step takes, and how much of it is waiting for data."""
 
@@ -174,7 +202,9 @@ class Clock(Callback):
 
 
 def clocked(dataset: str, folder: Path, steps: int, *options: str) -> tuple[Clock, int]:
-    """Train for some steps with our loader; gives the times, and the multiplications and additions of one step."""
+    """Train for some steps with our loader; gives the times, and the multiplications and additions
+    of one step.
+    """
     command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}", *options)
     pl.seed_everything(command.trainer.seed, verbose=False)
     stage, data, clock = make_stage(command), make_data(command), Clock()
@@ -189,13 +219,25 @@ def clocked(dataset: str, folder: Path, steps: int, *options: str) -> tuple[Cloc
 
 
 def on_gpu(dataset: str, folder: Path, words: Namespace) -> None:
-    """Our step (bf16, channels last, compiled) against a plain one (fp32, eager) of the same networks, both with our loader."""
+    """Our step (bf16, channels last, compiled) against a plain one (fp32, eager) of the same
+    networks, both with our loader.
+    """
     if not torch.cuda.is_available():
-        print("No GPU: our step against a plain fp32 one, the share of waiting for data and the use of the GPU are not measured.")
+        print(
+            "No GPU: our step against a plain fp32 one, the share of waiting for data and the use of the GPU are not measured."
+        )
         return
-    fixed = [f"scale={words.gpu_scale}", "recipe=null", f"dataset.batch_size={words.gpu_batch}", f"dataset.workers={words.gpu_workers}"]
+    fixed = [
+        f"scale={words.gpu_scale}",
+        "recipe=null",
+        f"dataset.batch_size={words.gpu_batch}",
+        f"dataset.workers={words.gpu_workers}",
+    ]
     fixed += ["stage.perceptual=0", "stage.pixel=10"]
-    sides = {"plain: fp32, eager": ["trainer.accelerator=gpu"], "ours: bf16, compiled": ["trainer=gpu", "trainer.compile=true"]}
+    sides = {
+        "plain: fp32, eager": ["trainer.accelerator=gpu"],
+        "ours: bf16, compiled": ["trainer=gpu", "trainer.compile=true"],
+    }
     found = {name: clocked(dataset, folder, words.steps, *fixed, *options) for name, options in sides.items()}
     slow = found["plain: fp32, eager"][0].steps[WARM_STEPS:]
     rows = []
@@ -203,7 +245,9 @@ def on_gpu(dataset: str, folder: Path, words: Namespace) -> None:
         steps, waits = clock.steps[WARM_STEPS:], clock.waits[WARM_STEPS:]
         used = flops / statistics.median(steps) / (words.peak_tflops * TERA)
         milliseconds = f"{1000 * statistics.median(steps):.0f}"
-        rows.append([name, milliseconds, measurement.ratio(slow, steps), f"{sum(waits) / sum(steps):.0%}", f"{used:.1%}"])
+        rows.append(
+            [name, milliseconds, measurement.ratio(slow, steps), f"{sum(waits) / sum(steps):.0%}", f"{used:.1%}"]
+        )
     title = f"A step at scale={words.gpu_scale}, batch {words.gpu_batch}, {words.gpu_workers} loader processes"
     measurement.show(title, ["", "ms", "× plain", "waits for data", f"of {words.peak_tflops:g} TFLOPS"], rows)
 
@@ -225,5 +269,7 @@ if __name__ == "__main__":
     parser.add_argument("--gpu-scale", default="paper", help="of the networks whose step is measured on a GPU")
     parser.add_argument("--gpu-batch", type=int, default=32)
     parser.add_argument("--gpu-workers", type=int, default=8)
-    parser.add_argument("--peak-tflops", type=float, default=989.0, help="of the GPU in bf16, dense; the default is an H200's")
+    parser.add_argument(
+        "--peak-tflops", type=float, default=989.0, help="of the GPU in bf16, dense; the default is an H200's"
+    )
     main(parser.parse_args())

@@ -1,10 +1,12 @@
-"""How mouth_from_speech.npz was made: which mouth a speech lets expect, learned from people who talk.
+"""How mouth_from_speech.npz was made: which mouth a speech lets expect, learned from people who
+talk.
 
     python -m scripts.fit_mouth_from_speech VIDEO… --out a2h_models/metrics/mouth_from_speech.npz
 
-A linear map from a third of a second of speech to the opening, jaw and width of the mouth in its middle (a2h_models/metrics/av_sync.py). It
-holds no one's voice or face: 567 numbers of an average. Mouths are ahead of their sound; by how much is part of what is learned, so that
-offset 0 is what videos have on average.
+A linear map from a third of a second of speech to the opening, jaw and width of the mouth in its
+middle (a2h_models/metrics/av_sync.py). It holds no one's voice or face: 567 numbers of an average.
+Mouths are ahead of their sound; by how much is part of what is learned, so that offset 0 is what
+videos have on average.
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ from pipelines.face.face_mesh import mesh
 from pipelines.prepare.steps.clips import find_clips, scan_video
 from pipelines.prepare.steps.samples import crop_frames, cut_wave, fill_gaps, level_db, mouth_range
 
-RIDGE = 5000.0  # of the regression, whose inputs have variance 1: about as many as frames in ten minutes of speech have a say
-BELIEVED, OFF = 1.2, 2  # a clip whose own offset is larger than OFF frames, found with this confidence, is out of sync and has no part
+# of the regression, whose inputs have variance 1: about as many as frames in ten minutes of speech
+# have a say
+RIDGE = 5000.0
+# a clip whose own offset is larger than OFF frames, found with this confidence, is out of sync and
+# has no part
+BELIEVED, OFF = 1.2, 2
 
 
 class Talk(NamedTuple):
@@ -37,7 +43,9 @@ class Talk(NamedTuple):
 
 
 def fit(talks: Sequence[Talk]) -> Float64[np.ndarray, "k 3"]:
-    """Ridge regression of the mouths on what is heard, both in the band of frequencies that are matched."""
+    """Ridge regression of the mouths on what is heard, both in the band of frequencies that are
+    matched.
+    """
     mouths = np.concatenate([av_sync.standardised(av_sync.middle_band(talk.mouth)) for talk in talks])
     heard = np.concatenate([av_sync.middle_band(talk.heard) for talk in talks])
     return np.asarray(np.linalg.solve(heard.T @ heard + RIDGE * np.eye(heard.shape[1]), heard.T @ mouths))
@@ -62,7 +70,11 @@ def talks_of(video: Path, config: PrepareConfig) -> Iterator[Talk]:
             wave = media.read_speech(video)
             for clip in find_clips(scan_video(opened, config.clips), video.stem, config.clips):
                 piece = cut_wave(wave, clip.span)
-                large = clip.faces == 1 and clip.face_px >= filters.min_face_px and len(clip.span) >= config.clips.min_frames
+                large = (
+                    clip.faces == 1
+                    and clip.face_px >= filters.min_face_px
+                    and len(clip.span) >= config.clips.min_frames
+                )
                 if not large or level_db(piece) < filters.min_speech_db:
                     continue
                 found = mesh(crop_frames(opened, clip))

@@ -1,8 +1,10 @@
-"""How face_template.npz was made: the face mesh of many people, averaged, as the one solid head that every pose refers to.
+"""How face_template.npz was made: the face mesh of many people, averaged, as the one solid head
+that every pose refers to.
 
     python -m scripts.make_face_template VIDEO… --out pipelines/face/face_template.npz
 
-The average of one person's near-frontal frames counts once. It holds no one's face: only 468 points of an average.
+The average of one person's near-frontal frames counts once. It holds no one's face: only 468 points
+of an average.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ FRAMES_PER_VIDEO = 12
 MIN_FRAMES = 3
 MAX_HEIGHT = 720  # pixels; larger frames are scaled down
 ROUNDS = 10  # of alignment; the mean stands still after 4
-# The 68 points of the usual annotation (jaw, brows, nose, eyes, mouth): the origin is their mean, as it is OpenFace's
+# The 68 points of the usual annotation (jaw, brows, nose, eyes, mouth): the origin is their mean,
+# as it is OpenFace's
 ANNOTATION = (
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
     *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),
@@ -43,7 +46,9 @@ def build_template(people: Sequence[Sequence[Points]]) -> Points:
     """Average, symmetrise, and place: one person's meshes first, then all people alike."""
     mean = _resized(people[0][0])
     for _ in range(ROUNDS):
-        mean = _resized(np.mean([np.mean([_aligned(face, mean) for face in person], axis=0) for person in people], axis=0))
+        mean = _resized(
+            np.mean([np.mean([_aligned(face, mean) for face in person], axis=0) for person in people], axis=0)
+        )
     return _placed(_symmetric(mean))
 
 
@@ -60,7 +65,9 @@ def _aligned(face: Points, to: Points) -> Points:
 
 
 def mirror_pairs(face: Points) -> Int64[np.ndarray, 468]:
-    """For each landmark its partner on the other half of the face; found by laying the mirrored face over the face."""
+    """For each landmark its partner on the other half of the face; found by laying the mirrored
+    face over the face.
+    """
     from scipy.optimize import linear_sum_assignment
 
     mirrored = face * [-1, 1, 1]
@@ -109,7 +116,11 @@ def frontal_meshes(video: Path) -> list[Points]:
         if len(boxes) == 1:
             found = mesh(cut_square(frame, crop_square(boxes, frame.shape[1], frame.shape[0]))[None])
             meshes += list(found.landmarks[found.found].astype(np.float64))
-    return [face for face in meshes if abs(face[LEFT, 2] - face[RIGHT, 2]) < MAX_TURN * np.linalg.norm(face[LEFT] - face[RIGHT])]
+    return [
+        face
+        for face in meshes
+        if abs(face[LEFT, 2] - face[RIGHT, 2]) < MAX_TURN * np.linalg.norm(face[LEFT] - face[RIGHT])
+    ]
 
 
 def make(videos: Iterable[Path], out: Path) -> int:

@@ -1,4 +1,6 @@
-"""What every test may count on: a quiet, offline, seeded world below a temporary folder, and one Ray for all."""
+"""What every test may count on: a quiet, offline, seeded world below a temporary folder, and one
+Ray for all.
+"""
 
 import os
 import subprocess
@@ -38,7 +40,9 @@ def real_clips(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def stand_in_checkpoint(shared: Path) -> Callable[[int], Path]:
-    """The released file's stand-in with a seed's weights: made once by the script beside the numbers, kept in `.cache/parity`."""
+    """The released file's stand-in with a seed's weights: made once by the script beside the
+    numbers, kept in `.cache/parity`.
+    """
 
     def made(seed: int) -> Path:
         path = ROOT / ".cache" / "parity" / f"audio2head_seed{seed}.pth.tar"

@@ -3,4 +3,5 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"  # real videos, portraits, speech and the release's numbers: other people's, where they are at all
+# real videos, portraits, speech and the release's numbers: other people's, where they are at all
+SHARED = ROOT.parent / "shared"

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted(path.relative_to(ROOT) for package in ("a2h_models", "pipelines") for path in (ROOT / package).rglob("*.py"))
+FILES = sorted(
+    path.relative_to(ROOT) for package in ("a2h_models", "pipelines") for path in (ROOT / package).rglob("*.py")
+)
 
 # a library → the only files or folders that may import it
 OWNERS = {
@@ -41,7 +43,8 @@ FORBIDDEN = {
     ),
     "pipelines/dataset/": ("pipelines.prepare", "pipelines.training", "pipelines.registry"),
     "pipelines/training": ("pipelines.prepare",),
-    "": ("pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle", "dill", "joblib"),  # nothing untrusted is unpickled
+    # nothing untrusted is unpickled
+    "": ("pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle", "dill", "joblib"),
 }
 HEAVY = (
     "torch",
@@ -90,7 +93,9 @@ def test_no_file_imports_from_a_forbidden_room(file: Path) -> None:
 
 
 def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
-    """The scan finds imports inside functions and in both spellings; otherwise the tests above could not fail."""
+    """The scan finds imports inside functions and in both spellings; otherwise the tests above
+    could not fail.
+    """
     source = tmp_path / "x.py"
     source.write_text("def f():\n    import ray.data as rd\n    from pipelines import training\n")
     assert list(imports(source)) == ["ray.data", "pipelines", "pipelines.training"]
@@ -115,11 +120,15 @@ def test_no_smells(file: Path) -> None:
             assert "align_corners" in given, f"{line}: grid_sample without align_corners"
         assert given.get("shell") != "True", f"{line}: a shell would see a file name"
         assert not name.endswith(".cuda"), f"{line}: .cuda() instead of .to(device)"
-        assert name not in {"yaml.load", "pickle.load", "pickle.loads", "pickle.Unpickler"}, f"{line}: {name} runs what it reads"
+        assert name not in {"yaml.load", "pickle.load", "pickle.loads", "pickle.Unpickler"}, (
+            f"{line}: {name} runs what it reads"
+        )
 
 
 def test_help_needs_nothing_heavy() -> None:
-    code = f"import sys, pipelines.cli.main as cli; cli.main(['--help']); print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    code = (
+        f"import sys, pipelines.cli.main as cli; cli.main(['--help']); print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.splitlines()[-1] == "[]"
 

@@ -1,4 +1,6 @@
-"""The bundle: a folder with the weights of the three stages and `bundle.json`, which lists their hashes; and where it is found by name."""
+"""The bundle: a folder with the weights of the three stages and `bundle.json`, which lists their
+hashes; and where it is found by name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ FETCHERS = "audio2head.fetch"  # the entry points that find a folder by name; ea
 
 
 def locate(name: str) -> Path:
-    """The folder that a name stands for: its own path, or what the fetcher of its scheme finds (`models:/audio2head@champion`).
+    """The folder that a name stands for: its own path, or what the fetcher of its scheme finds
+    (`models:/audio2head@champion`).
 
     Raises:
         CheckpointError: if there is no such folder, or nothing installed knows the scheme.
@@ -30,12 +33,18 @@ def locate(name: str) -> Path:
         return folder
     for fetcher in entry_points(group=FETCHERS, name=scheme):
         return Path(fetcher.load()(name))
-    raise CheckpointError(f"{name}: nothing that is installed knows names that begin with {scheme}:", hint="give the folder of a bundle")
+    raise CheckpointError(
+        f"{name}: nothing that is installed knows names that begin with {scheme}:", hint="give the folder of a bundle"
+    )
 
 
 def write_listing(folder: Path, files: Mapping[str, Path]) -> Path:
     """Write `bundle.json` for the files of a bundle, by their names."""
-    content = {"format": FORMAT, "schema_version": VERSION, "files": {name: sha256(path) for name, path in files.items()}}
+    content = {
+        "format": FORMAT,
+        "schema_version": VERSION,
+        "files": {name: sha256(path) for name, path in files.items()},
+    }
     path = folder / LISTING
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return path
@@ -51,7 +60,9 @@ def check(folder: Path) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise CheckpointError(f"{folder} holds no {LISTING}", hint="give the folder of a bundle, or models:/audio2head@champion") from error
+        raise CheckpointError(
+            f"{folder} holds no {LISTING}", hint="give the folder of a bundle, or models:/audio2head@champion"
+        ) from error
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if content.get("format") != FORMAT or content.get("schema_version") != VERSION:

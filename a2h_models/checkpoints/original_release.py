@@ -1,7 +1,8 @@
-"""The released checkpoint's names ↔ ours. Strict both ways: every tensor has exactly one place, or the error names it.
+"""The released checkpoint's names ↔ ours. Strict both ways: every tensor has exactly one place, or
+the error names it.
 
-The release is one `torch.save`d dict of four state dicts. `TABLE` is all there is to know about it; release → ours → release gives back
-the same bits.
+The release is one `torch.save`d dict of four state dicts. `TABLE` is all there is to know about it;
+release → ours → release gives back the same bits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ FIELDS = {"n": r"\d+", "m": r"\d+", "leaf": r"\w+", "rest": r".+"}  # what stand
 TRAINING_ONLY = ("discriminator", "pose_discriminator")  # of the networks' config: nothing of them is in a release
 
 ZIP = b"PK\x03\x04"  # how a file of torch 1.6 or newer begins
-# What torch.load answers with when given a damaged checkpoint, found by cutting and overwriting two of them in 3000 ways.
+# What torch.load answers with when given a damaged checkpoint, found by cutting and overwriting two
+# of them in 3000 ways.
 UNREADABLE = (
     pickle.UnpicklingError,
     struct.error,
@@ -55,7 +57,8 @@ class StateDictTable(NamedTuple):
     stage: str
     prefix: str  # of our names
     names: tuple[tuple[str, str], ...]  # release ↔ ours; the first that fits counts
-    blurs: Mapping[str, int]  # the fixed blur kernels: stored once by us, once for each of so many channels by the release
+    # the fixed blur kernels: stored once by us, once for each of so many channels by the release
+    blurs: Mapping[str, int]
 
 
 def _hourglass(release: str, ours: str) -> tuple[tuple[str, str], ...]:
@@ -150,7 +153,9 @@ def ours_of(part: str, name: str) -> str | None:
 
 
 def release_of(part: str, name: str) -> str | None:
-    """The release's name of a tensor of ours, which begins with the part's prefix; None if it has none."""
+    """The release's name of a tensor of ours, which begins with the part's prefix; None if it has
+    none.
+    """
     return _translate(name.removeprefix(TABLE[part].prefix), [(ours, theirs) for theirs, ours in TABLE[part].names])
 
 
@@ -162,21 +167,25 @@ def _translate(name: str, pairs: Any) -> str | None:
     return None
 
 
-# ----------------------------------------------------------------------------------------------------------------- release → ours
+# ----------------------------------------------------------------------------------- release → ours
 def read_release(path: Path, config: NetworksConfig | None = None) -> dict[str, nn.Module]:
-    """The stages' networks from a released checkpoint, in evaluation mode. `config` None: the release's own sizes.
+    """The stages' networks from a released checkpoint, in evaluation mode. `config` None: the
+    release's own sizes.
 
     Tensors stay in the file until they are used, where the file is of torch 1.6 or newer.
 
     Raises:
         InputError: when the file cannot be opened.
-        CheckpointError: when it cannot be read without running code from it, or holds anything but the release's tensors.
+        CheckpointError: when it cannot be read without running code from it, or holds anything but
+            the release's tensors.
     """
     try:
         path.open("rb").close()
     except OSError as error:
         raise InputError(
-            f"no checkpoint at {path}" if isinstance(error, FileNotFoundError) else f"{path} cannot be opened: {error.strerror}",
+            f"no checkpoint at {path}"
+            if isinstance(error, FileNotFoundError)
+            else f"{path} cannot be opened: {error.strerror}",
             hint="the release's file is called audio2head.pth.tar",
         ) from error
     try:
@@ -207,10 +216,15 @@ def _reason(path: Path, text: str) -> str:
 def from_release(content: Any, config: NetworksConfig | None = None, *, source: str) -> dict[str, nn.Module]:
     """The same from the dict of four state dicts."""
     if not isinstance(content, dict) or set(content) != set(TABLE):
-        found = (", ".join(map(str, content)) or "nothing") if isinstance(content, dict) else f"one {type(content).__name__}"
+        found = (
+            (", ".join(map(str, content)) or "nothing")
+            if isinstance(content, dict)
+            else f"one {type(content).__name__}"
+        )
         missing = [part for part in TABLE if not isinstance(content, dict) or part not in content]
         raise CheckpointError(
-            f"{source} must hold {', '.join(TABLE)}, not {found}", hint=f"missing: {', '.join(missing)}" if missing else ""
+            f"{source} must hold {', '.join(TABLE)}, not {found}",
+            hint=f"missing: {', '.join(missing)}" if missing else "",
         )
     modules = _unfilled(config or NetworksConfig())
     wanted = _named(modules)
@@ -218,7 +232,9 @@ def from_release(content: Any, config: NetworksConfig | None = None, *, source: 
     tensors: dict[str, dict[str, Tensor]] = {stage: {} for stage in STAGES}
     for part, state in content.items():
         for name, tensor in state.items():
-            tensors[TABLE[part].stage][str(ours_of(part, name))] = tensor[:1].clone() if name in TABLE[part].blurs else tensor
+            tensors[TABLE[part].stage][str(ours_of(part, name))] = (
+                tensor[:1].clone() if name in TABLE[part].blurs else tensor
+            )
     for stage, module in modules.items():
         fill(module, tensors[stage], source=f"{source} ({stage})")
     return {stage: module.eval() for stage, module in modules.items()}
@@ -247,7 +263,7 @@ def _complaints(part: str, state: Any, wanted: Mapping[str, Tensor]) -> Iterator
             yield f"{part}.{name} blurs its channels differently"
 
 
-# ----------------------------------------------------------------------------------------------------------------- ours → release
+# ----------------------------------------------------------------------------------- ours → release
 def to_release(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
     """The release's dict of four state dicts from the networks of the three stages.
 
@@ -261,7 +277,8 @@ def to_release(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]
 def _refuse_blending(module: nn.Module) -> None:
     if isinstance(module, ImageGenerator) and module.generator.blend_source:
         raise CheckpointError(
-            "a generator that blends in the portrait cannot be written as a release", hint="train with blend_source=false"
+            "a generator that blends in the portrait cannot be written as a release",
+            hint="train with blend_source=false",
         )
 
 
@@ -283,7 +300,8 @@ def check_scale(modules: Mapping[str, nn.Module], config: NetworksConfig, *, sou
     """Make sure that the released code, whose sizes are fixed, can run these networks.
 
     Raises:
-        CheckpointError: naming the first tensor, or else the first setting, that differs from the release's.
+        CheckpointError: naming the first tensor, or else the first setting, that differs from the
+            release's.
     """
     hint = "only networks of scale=paper fit the release's code"
     _refuse_blending(modules["image_generator"])
@@ -294,7 +312,9 @@ def check_scale(modules: Mapping[str, nn.Module], config: NetworksConfig, *, sou
                 raise CheckpointError(f"{source} has no {part}.{name}, which the release has", hint=hint)
             if tensor.shape != ours[part][name].shape:
                 found = tuple(ours[part][name].shape)
-                raise CheckpointError(f"{part}.{name} of {source} has shape {found}, the release's {tuple(tensor.shape)}", hint=hint)
+                raise CheckpointError(
+                    f"{part}.{name} of {source} has shape {found}, the release's {tuple(tensor.shape)}", hint=hint
+                )
         if more := [name for name in ours[part] if name not in state]:
             raise CheckpointError(f"{source} has {part}.{more[0]}, which the release has not", hint=hint)
     for key, found, wanted in _differences(asdict(config), asdict(NetworksConfig()), "networks"):

@@ -1,4 +1,7 @@
-"""AlexNet's convolutions, whose features LPIPS compares. The weights are torchvision's, from a local file."""
+"""AlexNet's convolutions, whose features LPIPS compares.
+
+The weights are torchvision's, from a local file.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def load_alexnet(path: Path) -> AlexNet:
     """With torchvision's ImageNet weights; the classifier is left out.
 
     Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something else.
+        CheckpointError: if the file cannot be read without running its code, or holds something
+            else.
     """
     state = read_foreign(path, hint="get them with `a2h assets fetch alexnet`")
     network = AlexNet()

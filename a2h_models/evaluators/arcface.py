@@ -1,6 +1,8 @@
-"""ArcFace's IR-SE50: a face → an identity. The weights are facexlib's `recognition_arcface_ir_se50.pth`, from a local file.
+"""ArcFace's IR-SE50: a face → an identity. The weights are facexlib's
+`recognition_arcface_ir_se50.pth`, from a local file.
 
-A residual network of 24 blocks with squeeze and excitation (Deng et al. 2019; Hu et al. 2018), layer for layer as published.
+A residual network of 24 blocks with squeeze and excitation (Deng et al. 2019; Hu et al. 2018),
+layer for layer as published.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Block(nn.Module):
         if inputs == outputs:
             self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         else:
-            self.shortcut_layer = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         self.res_layer = nn.Sequential(
             *(nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.PReLU(outputs)),
             *(nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)),
@@ -82,7 +86,8 @@ def load_arcface(path: Path) -> ArcFace:
     """With the published weights.
 
     Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something else.
+        CheckpointError: if the file cannot be read without running its code, or holds something
+            else.
     """
     network = on_meta(ArcFace)
     fill(network, read_foreign(path, hint="get them with `a2h assets fetch arcface`"), source=str(path))

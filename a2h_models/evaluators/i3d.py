@@ -1,4 +1,7 @@
-"""I3D (Carreira and Zisserman 2017): 16 frames → 400 numbers, as FVD uses it. Weights: `i3d_pretrained_400.pt`, from a local file."""
+"""I3D (Carreira and Zisserman 2017): 16 frames → 400 numbers, as FVD uses it.
+
+Weights: `i3d_pretrained_400.pt`, from a local file.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ Shape = tuple[int, int, int]
 
 
 def pad_as_tensorflow(x: Float[Tensor, "b c t h w"], kernel: Shape, stride: Shape) -> Float[Tensor, "b c t2 h2 w2"]:
-    """Zeros around, so that each size comes out as itself / stride, rounded up; the odd one of them stands behind."""
+    """Zeros around, so that each size comes out as itself / stride, rounded up; the odd one of them
+    stands behind.
+    """
     pads: list[int] = []
     for size, width, step in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
         total = max((ceil(size / step) - 1) * step + width - size, 0)
@@ -102,7 +107,9 @@ class I3D(nn.Module):
 
     def forward(self, clips: UInt8[Tensor, "b 3 16 h w"]) -> Float[Tensor, "b 400"]:
         """Features of RGB bytes of any size, which are made 224×224 first."""
-        x = F.interpolate(clips.float() * UNIT, size=(clips.shape[2], INPUT, INPUT), mode="trilinear", align_corners=False)
+        x = F.interpolate(
+            clips.float() * UNIT, size=(clips.shape[2], INPUT, INPUT), mode="trilinear", align_corners=False
+        )
         x = 2 * x - 1
         for layer in self.children():
             x = layer(x)
@@ -125,7 +132,8 @@ def load_i3d(path: Path) -> I3D:
     """With the published weights.
 
     Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something else.
+        CheckpointError: if the file cannot be read without running its code, or holds something
+            else.
     """
     network = on_meta(I3D)
     fill(network, read_foreign(path, hint="get them with `a2h assets fetch i3d`"), source=str(path))

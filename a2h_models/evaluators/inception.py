@@ -1,6 +1,8 @@
-"""Inception v3 as FID uses it: the 2015 network of TensorFlow, not torchvision's. The weights are pytorch-fid's, from a local file.
+"""Inception v3 as FID uses it: the 2015 network of TensorFlow, not torchvision's. The weights are
+pytorch-fid's, from a local file.
 
-Blocks are described as chains of layers that are joined at their ends; layers have the published names.
+Blocks are described as chains of layers that are joined at their ends; layers have the published
+names.
 """
 
 from __future__ import annotations
@@ -91,7 +93,9 @@ def _block_a(inputs: int, pooled: int) -> InceptionMixed:
         "branch3x3dbl_3": _conv(96, 96, 3, padding=1),
         "branch_pool": _conv(inputs, pooled),
     }
-    return InceptionMixed(layers, [("branch1x1",), _double(2, "branch5x5"), _double(3, "branch3x3dbl"), (POOL, "branch_pool")], _mean_pool)
+    return InceptionMixed(
+        layers, [("branch1x1",), _double(2, "branch5x5"), _double(3, "branch3x3dbl"), (POOL, "branch_pool")], _mean_pool
+    )
 
 
 def _block_b(inputs: int) -> InceptionMixed:
@@ -117,7 +121,9 @@ def _block_c(inputs: int, inner: int) -> InceptionMixed:
         "branch7x7dbl_5": _wide(inner, 192, 7),
         "branch_pool": _conv(inputs, 192),
     }
-    return InceptionMixed(layers, [("branch1x1",), _double(3, "branch7x7"), _double(5, "branch7x7dbl"), (POOL, "branch_pool")], _mean_pool)
+    return InceptionMixed(
+        layers, [("branch1x1",), _double(3, "branch7x7"), _double(5, "branch7x7dbl"), (POOL, "branch_pool")], _mean_pool
+    )
 
 
 def _block_d(inputs: int) -> InceptionMixed:
@@ -165,7 +171,10 @@ class Inception(nn.Module):
             "Conv2d_3b_1x1": _conv(64, 80),
             "Conv2d_4a_3x3": _conv(80, 192, 3),
             "pool_2": nn.MaxPool2d(3, 2),
-            **{f"Mixed_5{x}": _block_a(inputs, pooled) for x, inputs, pooled in (("b", 192, 32), ("c", 256, 64), ("d", 288, 64))},
+            **{
+                f"Mixed_5{x}": _block_a(inputs, pooled)
+                for x, inputs, pooled in (("b", 192, 32), ("c", 256, 64), ("d", 288, 64))
+            },
             "Mixed_6a": _block_b(288),
             **{f"Mixed_6{x}": _block_c(768, inner) for x, inner in (("b", 128), ("c", 160), ("d", 160), ("e", 192))},
             "Mixed_7a": _block_d(768),
@@ -187,7 +196,8 @@ def load_inception(path: Path) -> Inception:
     """With the weights of `pt_inception-2015-12-05`.
 
     Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something else.
+        CheckpointError: if the file cannot be read without running its code, or holds something
+            else.
     """
     state = read_foreign(path, hint="get them with `a2h assets fetch inception`")
     network = on_meta(Inception)

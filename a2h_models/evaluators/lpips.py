@@ -1,6 +1,8 @@
-"""LPIPS v0.1 with AlexNet (Zhang et al. 2018): how different two pictures look, by features that people's answers have weighed.
+"""LPIPS v0.1 with AlexNet (Zhang et al. 2018): how different two pictures look, by features that
+people's answers have weighed.
 
-AlexNet's weights come from outside; the 1,152 weights of its features are in torchmetrics, which training installs anyway.
+AlexNet's weights come from outside; the 1,152 weights of its features are in torchmetrics, which
+training installs anyway.
 """
 
 from __future__ import annotations
@@ -83,9 +85,12 @@ def load_heads() -> list[Float[Tensor, " c"]]:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
         raise CheckpointError(
-            "LPIPS needs the calibration that torchmetrics brings, which is not installed", hint="install audio2head[train]"
+            "LPIPS needs the calibration that torchmetrics brings, which is not installed",
+            hint="install audio2head[train]",
         )
-    state = read_foreign(Path(folders[0]) / CALIBRATION, hint="install the version of torchmetrics that requirements.lock.txt names")
+    state = read_foreign(
+        Path(folders[0]) / CALIBRATION, hint="install the version of torchmetrics that requirements.lock.txt names"
+    )
     heads = [state[f"lin{number}.model.1.weight"].flatten() for number in range(len(CHANNELS))]
     assert [len(head) for head in heads] == list(CHANNELS)
     return heads

@@ -21,7 +21,10 @@ from a2h_models.networks import JUDGE, SyncExpert, load
 
 @dataclass(frozen=True, kw_only=True)
 class MetricNetworks:
-    """None: not here, so that what it would measure is not measured. Those of other people are named as their weights in `a2h assets`."""
+    """None: not here, so that what it would measure is not measured.
+
+    Those of other people are named as their weights in `a2h assets`.
+    """
 
     syncnet: SyncNet | None = None  # LSE
     alexnet: Lpips | None = None  # LPIPS
@@ -59,7 +62,8 @@ def load_metric_networks(paths: Mapping[str, str], device: str) -> MetricNetwork
     """Those whose weights lie at a path.
 
     Args:
-        paths: field of `MetricNetworks` → file, or the expert's folder; what is left out is not here.
+        paths: field of `MetricNetworks` → file, or the expert's folder; what is left out is not
+            here.
         device: where they compute; SyncNet stays on the CPU.
 
     Raises:

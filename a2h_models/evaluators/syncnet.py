@@ -1,6 +1,8 @@
-"""SyncNet: five frames of a face and 0.2 s of speech → two embeddings that are near each other when they belong together.
+"""SyncNet: five frames of a face and 0.2 s of speech → two embeddings that are near each other when
+they belong together.
 
-Chung & Zisserman, *Out of time: automated lip sync in the wild* (2016); layers as METHOD §5 lists them, so that the public weights fit.
+Chung & Zisserman, *Out of time: automated lip sync in the wild* (2016); layers as METHOD §5 lists
+them, so that the public weights fit.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ class SyncNetEmbeddings(NamedTuple):
     audio: Float[Tensor, "b 1024"]
 
 
-def _conv3d(inner: int, outer: int, kernel: tuple[int, int, int], stride: tuple[int, int, int], padding: tuple[int, int, int]) -> nn.Module:
+def _conv3d(
+    inner: int, outer: int, kernel: tuple[int, int, int], stride: tuple[int, int, int], padding: tuple[int, int, int]
+) -> nn.Module:
     return nn.Sequential(nn.Conv3d(inner, outer, kernel, stride, padding), nn.BatchNorm3d(outer), nn.ReLU())
 
 
@@ -35,7 +39,11 @@ def _head() -> nn.Module:
 
 
 class SyncNet(nn.Module):
-    """Both towers. Embeddings are not normalised; their L2 distance over shifts is what LSE-D and LSE-C are made of."""
+    """Both towers.
+
+    Embeddings are not normalised; their L2 distance over shifts is what LSE-D and LSE-C are made
+    of.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,4 +72,6 @@ class SyncNet(nn.Module):
 
     def forward(self, faces: Float[Tensor, "b 3 5 224 224"], mfcc: Float[Tensor, "b 1 13 20"]) -> SyncNetEmbeddings:
         """Embed windows: faces as raw BGR in 0..255, MFCC of the raw 16-bit samples."""
-        return SyncNetEmbeddings(lips=self.lip_head(self.lip_tower(faces)), audio=self.audio_head(self.audio_tower(mfcc)))
+        return SyncNetEmbeddings(
+            lips=self.lip_head(self.lip_tower(faces)), audio=self.audio_head(self.audio_tower(mfcc))
+        )

@@ -1,6 +1,8 @@
-"""Head pose: 3 rotations (rad, a Rodrigues vector) and 3 translations (mm-like), seen by one fixed camera.
+"""Head pose: 3 rotations (rad, a Rodrigues vector) and 3 translations (mm-like), seen by one fixed
+camera.
 
-The camera is OpenFace's default for a 256×256 image, because the authors ran OpenFace on the crops (METHOD §2).
+The camera is OpenFace's default for a 256×256 image, because the authors ran OpenFace on the crops
+(METHOD §2).
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def _limits(like: Array) -> tuple[Array, Array]:
 
 
 def normalise(pose: Array) -> Array:
-    """(…, 6) in rad and mm-like → the networks' range, about [-1, 1]; nothing is clipped, so it inverts."""
+    """(…, 6) in rad and mm-like → the networks' range, about [-1, 1]; nothing is clipped, so it
+    inverts.
+    """
     low, high = _limits(pose)
     scaled: Array = (pose - low) / (high - low) * 2 - 1
     return scaled
@@ -49,7 +53,9 @@ def denormalise(pose: Array) -> Array:
     return scaled
 
 
-def project(points: Float[np.ndarray, "n 3"], pose: Float[np.ndarray, " 6"], *, size: int = SIZE) -> Float[np.ndarray, "n 2"]:
+def project(
+    points: Float[np.ndarray, "n 3"], pose: Float[np.ndarray, " 6"], *, size: int = SIZE
+) -> Float[np.ndarray, "n 2"]:
     """Pixels, x then y, of points of the head's own frame, in a crop of `size` pixels a side."""
     import cv2
 
@@ -73,7 +79,8 @@ BOX_EDGES = (*((corner, (corner + 1) % len(BOX)) for corner in range(len(BOX))),
 def draw_boxes(pose: Float[np.ndarray, "t 6"], size: int = SIZE) -> UInt8[np.ndarray, "t size size"]:
     """The release's picture of each pose: a 3-D box, white on black.
 
-    Only 0 and 255 occur: the release asks for anti-aliased lines, but draws on floats, where OpenCV does not smooth.
+    Only 0 and 255 occur: the release asks for anti-aliased lines, but draws on floats, where OpenCV
+    does not smooth.
     """
     return np.stack([_draw_box(one, size) for one in pose]) if len(pose) else np.zeros((0, size, size), np.uint8)
 
@@ -83,10 +90,13 @@ def _draw_box(pose: Float[np.ndarray, " 6"], size: int) -> UInt8[np.ndarray, "si
 
     image = np.zeros((size, size), np.uint8)
     width = max(1, round(LINE_PX * size / SIZE))
-    # OpenCV 4.13, which drew the reference, clips thick lines to this rectangle before it fills them; 4.12 and older do not, and draw
-    # lines that leave the picture a pixel aside. Clipping here gives the same picture with all of them.
+    # OpenCV 4.13, which drew the reference, clips thick lines to this rectangle before it fills
+    # them; 4.12 and older do not, and draw
+    # lines that leave the picture a pixel aside. Clipping here gives the same picture with all of
+    # them.
     frame = (-width, -width, size + 2 * width, size + 2 * width)
-    corners = np.clip(np.nan_to_num(project(BOX, pose, size=size)), -MAX_PX, MAX_PX).astype(np.int32).tolist()  # truncated, as the release
+    # truncated, as the release
+    corners = np.clip(np.nan_to_num(project(BOX, pose, size=size)), -MAX_PX, MAX_PX).astype(np.int32).tolist()
     for start, end in BOX_EDGES:
         inside, a, b = cv2.clipLine(frame, corners[start], corners[end])
         if inside:

@@ -1,6 +1,7 @@
 """Keypoints with their local affine frames, and the maps they are read from and drawn into.
 
-FOMM's conventions (METHOD §2): coordinates in [-1, 1], x then y; a Jacobian maps the keypoint's own frame to the image.
+FOMM's conventions (METHOD §2): coordinates in [-1, 1], x then y; a Jacobian maps the keypoint's own
+frame to the image.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ class Keypoints(NamedTuple):
     jacobian: Float[Tensor, "*b k 2 2"]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Keypoints:
-        """The same change of leading axes (an index, a detach, a move to a device) for values and Jacobians."""
+        """The same change of leading axes (an index, a detach, a move to a device) for values and
+        Jacobians.
+        """
         return Keypoints(value=change(self.value), jacobian=change(self.jacobian))
 
 
 def no_autocast(like: Tensor) -> AbstractContextManager[None]:
-    """No autocast within: what places things needs more than bfloat16's 8 bits, whose steps near ±1 are half a pixel of 256."""
+    """No autocast within: what places things needs more than bfloat16's 8 bits, whose steps near ±1
+    are half a pixel of 256.
+    """
     context: AbstractContextManager[None] = torch.autocast(like.device.type, enabled=False)
     return context
 
@@ -38,19 +43,25 @@ def to_float32(x: Tensor) -> Tensor:
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
-    """Coordinates of a map's cells, the corner cells at exactly ±1: the grid of the released networks."""
+    """Coordinates of a map's cells, the corner cells at exactly ±1: the grid of the released
+    networks.
+    """
     x = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
     y = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
-    """Coordinates of pixel centres: where `grid_sample(align_corners=False)` gives an image back unchanged."""
+    """Coordinates of pixel centres: where `grid_sample(align_corners=False)` gives an image back
+    unchanged.
+    """
     edge = torch.tensor([1 - 1 / width, 1 - 1 / height], device=like.device, dtype=like.dtype)
     return coordinate_grid(height, width, like) * edge
 
 
-def gaussian_heatmaps(value: Float[Tensor, "*b k 2"], height: int, width: int, *, variance: float) -> Float[Tensor, "*b k h w"]:
+def gaussian_heatmaps(
+    value: Float[Tensor, "*b k 2"], height: int, width: int, *, variance: float
+) -> Float[Tensor, "*b k h w"]:
     """Draw each keypoint as a Gaussian of height 1."""
     offset = coordinate_grid(height, width, value) - value[..., None, None, :]
     return torch.exp(-0.5 * offset.square().sum(-1) / variance)
@@ -68,7 +79,9 @@ def read_keypoints(
     jacobian_maps: Float[Tensor, "*b k*4 h w"],
     temperature: float,
 ) -> tuple[Keypoints, Float[Tensor, "*b k h w"]]:
-    """Keypoints, and the heatmaps (each sums to 1) under which positions and Jacobians were averaged."""
+    """Keypoints, and the heatmaps (each sums to 1) under which positions and Jacobians were
+    averaged.
+    """
     with no_autocast(logits):
         heatmap = torch.softmax(to_float32(logits).flatten(-2) / temperature, dim=-1).view_as(logits)
         maps = rearrange(to_float32(jacobian_maps), "... (k i j) h w -> ... k i j h w", i=2, j=2)
@@ -84,9 +97,11 @@ def invert(matrix: Float[Tensor, "*b 2 2"]) -> Float[Tensor, "*b 2 2"]:
 
 
 def relative_keypoints(driving: Keypoints, first_driving: Keypoints, source: Keypoints) -> Keypoints:
-    """Move the source as the driving moved since its first frame, instead of to where the driving is.
+    """Move the source as the driving moved since its first frame, instead of to where the driving
+    is.
 
-    The first remedy for the release's identity collapse (METHOD §2): the portrait's own layout of keypoints is kept.
+    The first remedy for the release's identity collapse (METHOD §2): the portrait's own layout of
+    keypoints is kept.
     """
     with no_autocast(source.value):
         return Keypoints(

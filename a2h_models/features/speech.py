@@ -1,6 +1,8 @@
-"""Waveform → what the networks hear. The only audio features, for preparation, training and generation alike (METHOD §2).
+"""Waveform → what the networks hear. The only audio features, for preparation, training and
+generation alike (METHOD §2).
 
-41 numbers every 10 ms: 13 MFCC (the first replaced by the log energy), 26 log mel filterbank energies, F0 in Hz, a voiced flag.
+41 numbers every 10 ms: 13 MFCC (the first replaced by the log energy), 26 log mel filterbank
+energies, F0 in Hz, a voiced flag.
 """
 
 from __future__ import annotations
@@ -32,33 +34,44 @@ SAMPLES_AT_ONCE = 2**20  # likewise of the wave
 
 INT16_PEAK = 32768.0
 
-# Harvest filters a signal as a whole and took 5 GB for five minutes. Up to a minute (60 MB) it gets all at once, as in the release and in
-# training; more comes in pieces. On a minute of real speech, pieces of ten seconds gave the same 6,000 numbers.
+# Harvest filters a signal as a whole and took 5 GB for five minutes. Up to a minute (60 MB) it gets
+# all at once, as in the release and in
+# training; more comes in pieces. On a minute of real speech, pieces of ten seconds gave the same
+# 6,000 numbers.
 PITCH_WHOLE_ROWS = 60 * HOP_RATE
 PITCH_ROWS = 10 * HOP_RATE
 PITCH_CONTEXT = HOP_RATE  # rows seen on either side of a piece
 
 
-def speech_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest") -> Float32[np.ndarray, "t 4 41"]:
+def speech_features(
+    wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest"
+) -> Float32[np.ndarray, "t 4 41"]:
     """The 41 features, four rows a frame.
 
     Args:
-        wave: 16 kHz mono, int16 or float of any level: it is made zero-mean and divided by its peak.
-        frames: zero-pad at the end, or cut, so that exactly so many frames come out. None: as many as the release makes of it.
+        wave: 16 kHz mono, int16 or float of any level: it is made zero-mean and divided by its
+            peak.
+        frames: zero-pad at the end, or cut, so that exactly so many frames come out. None: as many
+            as the release makes of it.
         f0: one of F0_METHODS.
 
     Raises:
         InputError: for a wave that is not one channel of finite samples.
         ConfigError: for an unknown f0 method.
     """
-    return np.concatenate([np.zeros((0, HOPS_PER_FRAME, SPEECH_DIM), np.float32), *stream_features(wave, frames=frames, f0=f0)])
+    return np.concatenate(
+        [np.zeros((0, HOPS_PER_FRAME, SPEECH_DIM), np.float32), *stream_features(wave, frames=frames, f0=f0)]
+    )
 
 
-def stream_features(wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest") -> Iterator[Float32[np.ndarray, "n 4 41"]]:
-    """The same numbers block by block: what is not asked for yet is not computed, and memory does not grow with the length.
+def stream_features(
+    wave: np.ndarray, *, frames: int | None = None, f0: str = "harvest"
+) -> Iterator[Float32[np.ndarray, "n 4 41"]]:
+    """The same numbers block by block: what is not asked for yet is not computed, and memory does
+    not grow with the length.
 
-    Only a span without a voice is held back until the pitch after it is known: it is bridged by a straight line. What is held is the pitch
-    alone, 3 MB for a whole hour of silence.
+    Only a span without a voice is held back until the pitch after it is known: it is bridged by a
+    straight line. What is held is the pitch alone, 3 MB for a whole hour of silence.
     """
     level = _Levelled(wave, None if frames is None else frames * SAMPLES_PER_FRAME + FRAME - SAMPLES_PER_HOP)
     wanted = level.rows // HOPS_PER_FRAME * HOPS_PER_FRAME if frames is None else frames * HOPS_PER_FRAME
@@ -88,7 +101,8 @@ def _feature_rows(level: _Levelled, f0: str) -> Iterator[Float64[np.ndarray, "n 
 
 
 def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "{4*frames} 80"]:
-    """A plain log-mel (natural log of magnitudes, floor 1e-5), row i centred on the start of hop i; full scale is 1.
+    """A plain log-mel (natural log of magnitudes, floor 1e-5), row i centred on the start of hop i;
+    full scale is 1.
 
     Raises:
         InputError: for a wave that is not one channel of finite samples.
@@ -98,12 +112,15 @@ def log_mel(wave: np.ndarray, *, frames: int) -> Float16[np.ndarray, "{4*frames}
     padded = np.pad(_fit(samples, frames * SAMPLES_PER_FRAME), MEL_FRAME // 2)
     window = np.hanning(MEL_FRAME + 1)[:-1]
     mels = [np.abs(np.fft.rfft(block * window)) @ _mel_filters().T for block in _blocks(padded, MEL_FRAME, rows)]
-    mel: np.ndarray = np.log(np.maximum(np.concatenate([*mels, np.zeros((0, MEL_BANDS))]), MEL_FLOOR)).astype(np.float16)
+    mel: np.ndarray = np.log(np.maximum(np.concatenate([*mels, np.zeros((0, MEL_BANDS))]), MEL_FLOOR)).astype(
+        np.float16
+    )
     return mel
 
 
 def log_bands(wave: np.ndarray, *, frames: int) -> Float64[np.ndarray, "{4*frames} 27"]:
-    """The features' 26 log filterbank energies alone, and the log of the whole energy; no pitch, so 20 to 400 times faster.
+    """The features' 26 log filterbank energies alone, and the log of the whole energy; no pitch, so
+    20 to 400 times faster.
 
     Raises:
         InputError: for a wave that is not one channel of finite samples.
@@ -126,17 +143,21 @@ def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
     return cepstra
 
 
-# ------------------------------------------------------------------------------------------------------------------- the wave
+# ----------------------------------------------------------------------------------------- the wave
 def _checked(wave: np.ndarray) -> np.ndarray:
     if wave.ndim != 1 or wave.size == 0:
-        raise InputError(f"speech must be one channel of samples, not an array of shape {wave.shape}", hint="average the channels first")
+        raise InputError(
+            f"speech must be one channel of samples, not an array of shape {wave.shape}",
+            hint="average the channels first",
+        )
     if not all(np.isfinite(piece).all() for piece in _pieces(wave)):
         raise InputError("speech holds samples that are not finite numbers")
     return wave
 
 
 class _Levelled:
-    """A wave with zero mean and peak 1, cut or followed by zeros to a length; silence stays silence. Made piece by piece, on demand.
+    """A wave with zero mean and peak 1, cut or followed by zeros to a length; silence stays
+    silence. Made piece by piece, on demand.
 
     `raw` leaves the samples as they are.
     """
@@ -144,11 +165,15 @@ class _Levelled:
     def __init__(self, wave: np.ndarray, length: int | None = None, *, raw: bool = False) -> None:
         self._wave = _checked(wave)
         self.length = len(wave) if length is None else length
-        self.rows = 1 + max(0, -(-(self.length - FRAME) // SAMPLES_PER_HOP))  # analysis windows; the last ones see zeros past the end
+        # analysis windows; the last ones see zeros past the end
+        self.rows = 1 + max(0, -(-(self.length - FRAME) // SAMPLES_PER_HOP))
         self._mean, self._peak = (0.0, 1.0) if raw else self._measured()
 
     def _measured(self) -> tuple[float, float]:
-        """Mean, and the largest distance from it (1 for silence). Sums of integers are exact in any pieces."""
+        """Mean, and the largest distance from it (1 for silence).
+
+        Sums of integers are exact in any pieces.
+        """
         mean = sum(float(piece.sum(dtype=np.float64)) for piece in _pieces(self._wave)) / len(self._wave)
         peak = max(float(np.abs(piece.astype(np.float64) - mean).max()) for piece in _pieces(self._wave))
         return mean, peak or 1.0
@@ -175,13 +200,21 @@ def _blocks(samples: np.ndarray, length: int, rows: int) -> Iterator[Float64[np.
         yield windows[start : min(start + ROWS_AT_ONCE, rows)]
 
 
-# ------------------------------------------------------------------------------------------------------------- energies, cepstra
-def _band_energies(level: _Levelled, start: int, stop: int) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 26"]]:
-    """Total and per-filter energy of the windows start … stop; the last windows see zeros past the end. Never exactly zero."""
+# -------------------------------------------------------------------------------- energies, cepstra
+def _band_energies(
+    level: _Levelled, start: int, stop: int
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 26"]]:
+    """Total and per-filter energy of the windows start … stop; the last windows see zeros past the
+    end. Never exactly zero.
+    """
     energy, bands = np.empty(stop - start), np.empty((stop - start, FILTERS))
     for first in range(start, stop, ROWS_AT_ONCE):
         last = min(first + ROWS_AT_ONCE, stop)
-        windows = next(_blocks(_emphasised(level, first * SAMPLES_PER_HOP, (last - 1) * SAMPLES_PER_HOP + FRAME), FRAME, last - first))
+        windows = next(
+            _blocks(
+                _emphasised(level, first * SAMPLES_PER_HOP, (last - 1) * SAMPLES_PER_HOP + FRAME), FRAME, last - first
+            )
+        )
         power = np.square(np.abs(np.fft.rfft(windows, FFT))) / FFT
         energy[first - start : last - start] = power.sum(1)
         bands[first - start : last - start] = power @ _htk_filters().T
@@ -189,7 +222,9 @@ def _band_energies(level: _Levelled, start: int, stop: int) -> tuple[Float64[np.
 
 
 def _emphasised(level: _Levelled, start: int, stop: int) -> Float64[np.ndarray, " stop-start"]:
-    """Samples with high frequencies raised, and zeros past the end; nothing comes before the first sample."""
+    """Samples with high frequencies raised, and zeros past the end; nothing comes before the first
+    sample.
+    """
     if start == 0:
         samples = level.read(0, stop)
         found = np.append(samples[:1], samples[1:] - PRE_EMPHASIS * samples[:-1])
@@ -229,9 +264,11 @@ def _mel_filters() -> Float[np.ndarray, "80 401"]:
     return filters
 
 
-# ------------------------------------------------------------------------------------------------------------------------ pitch
+# -------------------------------------------------------------------------------------------- pitch
 def _pitch(level: _Levelled, method: str) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
-    """F0 in Hz with unvoiced spans filled, and whether each row was voiced; as far as the voice heard so far says it."""
+    """F0 in Hz with unvoiced spans filled, and whether each row was voiced; as far as the voice
+    heard so far says it.
+    """
     if method not in F0_METHODS:
         raise ConfigError(f"f0={method!r} is not a way to find the pitch", hint=f"one of: {', '.join(F0_METHODS)}")
     held, known = np.zeros(0), 0  # rows that wait for the next voice, after the last voiced row itself if there was one
@@ -245,7 +282,9 @@ def _pitch(level: _Levelled, method: str) -> Iterator[tuple[Float64[np.ndarray, 
     yield from _filled(held, known)
 
 
-def _filled(track: Float64[np.ndarray, " m"], known: int) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
+def _filled(
+    track: Float64[np.ndarray, " m"], known: int
+) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
     """A track bridged, without its first rows, which were given before; not too much at a time."""
     filled, voiced = fill_unvoiced(track), (track > 0).astype(np.float64)
     for start in range(known, len(track), ROWS_AT_ONCE):
@@ -276,6 +315,8 @@ def _pitch_piece(level: _Levelled, method: str, start: int, stop: int) -> Float6
 
 
 def fill_unvoiced(track: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
-    """Straight lines through unvoiced spans (F0 = 0), the nearest voiced value at the ends; all zeros without any voice."""
+    """Straight lines through unvoiced spans (F0 = 0), the nearest voiced value at the ends; all
+    zeros without any voice.
+    """
     voiced = np.flatnonzero(track)
     return np.interp(np.arange(len(track)), voiced, track[voiced]) if len(voiced) else track

@@ -1,4 +1,6 @@
-"""A portrait and speech → frames: the three networks joined, windows stitched, as a stream (METHOD §2)."""
+"""A portrait and speech → frames: the three networks joined, windows stitched, as a stream (METHOD
+§2).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from a2h_models.features.keypoints import Keypoints, relative_keypoints
 from a2h_models.inference.buffer import StreamBuffer
 from a2h_models.inference.cpu_generator import optimize_for_cpu
 from a2h_models.inference.idle_motion import IdleMotion
-from a2h_models.inference.onnx.runtime import OnnxGenerator, OnnxGeneratorOutput, OnnxHeadPose, OnnxImageGenerator, OnnxMotionField
+from a2h_models.inference.onnx.runtime import (
+    OnnxGenerator,
+    OnnxGeneratorOutput,
+    OnnxHeadPose,
+    OnnxImageGenerator,
+    OnnxMotionField,
+)
 from a2h_models.inference.windows import (
     LEAD_IN,
     FrameSequences,
@@ -61,14 +69,17 @@ class Options(TypedDict, total=False):
 
 
 class Animator:
-    """Makes a head talk. Holds networks in evaluation mode on one device; keeps nothing between calls.
+    """Makes a head talk. Holds networks in evaluation mode on one device; keeps nothing between
+    calls.
 
     Args:
-        image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other two. Or ONNX Runtime's (`ported`).
+        image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other
+            two. Or ONNX Runtime's (`ported`).
         config: what the networks were built by.
-        precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32 bits: in bf16 the motion field moved
-            keypoints of the parity set by up to 1.1, since heatmaps are read at a temperature of 0.1. `auto` takes it where the processor
-            computes in it.
+        precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32
+            bits: in bf16 the motion field moved keypoints of the parity set by up to 1.1, since
+            heatmaps are read at a temperature of 0.1. `auto` takes it where the processor computes
+            in it.
 
     Raises:
         ConfigError: for an unknown precision.
@@ -105,7 +116,10 @@ class Animator:
         return "bf16" if has_bf16(self.device) else "fp32"
 
     def to(self, device: torch.device | str) -> Animator:
-        """Move all networks. On a GPU what draws is laid out channels last; on a CPU that is a copy (`drawing`)."""
+        """Move all networks.
+
+        On a GPU what draws is laid out channels last; on a CPU that is a copy (`drawing`).
+        """
         self._for_drawing = None
         for network in (self.image_generator, self.motion_field, self.head_pose):
             network.to(device)
@@ -115,16 +129,20 @@ class Animator:
         return self if self._compiled is None else self.compile()  # what was compiled is of the other device
 
     def compile(self) -> Animator:
-        """Have torch compile what draws, at the first frames: that takes a minute or so. On a GPU it then runs as CUDA graphs."""
+        """Have torch compile what draws, at the first frames: that takes a minute or so.
+
+        On a GPU it then runs as CUDA graphs.
+        """
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compiled = torch.compile(self._drawer.render, mode=mode, dynamic=False)
         return self
 
-    # --------------------------------------------------------------------------------------------------------------- frames
+    # --------------------------------------------------------------------------------------- frames
     def animate(
         self, portrait: UInt8[np.ndarray, "256 256 3"], speech: SpeechInput, **options: Unpack[Options]
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Frames one by one: RGB, 25 a second, as many as cover the speech. The first come while the rest is still computed.
+        """Frames one by one: RGB, 25 a second, as many as cover the speech. The first come while
+        the rest is still computed.
 
         Arguments and errors are those of `batches`.
         """
@@ -150,18 +168,23 @@ class Animator:
         Args:
             portrait: RGB, uint8, a crop of the head as clips are cut.
             speech: a wave (one axis: 16 kHz, mono, any level), its features (t, 4, 41) as
-                `a2h_models.features.speech.speech_features` makes them, or an iterable of such features piece by piece.
-            pose: the head's poses (n ≥ t, 6) in rad and mm-like, not normalised, to drive by instead of predicted ones; or pieces of them.
-            keypoints: absolute, as the release, or relative to the first predicted frame, which keeps the portrait's identity better.
+                `a2h_models.features.speech.speech_features` makes them, or an iterable of such
+                features piece by piece.
+            pose: the head's poses (n ≥ t, 6) in rad and mm-like, not normalised, to drive by
+                instead of predicted ones; or pieces of them.
+            keypoints: absolute, as the release, or relative to the first predicted frame, which
+                keeps the portrait's identity better.
             still: keep the pose of the first frame.
             pose_scale: of the head's motion around the pose of the first frame.
             idle_motion: in silence, of a predicted pose: 1 is natural, 0, as in the release, none.
             seed: of the idle motion; nothing else is left to chance.
             batch_size: frames rendered at a time.
-            windows: read by the motion field at a time, after the first one. Several keep a GPU busy.
+            windows: read by the motion field at a time, after the first one. Several keep a GPU
+                busy.
 
         Raises:
-            InputError: for arrays of other shapes or types, for a wave without finite samples, and for fewer poses than frames.
+            InputError: for arrays of other shapes or types, for a wave without finite samples, and
+                for fewer poses than frames.
             ConfigError: for an unknown way to take keypoints.
         """
         _check(portrait, keypoints)
@@ -178,7 +201,9 @@ class Animator:
 
     def predict_pose(self, portrait: UInt8[np.ndarray, "h w 3"], speech: SpeechInput) -> Float32[np.ndarray, "t+1 6"]:
         """Poses in rad and mm-like; item 0 is the portrait's own, which is also frame 0's."""
-        return np.concatenate(list(self._poses(self._image(portrait), speech_blocks(speech), IdleMotion(scale=0.0, seed=0))))
+        return np.concatenate(
+            list(self._poses(self._image(portrait), speech_blocks(speech), IdleMotion(scale=0.0, seed=0)))
+        )
 
     def predict_keypoints(
         self,
@@ -186,14 +211,21 @@ class Animator:
         speech: SpeechInput,
         pose: Float[np.ndarray, "n 6"],
     ) -> Iterator[Keypoints]:
-        """Absolute keypoints (n, k, …) of the frames in order, some dozens at a time. Past its end, the last pose stays."""
-        yield from self._keypoints(self._image(portrait), FrameSequences(StreamBuffer(speech_blocks(speech)), StreamBuffer([pose])))
+        """Absolute keypoints (n, k, …) of the frames in order, some dozens at a time.
 
-    # ------------------------------------------------------------------------------------------------------------ the parts
+        Past its end, the last pose stays.
+        """
+        yield from self._keypoints(
+            self._image(portrait), FrameSequences(StreamBuffer(speech_blocks(speech)), StreamBuffer([pose]))
+        )
+
+    # ------------------------------------------------------------------------------------ the parts
     def _poses(
         self, image: Float[Tensor, "1 3 h w"], speech: Iterator[np.ndarray], idle: IdleMotion
     ) -> Iterator[Float32[np.ndarray, "n 6"]]:
-        """The portrait's own pose, then one for each frame of the speech, a window's worth at a time."""
+        """The portrait's own pose, then one for each frame of the speech, a window's worth at a
+        time.
+        """
         tape, start = StreamBuffer(speech), 0
         state, first = self._begin(image)
         yield first
@@ -204,15 +236,22 @@ class Animator:
             start += len(some)
             tape.forget(start)
 
-    def _keypoints(self, image: Float[Tensor, "1 3 h w"], script: FrameSequences, *, windows: int = 1) -> Iterator[Keypoints]:
-        """Of the frames in order. The first window is read alone, so that the first frames come soon."""
+    def _keypoints(
+        self, image: Float[Tensor, "1 3 h w"], script: FrameSequences, *, windows: int = 1
+    ) -> Iterator[Keypoints]:
+        """Of the frames in order.
+
+        The first window is read alone, so that the first frames come soon.
+        """
         rows = windows_of(script)
         while group := list(itertools.islice(rows, 1)):
             yield from self._read(image, group)
             while group := list(itertools.islice(rows, windows)):
                 yield from self._read(image, group)
 
-    def _driving(self, encoded: EncodedPortrait, script: FrameSequences, *, relative: bool, windows: int = 1) -> Iterator[Keypoints]:
+    def _driving(
+        self, encoded: EncodedPortrait, script: FrameSequences, *, relative: bool, windows: int = 1
+    ) -> Iterator[Keypoints]:
         if not relative:
             yield from self._keypoints(encoded.image, script, windows=windows)
             return
@@ -227,7 +266,9 @@ class Animator:
         return state, _as_poses(first)
 
     @torch.inference_mode()
-    def _advance(self, speech: Float32[np.ndarray, "t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float32[np.ndarray, "t 6"]]:
+    def _advance(
+        self, speech: Float32[np.ndarray, "t 4 41"], state: HeadPoseState
+    ) -> tuple[HeadPoseState, Float32[np.ndarray, "t 6"]]:
         state, poses = self.head_pose.advance(self._tensor(speech[None]), state)
         return state, _as_poses(poses)
 
@@ -236,9 +277,14 @@ class Animator:
         """The keypoints of some windows, of each those that are kept."""
         heard = self._tensor(np.stack([window.heard for window in group]))
         boxes = torch.stack([box_tensor(window.pose) for window in group]).to(image)
-        turned = self._tensor(np.stack([normalise(window.pose) - normalise(window.first) for window in group]).astype(np.float32))
+        turned = self._tensor(
+            np.stack([normalise(window.pose) - normalise(window.first) for window in group]).astype(np.float32)
+        )
         out = self.motion_field(heard, boxes, image.expand(len(group), -1, -1, -1), turned)
-        return [Keypoints(*(x[index, window.kept.start : window.kept.stop] for x in out.keypoints)) for index, window in enumerate(group)]
+        return [
+            Keypoints(*(x[index, window.kept.start : window.kept.stop] for x in out.keypoints))
+            for index, window in enumerate(group)
+        ]
 
     @torch.inference_mode()
     def encode(self, portrait: np.ndarray) -> EncodedPortrait:
@@ -285,12 +331,16 @@ class Animator:
 
     @property
     def _drawer(self) -> Generator | OnnxGenerator:
-        """What draws: on a CPU a copy of torch's generator that does the same in less time, made when it is first needed."""
+        """What draws: on a CPU a copy of torch's generator that does the same in less time, made
+        when it is first needed.
+        """
         generator = self.image_generator.generator
         if not isinstance(generator, Generator) or self.device.type != "cpu":
             return generator
         if self._for_drawing is None:
-            self._for_drawing = optimize_for_cpu(generator, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+            self._for_drawing = optimize_for_cpu(
+                generator, torch.bfloat16 if self.precision == "bf16" else torch.float32
+            )
         return self._for_drawing
 
     def _drawing(self) -> AbstractContextManager[None]:
@@ -308,10 +358,16 @@ class Animator:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    # ----------------------------------------------------------------------------------------------------------- the bundle
+    # ----------------------------------------------------------------------------------- the bundle
     def save(self, folder: Path) -> Path:
-        """Write the bundle: the weights of the three stages, and `bundle.json`, last, with their hashes."""
-        modules = {"image_generator": self.image_generator, "motion_field": self.motion_field, "head_pose": self.head_pose}
+        """Write the bundle: the weights of the three stages, and `bundle.json`, last, with their
+        hashes.
+        """
+        modules = {
+            "image_generator": self.image_generator,
+            "motion_field": self.motion_field,
+            "head_pose": self.head_pose,
+        }
         files = {file_name(stage): save(module, stage, self.config, folder) for stage, module in modules.items()}
         return bundle.write_listing(folder, files)
 
@@ -333,17 +389,21 @@ class Animator:
         return cls(image_generator, motion_field, head_pose, config, precision=precision).to(device)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: torch.device | str = "auto", *, precision: str = "auto") -> Animator:
+    def from_pretrained(
+        cls, name: str | Path, device: torch.device | str = "auto", *, precision: str = "auto"
+    ) -> Animator:
         """Load a model by name.
 
         Args:
-            name: the folder of a bundle, or a name of a registry such as models:/audio2head@champion, models:/audio2head/3.
+            name: the folder of a bundle, or a name of a registry such as
+                models:/audio2head@champion, models:/audio2head/3.
             device: auto takes a GPU where there is one.
             precision: fp32 | bf16 | auto; see the class.
 
         Raises:
             ConfigError: for an unknown precision.
-            CheckpointError: when there is no such model or nothing installed knows such names, or its files are not what was saved.
+            CheckpointError: when there is no such model or nothing installed knows such names, or
+                its files are not what was saved.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -374,7 +434,9 @@ def _as_poses(normalised: Float[Tensor, "1 n 6"]) -> Float32[np.ndarray, "n 6"]:
 
 def _check(portrait: np.ndarray, keypoints: str) -> None:
     if portrait.ndim != 3 or portrait.shape[-1] != 3 or portrait.dtype != np.uint8:  # noqa: PLR2004 (RGB, in rows and columns)
-        raise InputError(f"a portrait must be uint8 of shape (256, 256, 3), not {portrait.dtype} of shape {portrait.shape}")
+        raise InputError(
+            f"a portrait must be uint8 of shape (256, 256, 3), not {portrait.dtype} of shape {portrait.shape}"
+        )
     _known("keypoints", keypoints, KEYPOINTS)
 
 

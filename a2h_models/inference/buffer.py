@@ -1,4 +1,6 @@
-"""Frames that arrive in blocks and are read by their number: what lets a long speech be animated in the memory of a short one."""
+"""Frames that arrive in blocks and are read by their number: what lets a long speech be animated in
+the memory of a short one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import numpy as np
 
 
 class StreamBuffer:
-    """Blocks of frames, pulled only as far as somebody reads. Frames that nobody needs any more are let go.
+    """Blocks of frames, pulled only as far as somebody reads. Frames that nobody needs any more are
+    let go.
 
     Args:
         blocks: arrays with the frame axis first.

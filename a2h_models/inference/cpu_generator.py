@@ -2,9 +2,12 @@
 
 Four identities, exact up to rounding; what each is worth stands in DECISIONS.md:
 * in evaluation mode, a norm behind a convolution is part of the convolution;
-* nearest ×2 and a 3×3 convolution are one transposed convolution, 4×4 at stride 2: 4 products for each output instead of 9;
-* a convolution to three colours, which leaves most lanes of a processor idle, is one to 12: of four pixels from fours of pixels;
-* laid out channels last, which a CPU's convolutions are fastest in, fours of pixels are only another view.
+* nearest ×2 and a 3×3 convolution are one transposed convolution, 4×4 at stride 2: 4 products for
+  each output instead of 9;
+* a convolution to three colours, which leaves most lanes of a processor idle, is one to 12: of four
+  pixels from fours of pixels;
+* laid out channels last, which a CPU's convolutions are fastest in, fours of pixels are only
+  another view.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ from a2h_models.networks.blocks import ResidualBlock, SameBlock, UpBlock
 from a2h_models.networks.generator import Generator
 
 FOUR = 4  # pixels of a row that are drawn together
-LARGEST = 1 << 18  # pairs of channels; with more, in the depth of an hourglass, a transposed convolution is slower than what it replaces
+# pairs of channels; with more, in the depth of an hourglass, a transposed convolution is slower
+# than what it replaces
+LARGEST = 1 << 18
 
 
 def optimize_for_cpu(generator: Generator, kind: torch.dtype) -> Generator:
-    """A copy that draws as `generator` does in evaluation mode, its convolutions in `kind`. The original stays as it is.
+    """A copy that draws as `generator` does in evaluation mode, its convolutions in `kind`. The
+    original stays as it is.
 
     Coordinates, flow, masks and the norms that stand before a convolution stay in 32 bits.
     """
@@ -42,7 +48,9 @@ def optimize_for_cpu(generator: Generator, kind: torch.dtype) -> Generator:
             if isinstance(block, nn.Conv2d | FusedUpsampleConv | PackedConv):
                 _lay_out(block, kind)
     for part in (copied.first, copied.bottleneck, copied.dense_motion.hourglass):
-        part.register_forward_pre_hook(lambda _, inputs: tuple(x.to(kind, memory_format=torch.channels_last) for x in inputs))
+        part.register_forward_pre_hook(
+            lambda _, inputs: tuple(x.to(kind, memory_format=torch.channels_last) for x in inputs)
+        )
     return copied.requires_grad_(requires_grad=False)
 
 
@@ -64,7 +72,9 @@ class FusedUpsampleConv(nn.Module):
 
 
 class PackedConv(nn.Module):
-    """A convolution of odd kernel at the same resolution, four pixels of a row at a time; the width must be a multiple of four."""
+    """A convolution of odd kernel at the same resolution, four pixels of a row at a time; the width
+    must be a multiple of four.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -79,7 +89,9 @@ class PackedConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         fours = rearrange(x, "b c h (w four) -> b (four c) h w", four=FOUR)
-        return rearrange(F.conv2d(fours, self.weight, self.bias, padding=self.padding), "b (four d) h w -> b d h (w four)", four=FOUR)
+        return rearrange(
+            F.conv2d(fours, self.weight, self.bias, padding=self.padding), "b (four d) h w -> b d h (w four)", four=FOUR
+        )
 
 
 def fold(block: nn.Module) -> None:

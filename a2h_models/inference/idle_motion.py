@@ -1,4 +1,7 @@
-"""What a head does while it says nothing: it is never quite still. Slow sums of sines, faded in where the speech pauses."""
+"""What a head does while it says nothing: it is never quite still.
+
+Slow sums of sines, faded in where the speech pauses.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from jaxtyping import Bool, Float32, Float64
 from a2h_models.data_types import POSE_DIM
 from a2h_models.timebase import FPS
 
-# Log energy of a levelled wave's rows (`speech.py`, column 0) below which a frame is silent: about 50 dB below the loudest moment.
+# Log energy of a levelled wave's rows (`speech.py`, column 0) below which a frame is silent: about
+# 50 dB below the loudest moment.
 SILENT_LOG_ENERGY = -6.0
 ENERGY = 0  # its column
-# Standard deviations of a listening head around its mean, within a pause: degrees → rad, and mm-like.
+# Standard deviations of a listening head around its mean, within a pause: degrees → rad, and
+# mm-like.
 AMPLITUDE = np.array([*np.deg2rad([0.8, 0.8, 0.5]), 1.0, 0.7, 1.0])
 SLOWEST_HZ, FASTEST_HZ = 0.08, 0.45  # of the sines: breathing and swaying, no shaking
 SINES = 5  # of each of the six numbers
@@ -19,7 +24,8 @@ FADE_FRAMES = FPS  # the time constant of fading in and out
 
 
 class IdleMotion:
-    """The offsets of a pose, frame after frame. The same seed gives the same motion, in whatever pieces it is asked for.
+    """The offsets of a pose, frame after frame. The same seed gives the same motion, in whatever
+    pieces it is asked for.
 
     Args:
         scale: 1 is natural, 0 none.

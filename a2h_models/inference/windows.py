@@ -1,4 +1,6 @@
-"""What the networks read: speech and poses as streams, cut into the windows that the motion field takes."""
+"""What the networks read: speech and poses as streams, cut into the windows that the motion field
+takes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
 
 STEP = WINDOW // 2  # frames between the starts of two windows
 MARGIN = WINDOW // 4  # frames at either end of a window that its neighbours know better
-# Frames of silence in the first pose before a relative animation: at the border of a window keypoints are worst, and here all frames
+# Frames of silence in the first pose before a relative animation: at the border of a window
+# keypoints are worst, and here all frames
 # depend on the first. The release has none; absolute keypoints stay as it gives them.
 LEAD_IN = MARGIN
 
@@ -25,7 +28,8 @@ SpeechInput = np.ndarray | Iterable[np.ndarray]
 
 
 def kept_frames(start: int, frames: int) -> Span:
-    """Which frames of a window are kept, as the release does it: 0–47 of the first, 16–47 of the others.
+    """Which frames of a window are kept, as the release does it: 0–47 of the first, 16–47 of the
+    others.
 
     Args:
         start: its first frame.
@@ -36,7 +40,10 @@ def kept_frames(start: int, frames: int) -> Span:
 
 
 class FrameSequences(NamedTuple):
-    """What is said and how the head is held; item i of both belongs to frame i. Past the end of the speech the last pose stays."""
+    """What is said and how the head is held; item i of both belongs to frame i.
+
+    Past the end of the speech the last pose stays.
+    """
 
     speech: StreamBuffer  # (t, 4, 41)
     pose: StreamBuffer  # (n ≥ t, 6)
@@ -93,7 +100,9 @@ def windows_of(script: FrameSequences) -> Iterator[MotionWindow]:
             return
         some = speech.read(start, start + WINDOW)
         if not pose.has(start + len(some) - 1):
-            raise InputError(f"the poses end before frame {start + len(some)} of the speech", hint="give a pose for each frame")
+            raise InputError(
+                f"the poses end before frame {start + len(some)} of the speech", hint="give a pose for each frame"
+            )
         kept, missing = kept_frames(start, len(some)), WINDOW - len(some)
         if not len(kept):
             return
@@ -113,5 +122,6 @@ def with_lead_in(script: FrameSequences) -> FrameSequences:
     silence = np.zeros((LEAD_IN, HOPS_PER_FRAME, SPEECH_DIM), np.float32)
     first = np.repeat(script.pose.read(0, 1), LEAD_IN, axis=0)
     return FrameSequences(
-        StreamBuffer(itertools.chain([silence], script.speech.blocks())), StreamBuffer(itertools.chain([first], script.pose.blocks()))
+        StreamBuffer(itertools.chain([silence], script.speech.blocks())),
+        StreamBuffer(itertools.chain([first], script.pose.blocks())),
     )

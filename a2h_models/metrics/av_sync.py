@@ -1,7 +1,9 @@
-"""Do mouth and speech belong together? Our own measure, where no SyncNet is at hand; it is not LSE and does not carry its name.
+"""Do mouth and speech belong together? Our own measure, where no SyncNet is at hand; it is not LSE
+and does not carry its name.
 
-A linear map that was learned from real talking faces says which mouth a speech lets expect; the shift at which the seen mouth goes best
-with the expected one is the offset. Preparation judges with it, evaluation reports it.
+A linear map that was learned from real talking faces says which mouth a speech lets expect; the
+shift at which the seen mouth goes best with the expected one is the offset. Preparation judges with
+it, evaluation reports it.
 """
 
 from __future__ import annotations
@@ -35,19 +37,25 @@ class Match(NamedTuple):
     """How a mouth goes with a speech."""
 
     offset: int  # frames by which the speech comes after the mouth; positive: the sound is late
-    confidence: float  # correlation at that offset, times the root of the seconds: chance makes high correlations in short clips
+    # correlation at that offset, times the root of the seconds: chance makes high correlations in
+    # short clips
+    confidence: float
     correlation: float  # at offset 0; -1 … 1
 
 
-# ---------------------------------------------------------------------------------------------------------------- the mouth
+# ---------------------------------------------------------------------------------------- the mouth
 def mouth_opening(landmarks: Float[np.ndarray, "t n d"]) -> Float64[np.ndarray, " t"]:
-    """Distance of the inner lips / height of the face: free of the head's distance, and nearly of its turning."""
+    """Distance of the inner lips / height of the face: free of the head's distance, and nearly of
+    its turning.
+    """
     lips = np.mean([_distance(landmarks, upper, lower) for upper, lower in INNER_LIPS], axis=0)
     return np.asarray(lips / np.maximum(_distance(landmarks, FOREHEAD, CHIN), 1.0))
 
 
 def mouth_shape(landmarks: Float[np.ndarray, "t n d"]) -> Float64[np.ndarray, "t 3"]:
-    """Opening of the lips, drop of the jaw and width of the mouth, each as a share of a part of the face that does not move."""
+    """Opening of the lips, drop of the jaw and width of the mouth, each as a share of a part of the
+    face that does not move.
+    """
     jaw = _distance(landmarks, NOSE, CHIN) / np.maximum(_distance(landmarks, NOSE, FOREHEAD), 1.0)
     width = _distance(landmarks, *MOUTH_CORNERS) / np.maximum(_distance(landmarks, *EYE_CORNERS), 1.0)
     return np.stack([mouth_opening(landmarks), jaw, width], axis=1)
@@ -57,9 +65,10 @@ def _distance(landmarks: Float[np.ndarray, "t n d"], a: int, b: int) -> Float64[
     return np.asarray(np.linalg.norm(landmarks[:, a].astype(np.float64) - landmarks[:, b], axis=1))
 
 
-# ---------------------------------------------------------------------------------------------------------------- the speech
+# --------------------------------------------------------------------------------------- the speech
 def expected_mouth(wave: np.ndarray, frames: int) -> Float64[np.ndarray, "t 3"]:
-    """The mouth that a speech lets expect, in standard deviations of nothing in particular: only its course counts.
+    """The mouth that a speech lets expect, in standard deviations of nothing in particular: only
+    its course counts.
 
     Args:
         wave: 16 kHz mono, int16 or float of any level; padded with zeros or cut to `frames`.
@@ -69,7 +78,9 @@ def expected_mouth(wave: np.ndarray, frames: int) -> Float64[np.ndarray, "t 3"]:
 
 
 def speech_context(wave: np.ndarray, frames: int) -> Float64[np.ndarray, "t k"]:
-    """What is heard around each frame: 27 log energies, levelled over the clip, at each frame of CONTEXT."""
+    """What is heard around each frame: 27 log energies, levelled over the clip, at each frame of
+    CONTEXT.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     bands = log_bands(wave, frames=frames)
@@ -85,15 +96,17 @@ def _weights() -> Float64[np.ndarray, "k 3"]:
         return np.asarray(file["weights"], np.float64)
 
 
-# ---------------------------------------------------------------------------------------------------------------- together
+# ----------------------------------------------------------------------------------------- together
 def match(mouth: Float[np.ndarray, "t k"], expected: Float[np.ndarray, "t k"], *, max_shift: int = MAX_SHIFT) -> Match:
-    """The shift within ± max_shift frames at which a mouth goes best with the expected one, and how well.
+    """The shift within ± max_shift frames at which a mouth goes best with the expected one, and how
+    well.
 
-    Correlations are means over the columns. The truth's own value is best, not the highest. A mouth or a speech that never changes has
-    confidence 0 and offset 0.
+    Correlations are means over the columns. The truth's own value is best, not the highest. A mouth
+    or a speech that never changes has confidence 0 and offset 0.
 
     Args:
-        mouth: `mouth_shape`; frames without a face are interpolated by the caller, or NaN and left out.
+        mouth: `mouth_shape`; frames without a face are interpolated by the caller, or NaN and left
+            out.
         expected: `expected_mouth` of the same frames.
         max_shift: frames either way to look.
 

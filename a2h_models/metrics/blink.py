@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Float64
 
 from a2h_models.timebase import FPS
 
-# Points of the face mesh: outer corner, two of the upper lid, inner corner, two of the lower lid below those
+# Points of the face mesh: outer corner, two of the upper lid, inner corner, two of the lower lid
+# below those
 EYES = ((33, 160, 158, 133, 153, 144), (263, 387, 385, 362, 380, 373))
 OPEN = 90  # percentile of a clip's openness that counts as open eyes
 CLOSED = 0.6  # share of that below which they are closed: eyes differ too much between people for one number
@@ -16,7 +17,10 @@ SECONDS = 60
 
 
 def openness(landmarks: Float[np.ndarray, "t n d"]) -> Float64[np.ndarray, " t"]:
-    """Eye aspect ratio (Soukupová and Čech 2016): height over width of the eyes, mean of both. About 0.3 open, 0.1 closed."""
+    """Eye aspect ratio (Soukupová and Čech 2016): height over width of the eyes, mean of both.
+
+    About 0.3 open, 0.1 closed.
+    """
     ratios = []
     for outer, upper_out, upper_in, inner, lower_in, lower_out in EYES:
         height = _distance(landmarks, upper_out, lower_out) + _distance(landmarks, upper_in, lower_in)
@@ -27,7 +31,8 @@ def openness(landmarks: Float[np.ndarray, "t n d"]) -> Float64[np.ndarray, " t"]
 def blink_rate(landmarks: Float[np.ndarray, "t n d"], found: Bool[np.ndarray, " t"]) -> float:
     """Blinks a minute. ≥ 0; the truth's own value is best. NaN without a face.
 
-    A blink has an end and a beginning within the clip; frames without a face are neither open nor closed, and end it.
+    A blink has an end and a beginning within the clip; frames without a face are neither open nor
+    closed, and end it.
     """
     if not found.any():
         return float("nan")

@@ -1,6 +1,8 @@
-"""How far two sets of pictures or films are from each other as wholes: the Fréchet distance of Gaussians around their features.
+"""How far two sets of pictures or films are from each other as wholes: the Fréchet distance of
+Gaussians around their features.
 
-FID is that of Inception's features of frames (Heusel et al. 2017), FVD of I3D's of stretches of 16 frames (Unterthiner et al. 2018).
+FID is that of Inception's features of frames (Heusel et al. 2017), FVD of I3D's of stretches of 16
+frames (Unterthiner et al. 2018).
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ ENOUGH = 2  # samples, for a covariance
 
 
 class Moments:
-    """Mean and covariance of samples that come piece by piece. Pieces in the same order give the same bits."""
+    """Mean and covariance of samples that come piece by piece.
+
+    Pieces in the same order give the same bits.
+    """
 
     def __init__(self, dimensions: int) -> None:
         self.count = 0
@@ -57,7 +62,11 @@ def gaussian_distance(
     mean_b: Float64[np.ndarray, " d"],
     covariance_b: Float64[np.ndarray, "d d"],
 ) -> float:
-    """The same for given Gaussians. The root's trace is that of (Ca^½ Cb Ca^½)^½, which is symmetric, so that no imaginary parts arise."""
+    """The same for given Gaussians.
+
+    The root's trace is that of (Ca^½ Cb Ca^½)^½, which is symmetric, so that no imaginary parts
+    arise.
+    """
     half = _root(covariance_a)
     overlap = np.sqrt(np.linalg.eigvalsh(half @ covariance_b @ half).clip(min=0)).sum()
     distance = np.square(mean_a - mean_b).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
@@ -69,7 +78,7 @@ def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d d"]:
     return np.asarray((vectors * np.sqrt(values.clip(min=0))) @ vectors.T)
 
 
-# ---------------------------------------------------------------------------------------------------------------- features
+# ----------------------------------------------------------------------------------------- features
 @torch.inference_mode()
 def frame_features(network: Inception, frames: UInt8[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, "t 2048"]:
     """Of every frame."""
@@ -84,5 +93,8 @@ def video_features(network: I3D, frames: UInt8[np.ndarray, "t h w 3"]) -> Float3
     """Of each stretch of 16 frames, one after the other; what is left at the end is left out."""
     device = next(network.parameters()).device
     films = torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
-    found = [network(films[None, :, start : start + CLIP].to(device)).cpu() for start in range(0, len(frames) - CLIP + 1, CLIP)]
+    found = [
+        network(films[None, :, start : start + CLIP].to(device)).cpu()
+        for start in range(0, len(frames) - CLIP + 1, CLIP)
+    ]
     return np.asarray(torch.cat(found or [torch.zeros(0, CLASSES)]).numpy())

@@ -1,4 +1,7 @@
-"""Is it still the same face? Our own stand-in where no ArcFace is at hand; it is not CSIM and does not carry its name."""
+"""Is it still the same face?
+
+Our own stand-in where no ArcFace is at hand; it is not CSIM and does not carry its name.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ def still_points() -> Bool[np.ndarray, " n"]:
 
 
 def landmark_shape_distance(landmarks: Float[np.ndarray, "t n 3"], portrait: Float[np.ndarray, "n 3"]) -> float:
-    """How far the mean shape of a film's face is from the portrait's, in percent of its size. ≥ 0; lower is better.
+    """How far the mean shape of a film's face is from the portrait's, in percent of its size. ≥ 0;
+    lower is better.
 
-    Each frame is turned, moved and scaled onto the portrait (Procrustes), the frames are averaged, and the root mean square distance of the
-    points is divided by the portrait's own root mean square size. Position, pose and distance of the head do not count.
+    Each frame is turned, moved and scaled onto the portrait (Procrustes), the frames are averaged,
+    and the root mean square distance of the points is divided by the portrait's own root mean
+    square size. Position, pose and distance of the head do not count.
 
     Raises:
         ValueError: if there is no frame.

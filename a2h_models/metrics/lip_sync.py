@@ -1,6 +1,8 @@
-"""LSE-D, LSE-C and the offset, as the public SyncNet measures them (METHOD §5); it needs the weights `syncnet_v2.model`.
+"""LSE-D, LSE-C and the offset, as the public SyncNet measures them (METHOD §5); it needs the
+weights `syncnet_v2.model`.
 
-At 25 fps and 16 kHz; faces 224×224 as BGR in 0..255, windows of five frames; MFCC of the raw 16-bit samples, windows of twenty rows.
+At 25 fps and 16 kHz; faces 224×224 as BGR in 0..255, windows of five frames; MFCC of the raw 16-bit
+samples, windows of twenty rows.
 """
 
 from __future__ import annotations
@@ -35,25 +37,30 @@ HEAD = ((0, 1), (1, 2), (3, 4))  # Linear, BatchNorm, Linear: published place, o
 class LipSync(NamedTuple):
     """What SyncNet says of a clip."""
 
-    offset: int  # frames by which the speech comes after the lips; positive: the sound is late. The public tool's has the other sign
+    # frames by which the speech comes after the lips; positive: the sound is late. The public
+    # tool's has the other sign
+    offset: int
     distance: float  # LSE-D: mean distance of the embeddings at that offset; less is better
     confidence: float  # LSE-C: median over the shifts minus that; more is better
 
 
-# ---------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 @functools.cache
 def load_syncnet(path: str) -> SyncNet:
     """The public network, for inference.
 
     Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something else.
+        CheckpointError: if the file cannot be read without running its code, or holds something
+            else.
     """
     state = read_foreign(Path(path), hint="get SyncNet's weights with `a2h assets fetch syncnet`")
     network = SyncNet()
     try:
         network.load_state_dict(adopt(state))
     except (KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{Path(path).name}: these are not SyncNet's weights ({error})", hint="give syncnet_v2.model") from None
+        raise CheckpointError(
+            f"{Path(path).name}: these are not SyncNet's weights ({error})", hint="give syncnet_v2.model"
+        ) from None
     return network.eval()
 
 
@@ -83,8 +90,10 @@ def published_names() -> dict[str, str]:
     return {f"{by_place[layer]}.{kind}": f"{layer}.{kind}" for layer, _, kind in entries}
 
 
-# ---------------------------------------------------------------------------------------------------------------- protocol
-def lip_sync(network: SyncNet, faces: UInt8[np.ndarray, "t 224 224 3"], wave: Int16[np.ndarray, " n"]) -> LipSync | None:
+# ----------------------------------------------------------------------------------------- protocol
+def lip_sync(
+    network: SyncNet, faces: UInt8[np.ndarray, "t 224 224 3"], wave: Int16[np.ndarray, " n"]
+) -> LipSync | None:
     """Offset, LSE-D and LSE-C of a clip; None if it is too short for a single window.
 
     Args:
@@ -115,11 +124,17 @@ def embed(
     return torch.cat(lips), torch.cat(audio)
 
 
-def distances(lips: Float[Tensor, "w d"], audio: Float[Tensor, "w d"], max_shift: int = MAX_SHIFT) -> Float[Tensor, " s"]:
-    """Mean distance over the clip for each shift of the audio, from −max_shift to max_shift; zeros stand past its ends."""
+def distances(
+    lips: Float[Tensor, "w d"], audio: Float[Tensor, "w d"], max_shift: int = MAX_SHIFT
+) -> Float[Tensor, " s"]:
+    """Mean distance over the clip for each shift of the audio, from −max_shift to max_shift; zeros
+    stand past its ends.
+    """
     padded = torch.nn.functional.pad(audio, (0, 0, max_shift, max_shift))
     shifts = range(2 * max_shift + 1)
-    return torch.stack([torch.nn.functional.pairwise_distance(lips, padded[shift : shift + len(lips)]).mean() for shift in shifts])
+    return torch.stack(
+        [torch.nn.functional.pairwise_distance(lips, padded[shift : shift + len(lips)]).mean() for shift in shifts]
+    )
 
 
 def from_distances(means: Float[Tensor, " s"]) -> LipSync:
@@ -129,8 +144,12 @@ def from_distances(means: Float[Tensor, " s"]) -> LipSync:
     return LipSync(offset=best - len(means) // 2, distance=least, confidence=float(means.median()) - least)
 
 
-def sync_faces(frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"]) -> UInt8[np.ndarray, "t 224 224 3"]:
-    """Cut the faces as the public tool does: a square box, steadied over time, with more room below than above."""
+def sync_faces(
+    frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"]
+) -> UInt8[np.ndarray, "t 224 224 3"]:
+    """Cut the faces as the public tool does: a square box, steadied over time, with more room below
+    than above.
+    """
     import cv2
     from scipy.ndimage import median_filter
 

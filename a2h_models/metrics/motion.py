@@ -1,6 +1,7 @@
 """How the head and the face move.
 
-Poses are (t, 6): rotation vector in rad, then translation; landmarks are (t, n, 2 or 3) in crop pixels.
+Poses are (t, 6): rotation vector in rad, then translation; landmarks are (t, n, 2 or 3) in crop
+pixels.
 """
 
 from __future__ import annotations
@@ -26,26 +27,37 @@ LIPS_INNER = (13, 14, 78, 80, 81, 82, 87, 88, 95, 178, 191, 308, 310, 311, 312, 
 LIPS: Int[np.ndarray, " k"] = np.array(LIPS_OUTER + LIPS_INNER)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the head
+# ----------------------------------------------------------------------------------------- the head
 def head_diversity(pose: Poses) -> float:
-    """Standard deviation over time of the head's rotation, mean of the three angles, in degrees. ≥ 0; the truth's own value is best."""
+    """Standard deviation over time of the head's rotation, mean of the three angles, in degrees.
+
+    ≥ 0; the truth's own value is best.
+    """
     return float(_degrees(pose).std(axis=0).mean()) if len(pose) else 0.0
 
 
 def mean_absolute_step(pose: Poses) -> float:
-    """Mean absolute change of the rotation from frame to frame, in degrees a frame. ≥ 0; the truth's own value is best."""
+    """Mean absolute change of the rotation from frame to frame, in degrees a frame.
+
+    ≥ 0; the truth's own value is best.
+    """
     return _mean_absolute_difference(pose, order=1)
 
 
 def jitter(pose: Poses) -> float:
-    """Mean absolute second difference of the rotation, in degrees a frame². ≥ 0; 0 for an even turn; the truth's own value is best."""
+    """Mean absolute second difference of the rotation, in degrees a frame².
+
+    ≥ 0; 0 for an even turn; the truth's own value is best.
+    """
     return _mean_absolute_difference(pose, order=2)
 
 
 def drift(pose: Poses) -> float:
-    """How far the head's mean direction in the last ten seconds is from that in the first ten, mean of the three angles, in degrees. ≥ 0.
+    """How far the head's mean direction in the last ten seconds is from that in the first ten, mean
+    of the three angles, in degrees. ≥ 0.
 
-    A head that sways around one direction has about none; one that turns away, and never back, has much.
+    A head that sways around one direction has about none; one that turns away, and never back, has
+    much.
 
     Raises:
         ValueError: if the sequence is not longer than these ten seconds.
@@ -67,22 +79,29 @@ def _degrees(pose: Poses) -> Float[np.ndarray, "t 3"]:
 
 
 def pose_ssim(prediction: Poses, truth: Poses) -> float:
-    """Structural similarity of two pose sequences in the networks' range, Gaussian windows of 11 frames over time.
+    """Structural similarity of two pose sequences in the networks' range, Gaussian windows of 11
+    frames over time.
 
-    -1 … 1; higher is better, 1 for equal sequences. Each of the 6 numbers has windows of its own: as rows of an image they have no
-    neighbours.
+    -1 … 1; higher is better, 1 for equal sequences. Each of the 6 numbers has windows of its own:
+    as rows of an image they have no neighbours.
 
     Raises:
         ValueError: if the sequences differ in length, or are shorter than a window.
     """
     if prediction.shape != truth.shape or len(truth) < POSE_WINDOW:
-        raise ValueError(f"pose sequences of {len(prediction)} and {len(truth)} frames; they need the same {POSE_WINDOW} frames or more")
+        raise ValueError(
+            f"pose sequences of {len(prediction)} and {len(truth)} frames; they need the same {POSE_WINDOW} frames or more"
+        )
     a, b = normalise(np.asarray(prediction, np.float64)), normalise(np.asarray(truth, np.float64))
     mean_a, mean_b = _over_time(a), _over_time(b)
     variance_a, variance_b = _over_time(a * a) - mean_a**2, _over_time(b * b) - mean_b**2
     covariance = _over_time(a * b) - mean_a * mean_b
     c1, c2 = (SSIM_K1 * POSE_RANGE) ** 2, (SSIM_K2 * POSE_RANGE) ** 2
-    values = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    values = (
+        (2 * mean_a * mean_b + c1)
+        * (2 * covariance + c2)
+        / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    )
     return float(values.mean())
 
 
@@ -101,7 +120,8 @@ def head_beats(pose: Poses) -> Float[np.ndarray, " k"]:
 
 
 def beat_alignment(pose: Poses, beats_s: Float[np.ndarray, " k"]) -> float:
-    """How near a beat of the head is to each beat of the speech: mean of exp(-distance² / 2σ²), σ 0.1 s.
+    """How near a beat of the head is to each beat of the speech: mean of exp(-distance² / 2σ²), σ
+    0.1 s.
 
     0 … 1; the truth's own value is best. NaN where there is no beat to align with.
 
@@ -118,16 +138,17 @@ def beat_alignment(pose: Poses, beats_s: Float[np.ndarray, " k"]) -> float:
     return float(np.exp(-(nearest**2) / (2 * BEAT_SIGMA_S**2)).mean())
 
 
-# ---------------------------------------------------------------------------------------------------------------- the face
+# ----------------------------------------------------------------------------------------- the face
 def landmark_distances(
     prediction: Landmarks,
     truth: Landmarks,
     among: Bool[np.ndarray, " n"] | Int[np.ndarray, " k"] | None = None,
 ) -> Float[np.ndarray, " t"]:
-    """LMD a frame: mean distance in pixels of the truth, after removing translation and scale of the whole face. ≥ 0; lower is better.
+    """LMD a frame: mean distance in pixels of the truth, after removing translation and scale of
+    the whole face. ≥ 0; lower is better.
 
-    With `among`, the face is aligned as before, but only those landmarks count: the lips give M-LMD, the rest F-LMD. Only x and y are
-    looked at.
+    With `among`, the face is aligned as before, but only those landmarks count: the lips give
+    M-LMD, the rest F-LMD. Only x and y are looked at.
 
     Raises:
         ValueError: if the shapes differ.
@@ -142,7 +163,8 @@ def landmark_distances(
 
 
 def average_keypoint_distance(prediction: Landmarks, truth: Landmarks) -> Float[np.ndarray, " t"]:
-    """AKD a frame (FOMM): mean distance of landmarks in pixels, where they stand. ≥ 0; lower is better.
+    """AKD a frame (FOMM): mean distance of landmarks in pixels, where they stand. ≥ 0; lower is
+    better.
 
     Raises:
         ValueError: if the shapes differ.

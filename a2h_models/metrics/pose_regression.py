@@ -1,4 +1,6 @@
-"""What a linear map makes of the head's pose: the rival that a network has to beat before its ears are worth anything."""
+"""What a linear map makes of the head's pose: the rival that a network has to beat before its ears
+are worth anything.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ class PoseRegression:
         self.products += rows.T @ wanted.cpu().double()
 
     def say(self, known: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
-        """What is likely. Of solutions that are equally good the smallest counts; before anything was learnt all is 0."""
+        """What is likely.
+
+        Of solutions that are equally good the smallest counts; before anything was learnt all is 0.
+        """
         weights: Tensor = torch.linalg.lstsq(self.squares, self.products, driver="gelsd").solution
         return (_with_constant(known.cpu()) @ weights).to(known)
 

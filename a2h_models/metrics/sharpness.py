@@ -1,4 +1,6 @@
-"""How sharp a film looks, without a truth: CPBD (Narvekar and Karam 2011), which counts the edges whose blur nobody notices."""
+"""How sharp a film looks, without a truth: CPBD (Narvekar and Karam 2011), which counts the edges
+whose blur nobody notices.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ BLOCK = 64  # pixels a side; contrast is a matter of the surroundings
 EDGE_SHARE = 0.002  # of a block's pixels that must be edges; fewer are no edge block
 STRONG = 51  # grey levels between a block's darkest and brightest, from which on narrower blur is noticed
 NOTICED_WEAK, NOTICED_STRONG = 5.0, 3.0  # pixels: the width of an edge whose blur is just noticed
-# The original gives each width a probability of being noticed, 1 − exp(−(width / just noticed)^3.6), and counts edges up to that of the
+# The original gives each width a probability of being noticed, 1 − exp(−(width / just
+# noticed)^3.6), and counts edges up to that of the
 # just noticed width, 63 %. That is the same as comparing the widths.
-GRADIENT_SCALE = 4.0  # an edge's gradient is more than the root of this times the picture's mean square: Sobel's usual threshold
+# an edge's gradient is more than the root of this times the picture's mean square: Sobel's usual
+# threshold
+GRADIENT_SCALE = 4.0
 GREY = np.array([0.299, 0.587, 0.114])  # of RGB
 
 
 def cpbd(frames: UInt8[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, " t"]:
-    """Share of the edge pixels whose blur is not noticed, a number a frame. 0 … 1; higher is sharper; the truth's own value is best.
+    """Share of the edge pixels whose blur is not noticed, a number a frame. 0 … 1; higher is
+    sharper; the truth's own value is best.
 
     Upright edges are looked at, as in the original; a frame without an edge has 0.
     """
@@ -50,7 +56,9 @@ def upright_edges(grey: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def edge_widths(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """At each pixel, how many pixels its row rises, or falls, without a break around it (Marziliano et al. 2002)."""
+    """At each pixel, how many pixels its row rises, or falls, without a break around it (Marziliano
+    et al. 2002).
+    """
     steps = np.sign(np.diff(grey, axis=1))
     before, after = _run_lengths(steps), _run_lengths(steps[:, ::-1])[:, ::-1]
     direction = np.zeros_like(grey)

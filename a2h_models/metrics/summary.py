@@ -13,7 +13,9 @@ SEED = 0  # of the resampling: the same clips give the same interval
 
 
 class Interval(NamedTuple):
-    """A mean over clips with its bootstrap interval; NaN where nothing was measured, and around a single clip, which tells no spread."""
+    """A mean over clips with its bootstrap interval; NaN where nothing was measured, and around a
+    single clip, which tells no spread.
+    """
 
     mean: float
     low: float
@@ -22,7 +24,8 @@ class Interval(NamedTuple):
 
 
 def bootstrap(values: Iterable[float], *, samples: int) -> Interval:
-    """Mean over clips with its 95 % percentile interval, clips being drawn with replacement (Efron 1979).
+    """Mean over clips with its 95 % percentile interval, clips being drawn with replacement (Efron
+    1979).
 
     Args:
         values: one a clip; NaN means not measured and is left out.

@@ -1,4 +1,5 @@
-"""Offset and confidence by our own sync expert (stage=sync_expert). It is not LSE and does not carry its name.
+"""Offset and confidence by our own sync expert (stage=sync_expert). It is not LSE and does not
+carry its name.
 
 Numbers of two experts do not compare: who measured stands beside every number.
 """
@@ -37,9 +38,12 @@ class ExpertSync(NamedTuple):
     confidence: float  # by how much that stands out: likeness minus the median over the shifts
 
 
-# ---------------------------------------------------------------------------------------------------------------- the mouth
-def cut_mouths(frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"], size: int) -> UInt8[np.ndarray, "t s s 3"]:
-    """The mouth of each frame, upright and of one scale throughout; what stands past the picture's border is its border's colour.
+# ---------------------------------------------------------------------------------------- the mouth
+def cut_mouths(
+    frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"], size: int
+) -> UInt8[np.ndarray, "t s s 3"]:
+    """The mouth of each frame, upright and of one scale throughout; what stands past the picture's
+    border is its border's colour.
 
     Args:
         frames: square, RGB, of any size.
@@ -60,18 +64,21 @@ def cut_mouths(frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray
     return np.concatenate([_cut(frames[piece], move[piece], size) for piece in pieces])
 
 
-def _cut(frames: UInt8[np.ndarray, "t h w 3"], move: Float32[Tensor, "t 2 3"], size: int) -> UInt8[np.ndarray, "t s s 3"]:
+def _cut(
+    frames: UInt8[np.ndarray, "t h w 3"], move: Float32[Tensor, "t 2 3"], size: int
+) -> UInt8[np.ndarray, "t s s 3"]:
     grid = F.affine_grid(move, [len(frames), 3, size, size], align_corners=False)
     pictures = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     cut = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     return np.asarray(cut.round().to(torch.uint8).permute(0, 2, 3, 1))
 
 
-# ---------------------------------------------------------------------------------------------------------------- together
+# ----------------------------------------------------------------------------------------- together
 def expert_sync(
     expert: SyncExpert, frames: UInt8[np.ndarray, "t h w 3"], landmarks: Float[np.ndarray, "t n d"], wave: np.ndarray
 ) -> ExpertSync | None:
-    """What the expert says of a clip; None if it is too short to be shifted at all. Of a long one, the mean over equal stretches.
+    """What the expert says of a clip; None if it is too short to be shifted at all. Of a long one,
+    the mean over equal stretches.
 
     Args:
         expert: trained.
@@ -82,8 +89,13 @@ def expert_sync(
     if len(frames) <= MIN_OVERLAP:
         return None
     mouths, mel = cut_mouths(frames, landmarks, expert.size), log_mel(wave, frames=len(frames))
-    stretches = [Span(int(piece[0]), int(piece[-1]) + 1) for piece in np.array_split(np.arange(len(frames)), ceil(len(frames) / STRETCH))]
-    found = [likenesses(embed(expert, mouths[s.start : s.stop], mel[s.start * ROWS : s.stop * ROWS]))[0] for s in stretches]
+    stretches = [
+        Span(int(piece[0]), int(piece[-1]) + 1)
+        for piece in np.array_split(np.arange(len(frames)), ceil(len(frames) / STRETCH))
+    ]
+    found = [
+        likenesses(embed(expert, mouths[s.start : s.stop], mel[s.start * ROWS : s.stop * ROWS]))[0] for s in stretches
+    ]
     lengths = torch.tensor([float(len(stretch)) for stretch in stretches])
     return _best(torch.stack(found).T @ lengths / lengths.sum())
 
@@ -109,9 +121,14 @@ def _best(means: Float[Tensor, " s"]) -> ExpertSync:
 
 
 def likenesses(embeddings: SyncNetEmbeddings, max_shift: int = MAX_SHIFT) -> Float32[Tensor, "b s"]:
-    """Mean likeness where both are there, for each shift of the speech from −max_shift to max_shift frames; fewer where a clip is short."""
+    """Mean likeness where both are there, for each shift of the speech from −max_shift to max_shift
+    frames; fewer where a clip is short.
+    """
     lips, speech = embeddings
     frames = lips.shape[1]
     reach = min(max_shift, frames - MIN_OVERLAP)
-    pairs = [(lips[:, max(0, -s) : frames - max(0, s)], speech[:, max(0, s) : frames - max(0, -s)]) for s in range(-reach, reach + 1)]
+    pairs = [
+        (lips[:, max(0, -s) : frames - max(0, s)], speech[:, max(0, s) : frames - max(0, -s)])
+        for s in range(-reach, reach + 1)
+    ]
     return torch.stack([(a * b).sum(dim=-1).mean(dim=-1) for a, b in pairs], dim=1).float().cpu()

@@ -29,8 +29,11 @@ class VideoFeatures(NamedTuple):
     pose: Float[np.ndarray, "t 6"] | None  # that drives the head; None: there is none, or it is not the film's own
 
 
-def measure(film: VideoFeatures, truth: VideoFeatures, wave: np.ndarray, judges: MetricNetworks | None = None) -> dict[str, float]:
-    """Name of `DEFINITIONS` → value, for what can be measured; frame-wise numbers are means over frames.
+def measure(
+    film: VideoFeatures, truth: VideoFeatures, wave: np.ndarray, judges: MetricNetworks | None = None
+) -> dict[str, float]:
+    """Name of `DEFINITIONS` → value, for what can be measured; frame-wise numbers are means over
+    frames.
 
     Args:
         film: the generated one; frame 0 of the truth is its portrait.
@@ -81,7 +84,9 @@ def _face(face: Face, truth: Face, wave: np.ndarray) -> dict[str, float]:
 
 
 def features(film: VideoFeatures, judges: MetricNetworks) -> dict[str, Float32[np.ndarray, "n d"]]:
-    """What FID and FVD compare between whole sets: name of `DEFINITIONS` → features of the film's parts."""
+    """What FID and FVD compare between whole sets: name of `DEFINITIONS` → features of the film's
+    parts.
+    """
     from a2h_models.metrics.frechet import frame_features, video_features
 
     found = {}
@@ -119,12 +124,20 @@ def _lip_sync(film: VideoFeatures, face: Face, wave: np.ndarray, judges: MetricN
     if judges.sync_expert is not None:
         heard = expert_sync(judges.sync_expert, film.frames, face.landmarks, wave)
         if heard is not None:
-            values |= {"expert_offset": float(heard.offset), "expert_likeness": heard.likeness, "expert_confidence": heard.confidence}
+            values |= {
+                "expert_offset": float(heard.offset),
+                "expert_likeness": heard.likeness,
+                "expert_confidence": heard.confidence,
+            }
     return values
 
 
-def _identity(film: VideoFeatures, face: Face, truth: VideoFeatures, true_face: Face, judges: MetricNetworks) -> dict[str, float]:
-    """Cosines to the portrait, which is the truth's first frame; none where it or the whole film shows no face."""
+def _identity(
+    film: VideoFeatures, face: Face, truth: VideoFeatures, true_face: Face, judges: MetricNetworks
+) -> dict[str, float]:
+    """Cosines to the portrait, which is the truth's first frame; none where it or the whole film
+    shows no face.
+    """
     from a2h_models.metrics.identity import identities, identity_similarity
 
     if judges.arcface is None or not true_face.found[0] or not face.found.any():

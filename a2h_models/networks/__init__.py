@@ -12,7 +12,12 @@ from torch import nn
 from a2h_models.data_types import SIZE, WINDOW
 from a2h_models.errors import CheckpointError, ConfigError
 from a2h_models.networks import weights
-from a2h_models.networks.discriminator import PatchDiscriminator, PatchDiscriminatorConfig, PoseDiscriminator, PoseDiscriminatorConfig
+from a2h_models.networks.discriminator import (
+    PatchDiscriminator,
+    PatchDiscriminatorConfig,
+    PoseDiscriminator,
+    PoseDiscriminatorConfig,
+)
 from a2h_models.networks.generator import Generator, GeneratorConfig
 from a2h_models.networks.head_pose import HeadPose, HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
@@ -44,7 +49,10 @@ JUDGE = "sync_expert"  # a fourth stage, which generates nothing and is in no bu
 
 @dataclass
 class NetworksConfig:
-    """How wide and deep everything is. Defaults: the release's, 256×256 and 189 million parameters."""
+    """How wide and deep everything is.
+
+    Defaults: the release's, 256×256 and 189 million parameters.
+    """
 
     image_size: int = SIZE  # pixels a side of portrait and frame
     keypoints: int = 10
@@ -80,7 +88,9 @@ def build(stage: str, config: NetworksConfig) -> Network:
         return ImageGenerator(config)
     if stage == "motion_field":
         detector = config.keypoint_detector
-        return MotionField(config.motion_field, keypoints=config.keypoints, image_size=config.image_size, detector=detector)
+        return MotionField(
+            config.motion_field, keypoints=config.keypoints, image_size=config.image_size, detector=detector
+        )
     if stage == "head_pose":
         return HeadPose(config.head_pose)
     if stage == JUDGE:
@@ -89,7 +99,9 @@ def build(stage: str, config: NetworksConfig) -> Network:
 
 
 def save(module: nn.Module, stage: str, config: NetworksConfig, folder: Path) -> Path:
-    """Write `<folder>/<stage>.safetensors`, complete or not at all; its header holds what `load` needs to build the network."""
+    """Write `<folder>/<stage>.safetensors`, complete or not at all; its header holds what `load`
+    needs to build the network.
+    """
     return weights.write(module, folder / weights.file_name(stage), stage=stage, config=config)
 
 
@@ -97,7 +109,8 @@ def load(folder: Path, stage: str) -> tuple[Network, NetworksConfig]:
     """A stage's network, in evaluation mode on the CPU, and the config it was built by.
 
     Raises:
-        CheckpointError: when the file is missing or damaged, is of another stage or version, or any tensor does not fit.
+        CheckpointError: when the file is missing or damaged, is of another stage or version, or any
+            tensor does not fit.
     """
     path = folder / weights.file_name(stage)
     header, tensors = weights.read(path)
@@ -119,11 +132,31 @@ def check(config: NetworksConfig) -> None:
     size, maps, flow = config.image_size, config.image_size // detector.downscale, config.image_size // motion.downscale
     teacher = "for it learns from the detector's heatmaps"
     _need(size > 0 and SIZE % size == 0, "image_size", size, f"{SIZE} or a whole part of it")
-    _need(_halves(size, config.generator.depth), "generator.depth", config.generator.depth, f"so small that {size} can be halved so often")
-    _need(_halves(maps, detector.depth), "keypoint_detector.depth", detector.depth, f"so small that {maps} can be halved so often")
-    _need(_halves(flow, motion.depth), "generator.dense_motion.depth", motion.depth, f"so small that {flow} can be halved so often")
+    _need(
+        _halves(size, config.generator.depth),
+        "generator.depth",
+        config.generator.depth,
+        f"so small that {size} can be halved so often",
+    )
+    _need(
+        _halves(maps, detector.depth),
+        "keypoint_detector.depth",
+        detector.depth,
+        f"so small that {maps} can be halved so often",
+    )
+    _need(
+        _halves(flow, motion.depth),
+        "generator.dense_motion.depth",
+        motion.depth,
+        f"so small that {flow} can be halved so often",
+    )
     _need(window.grid % LIFT == 0, "motion_field.grid", window.grid, f"a multiple of {LIFT}")
-    _need(window.grid == maps, "motion_field.grid", window.grid, f"image_size / keypoint_detector.downscale = {maps}, {teacher}")
+    _need(
+        window.grid == maps,
+        "motion_field.grid",
+        window.grid,
+        f"image_size / keypoint_detector.downscale = {maps}, {teacher}",
+    )
     _need(
         window.head_kernel == detector.head_kernel,
         "motion_field.head_kernel",
@@ -131,10 +164,20 @@ def check(config: NetworksConfig) -> None:
         f"keypoint_detector.head_kernel = {detector.head_kernel}, {teacher}",
     )
     expert = config.sync_expert
-    _need(expert.width > 0 and expert.width % NORM_GROUPS == 0, "sync_expert.width", expert.width, f"a multiple of {NORM_GROUPS}")
+    _need(
+        expert.width > 0 and expert.width % NORM_GROUPS == 0,
+        "sync_expert.width",
+        expert.width,
+        f"a multiple of {NORM_GROUPS}",
+    )
     _need(expert.size >= SMALLEST_MAP, "sync_expert.size", expert.size, f"{SMALLEST_MAP} or more")
     shortest = min(window.grid, WINDOW)
-    _need(_halves(shortest, window.depth), "motion_field.depth", window.depth, f"so small that {shortest} can be halved so often")
+    _need(
+        _halves(shortest, window.depth),
+        "motion_field.depth",
+        window.depth,
+        f"so small that {shortest} can be halved so often",
+    )
 
 
 def _halves(size: int, times: int) -> bool:

@@ -1,4 +1,5 @@
-"""The blocks that the image networks share: anti-aliased down-sampling, convolution blocks, the hourglass.
+"""The blocks that the image networks share: anti-aliased down-sampling, convolution blocks, the
+hourglass.
 
 Layer for layer what the released networks are made of (FOMM); names and wording are ours.
 """
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# The release leaves grid_sample and bilinear interpolate to their default: False since torch 1.3. test_parity.py holds us to it.
+# The release leaves grid_sample and bilinear interpolate to their default: False since torch 1.3.
+# test_parity.py holds us to it.
 ALIGN_CORNERS = False
 
 
@@ -34,8 +36,9 @@ def blur_down(
 ) -> Float[Tensor, "b c h//{factor} w//{factor}"]:
     """Blur and take every `factor`-th pixel.
 
-    One strided convolution: the same numbers as the release's blur, then nearest interpolation, for 1/factor² of the work. It also
-    avoids `F.interpolate(scale_factor=1/n)`, with which this training diverges on torch > 1.0 (METHOD §4, Trap).
+    One strided convolution: the same numbers as the release's blur, then nearest interpolation, for
+    1/factor² of the work. It also avoids `F.interpolate(scale_factor=1/n)`, with which this
+    training diverges on torch > 1.0 (METHOD §4, Trap).
     """
     if factor == 1:
         return image
@@ -45,7 +48,10 @@ def blur_down(
 
 
 class BlurDown(nn.Module):
-    """`blur_down` by a fixed factor. The kernel is a buffer, because the released checkpoint stores it."""
+    """`blur_down` by a fixed factor.
+
+    The kernel is a buffer, because the released checkpoint stores it.
+    """
 
     kernel: Tensor
 
@@ -85,7 +91,9 @@ class UpBlock(SameBlock):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, ReLU, convolution, twice, and the input added; `dims` is 2 for images, 3 for windows of them."""
+    """Norm, ReLU, convolution, twice, and the input added; `dims` is 2 for images, 3 for windows of
+    them.
+    """
 
     def __init__(self, channels: int, *, dims: int = 2) -> None:
         super().__init__()
@@ -100,7 +108,9 @@ class ResidualBlock(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down `depth` times and up again, each level joined with its skip; gives `width + inputs` channels."""
+    """Down `depth` times and up again, each level joined with its skip; gives `width + inputs`
+    channels.
+    """
 
     def __init__(self, inputs: int, *, width: int, max_width: int, depth: int) -> None:
         super().__init__()
@@ -121,7 +131,9 @@ class Hourglass(nn.Module):
 
 
 def start_as_identity(head: nn.Conv2d) -> None:
-    """Make a head of 2×2 matrices give the identity everywhere, as the release's does before training."""
+    """Make a head of 2×2 matrices give the identity everywhere, as the release's does before
+    training.
+    """
     nn.init.zeros_(head.weight)
     assert head.bias is not None
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Dense motion: from keypoints of the portrait and of the frame to be drawn to a flow between them (FOMM; METHOD §3)."""
+"""Dense motion: from keypoints of the portrait and of the frame to be drawn to a flow between them
+(FOMM; METHOD §3).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class DenseMotion(nn.Module):
         super().__init__()
         self.variance = config.variance
         motions = keypoints + 1
-        self.hourglass = Hourglass(motions * (3 + 1), width=config.width, max_width=config.max_width, depth=config.depth)
+        self.hourglass = Hourglass(
+            motions * (3 + 1), width=config.width, max_width=config.max_width, depth=config.depth
+        )
         self.mask = nn.Conv2d(self.hourglass.channels, motions, config.head_kernel, padding=config.head_kernel // 2)
         self.occlusion = nn.Conv2d(self.hourglass.channels, 1, config.head_kernel, padding=config.head_kernel // 2)
 
@@ -60,8 +64,13 @@ class DenseMotion(nn.Module):
         left = gaussian_heatmaps(source.value, height, width, variance=self.variance)
         return F.pad(gone - left, (0, 0, 0, 0, 1, 0)).unsqueeze(2)
 
-    def sparse_motions(self, height: int, width: int, source: Keypoints, driving: Keypoints) -> Float[Tensor, "b m h w 2"]:
-        """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq. 4); first the identity."""
+    def sparse_motions(
+        self, height: int, width: int, source: Keypoints, driving: Keypoints
+    ) -> Float[Tensor, "b m h w 2"]:
+        """Each keypoint's own affine motion from the frame back to the portrait (FOMM, eq.
+
+        4); first the identity.
+        """
         grid = coordinate_grid(height, width, source.value)
         offset = grid - driving.value[:, :, None, None, :]
         with no_autocast(grid):
@@ -71,7 +80,9 @@ class DenseMotion(nn.Module):
 
 
 def warp_by_each(image: Float[Tensor, "b c h w"], motions: Float[Tensor, "b m h w 2"]) -> Float[Tensor, "b m c h w"]:
-    """One warped copy for each motion; the motions are stacked in height, so that the image need not be repeated."""
+    """One warped copy for each motion; the motions are stacked in height, so that the image need
+    not be repeated.
+    """
     stacked = F.grid_sample(image, rearrange(motions, "b m h w xy -> b (m h) w xy"), align_corners=ALIGN_CORNERS)
     return rearrange(stacked, "b c (m h) w -> b m c h w", m=motions.shape[1])
 
@@ -81,6 +92,9 @@ def resize_flow(deformation: Float[Tensor, "b h w 2"], height: int, width: int) 
     if deformation.shape[1:3] == (height, width):
         return deformation
     resized = F.interpolate(
-        rearrange(deformation, "b h w xy -> b xy h w"), size=(height, width), mode="bilinear", align_corners=ALIGN_CORNERS
+        rearrange(deformation, "b h w xy -> b xy h w"),
+        size=(height, width),
+        mode="bilinear",
+        align_corners=ALIGN_CORNERS,
     )
     return rearrange(resized, "b xy h w -> b h w xy")

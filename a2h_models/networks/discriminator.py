@@ -1,4 +1,6 @@
-"""The judges of the adversarial terms: of an image and its keypoints, and of a pose sequence (METHOD §4). Not in the release."""
+"""The judges of the adversarial terms: of an image and its keypoints, and of a pose sequence
+(METHOD §4). Not in the release.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,12 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, config: PatchDiscriminatorConfig, *, keypoints: int) -> None:
         super().__init__()
         self.variance = config.variance
-        sizes = [channels_at(level, width=config.width, max_width=config.max_width) for level in range(1, config.depth + 1)]
-        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, KERNEL)) for a, b in zip([3 + keypoints, *sizes], sizes, strict=False))
+        sizes = [
+            channels_at(level, width=config.width, max_width=config.max_width) for level in range(1, config.depth + 1)
+        ]
+        self.convs = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, KERNEL)) for a, b in zip([3 + keypoints, *sizes], sizes, strict=False)
+        )
         self.norms = nn.ModuleList([nn.Identity(), *(nn.InstanceNorm2d(size, affine=True) for size in sizes[1:])])
         self.last = spectral_norm(nn.Conv2d(sizes[-1], 1, 1))
 
@@ -69,7 +75,9 @@ class PoseDiscriminator(nn.Module):
     def __init__(self, config: PoseDiscriminatorConfig) -> None:
         super().__init__()
         sizes = [config.width * 2**level for level in range(config.depth)]
-        self.convs = nn.ModuleList(nn.Conv1d(a, b, KERNEL, stride=2, padding=1) for a, b in zip([POSE_DIM, *sizes], sizes, strict=False))
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, KERNEL, stride=2, padding=1) for a, b in zip([POSE_DIM, *sizes], sizes, strict=False)
+        )
         self.last = nn.Conv1d(sizes[-1], 1, 3, padding=1)
 
     def forward(self, pose: Float[Tensor, "b t 6"]) -> DiscriminatorOutput:

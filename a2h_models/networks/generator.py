@@ -1,4 +1,6 @@
-"""The renderer: a portrait, its keypoints and the keypoints to be drawn → a frame (FOMM's generator; METHOD §3)."""
+"""The renderer: a portrait, its keypoints and the keypoints to be drawn → a frame (FOMM's
+generator; METHOD §3).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from a2h_models.features.keypoints import Keypoints, coordinate_grid, pixel_grid
-from a2h_models.networks.blocks import ALIGN_CORNERS, BlurDown, DownBlock, ResidualBlock, SameBlock, UpBlock, channels_at
+from a2h_models.networks.blocks import (
+    ALIGN_CORNERS,
+    BlurDown,
+    DownBlock,
+    ResidualBlock,
+    SameBlock,
+    UpBlock,
+    channels_at,
+)
 from a2h_models.networks.dense_motion import DenseMotion, DenseMotionConfig, DenseMotionOutput, resize_flow
 
 BLEND_OCCLUSION = 3.0  # logit: a blending generator starts with 95 % of the warped portrait
-BLEND_BACKGROUND = 2.0  # logit of the still background over each keypoint's motion, at the start of a blending generator
+# logit of the still background over each keypoint's motion, at the start of a blending generator
+BLEND_BACKGROUND = 2.0
 
 
 @dataclass
@@ -27,7 +38,8 @@ class GeneratorConfig:
     max_width: int = 512
     depth: int = 2  # halvings before the bottleneck
     residual_blocks: int = 6
-    # Not in the release: what the portrait shows is warped at full resolution and only the rest is synthesised, so that a small network is
+    # Not in the release: what the portrait shows is warped at full resolution and only the rest is
+    # synthesised, so that a small network is
     # recognisable after a minute of training. It starts as a copy of the portrait.
     blend_source: bool = False
     dense_motion: DenseMotionConfig = field(default_factory=DenseMotionConfig)
@@ -52,7 +64,9 @@ class GeneratorOutput(NamedTuple):
 class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig, *, keypoints: int) -> None:
         super().__init__()
-        sizes = [channels_at(level, width=config.width, max_width=config.max_width) for level in range(config.depth + 1)]
+        sizes = [
+            channels_at(level, width=config.width, max_width=config.max_width) for level in range(config.depth + 1)
+        ]
         self.blend_source = config.blend_source
         self.blur = BlurDown(config.dense_motion.downscale)
         self.dense_motion = DenseMotion(config.dense_motion, keypoints=keypoints)
@@ -74,7 +88,10 @@ class Generator(nn.Module):
         return EncodedPortrait(image=portrait, small=self.blur(portrait), features=features, keypoints=source)
 
     def render(self, portrait: EncodedPortrait, driving: Keypoints) -> GeneratorOutput:
-        """Draw frames. One encoded portrait may stand for as many frames as there are driving keypoints."""
+        """Draw frames.
+
+        One encoded portrait may stand for as many frames as there are driving keypoints.
+        """
         portrait = _repeat(portrait, len(driving.value))
         motion = self.dense_motion(portrait.small, portrait.keypoints, driving)
         features = warp(portrait.features, motion.deformation)
@@ -88,7 +105,9 @@ class Generator(nn.Module):
 
 
 def start_as_copy(dense_motion: DenseMotion) -> None:
-    """Let nearly everything be seen in the portrait, and the background win where keypoints disagree."""
+    """Let nearly everything be seen in the portrait, and the background win where keypoints
+    disagree.
+    """
     nn.init.zeros_(dense_motion.occlusion.weight)
     with torch.no_grad():
         for head, logit in ((dense_motion.occlusion, BLEND_OCCLUSION), (dense_motion.mask, BLEND_BACKGROUND)):
@@ -111,7 +130,9 @@ def _repeat(portrait: EncodedPortrait, count: int) -> EncodedPortrait:
 
 def warp(features: Float[Tensor, "b c h w"], deformation: Float[Tensor, "b h2 w2 2"]) -> Float[Tensor, "b c h w"]:
     """In the flow's type: bfloat16's steps are half a pixel of 256."""
-    return F.grid_sample(features.to(deformation.dtype), resize_flow(deformation, *features.shape[-2:]), align_corners=ALIGN_CORNERS)
+    return F.grid_sample(
+        features.to(deformation.dtype), resize_flow(deformation, *features.shape[-2:]), align_corners=ALIGN_CORNERS
+    )
 
 
 def resize_map(values: Float[Tensor, "b 1 h w"], height: int, width: int) -> Float[Tensor, "b 1 H W"]:
@@ -120,8 +141,11 @@ def resize_map(values: Float[Tensor, "b 1 h w"], height: int, width: int) -> Flo
     return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=ALIGN_CORNERS)
 
 
-def blend(portrait: Float[Tensor, "b 3 H W"], synthesised: Float[Tensor, "b 3 H W"], motion: DenseMotionOutput) -> Float[Tensor, "b 3 H W"]:
-    """The portrait, warped at full resolution, where it shows the frame; the synthesised picture elsewhere.
+def blend(
+    portrait: Float[Tensor, "b 3 H W"], synthesised: Float[Tensor, "b 3 H W"], motion: DenseMotionOutput
+) -> Float[Tensor, "b 3 H W"]:
+    """The portrait, warped at full resolution, where it shows the frame; the synthesised picture
+    elsewhere.
 
     What is resized is the displacement, so that no motion leaves every pixel exactly where it is.
     """

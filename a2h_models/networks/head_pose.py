@@ -1,4 +1,6 @@
-"""The head pose predictor: speech and portrait → a 6-D pose per frame, by a recurrent network (METHOD §2, §3)."""
+"""The head pose predictor: speech and portrait → a 6-D pose per frame, by a recurrent network
+(METHOD §2, §3).
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,28 @@ class HeadPoseConfig:
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # residual blocks of each of the four stages
     state: int = 256  # of the recursion; also the size of both embeddings
     layers: int = 2  # of the LSTM
-    # Not in the release: poses are the portrait's own plus what the recursion adds, which is nothing in an untrained network
+    # Not in the release: poses are the portrait's own plus what the recursion adds, which is
+    # nothing in an untrained network
     residual: bool = False
 
 
 class ResNetBlock(nn.Module):
-    """Two 3×3 convolutions and the input added; `stride` halves the resolution, then a 1×1 convolution fits the input to it."""
+    """Two 3×3 convolutions and the input added; `stride` halves the resolution, then a 1×1
+    convolution fits the input to it.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = (
+            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
         self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         inner = F.relu(self.norm1(self.conv1(x)), inplace=True)
@@ -51,10 +61,17 @@ class ResNet(nn.Module):
     def __init__(self, config: HeadPoseConfig, *, inputs: int) -> None:
         super().__init__()
         sizes = [channels_at(level, width=config.width, max_width=config.width * 2**STAGES) for level in range(STAGES)]
-        self.stem, self.stem_norm = nn.Conv2d(inputs, config.width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(config.width)
+        self.stem, self.stem_norm = (
+            nn.Conv2d(inputs, config.width, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(config.width),
+        )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ResNetBlock(before if n == 0 else size, size, stride=first if n == 0 else 1) for n in range(count)))
-            for before, size, first, count in zip([config.width, *sizes], sizes, (1, 2, 2, 2), config.blocks, strict=False)
+            nn.Sequential(
+                *(ResNetBlock(before if n == 0 else size, size, stride=first if n == 0 else 1) for n in range(count))
+            )
+            for before, size, first, count in zip(
+                [config.width, *sizes], sizes, (1, 2, 2, 2), config.blocks, strict=False
+            )
         )
         self.out = nn.Linear(sizes[-1], config.state)
         self.apply(_start)
@@ -95,8 +112,12 @@ class HeadPose(nn.Module):
             nn.init.zeros_(self.move.weight)
             nn.init.zeros_(self.move.bias)
 
-    def forward(self, speech: Float[Tensor, "b t 4 41"], portrait: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b t+1 6"]:
-        """Normalised poses; item 0 is the portrait's own, which the release takes for frame 0 as well."""
+    def forward(
+        self, speech: Float[Tensor, "b t 4 41"], portrait: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b t+1 6"]:
+        """Normalised poses; item 0 is the portrait's own, which the release takes for frame 0 as
+        well.
+        """
         state, first = self.start(portrait)
         _, poses = self.advance(speech, state)
         return torch.cat([first, poses], dim=1)
@@ -108,7 +129,9 @@ class HeadPose(nn.Module):
         first = self.out(embedding).unsqueeze(1)
         return HeadPoseState(embedding=embedding, hidden=nothing, cell=nothing, first=first), first
 
-    def advance(self, speech: Float[Tensor, "b t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
+    def advance(
+        self, speech: Float[Tensor, "b t 4 41"], state: HeadPoseState
+    ) -> tuple[HeadPoseState, Float[Tensor, "b t 6"]]:
         """Hear some frames more. In evaluation mode, a signal may come in any pieces."""
         patches = rearrange(speech, "b t rows dims -> (b t) 1 rows dims")
         heard = rearrange(self.listen(patches), "(b t) d -> b t d", b=len(speech))

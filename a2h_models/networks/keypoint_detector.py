@@ -1,4 +1,6 @@
-"""The keypoint detector: an image's keypoints and their Jacobians, learned without labels (FOMM; METHOD §3)."""
+"""The keypoint detector: an image's keypoints and their Jacobians, learned without labels (FOMM;
+METHOD §3).
+"""
 
 from __future__ import annotations
 

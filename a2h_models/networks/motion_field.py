@@ -1,4 +1,6 @@
-"""The motion field generator: speech, head pose and portrait → keypoints and Jacobians of a window of frames (METHOD §3)."""
+"""The motion field generator: speech, head pose and portrait → keypoints and Jacobians of a window
+of frames (METHOD §3).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from typing_extensions import override
 
 from a2h_models.data_types import POSE_DIM, SIZE, SPEECH_DIM
 from a2h_models.features.keypoints import Keypoints, no_autocast, read_keypoints, to_float32
-from a2h_models.networks.blocks import BlurDown, ResidualBlock, blur_down, channels_at, gaussian_kernel, start_as_identity
+from a2h_models.networks.blocks import (
+    BlurDown,
+    ResidualBlock,
+    blur_down,
+    channels_at,
+    gaussian_kernel,
+    start_as_identity,
+)
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from a2h_models.timebase import HOPS_PER_FRAME, exact_div
 
@@ -38,7 +47,8 @@ class MotionFieldConfig:
     lift_channels: int = 8  # between the two convolutions that lift speech to a picture
     lift_kernel: int = 13  # of the second
     temperature: float = 0.1
-    # Not in the release: keypoints are the portrait's, as the teacher finds them, plus how far each moves. An untrained network repeats the
+    # Not in the release: keypoints are the portrait's, as the teacher finds them, plus how far each
+    # moves. An untrained network repeats the
     # portrait's, and what is to be learnt of a stranger is only the motion.
     anchored: bool = False
 
@@ -87,7 +97,9 @@ class Skip(nn.Module):
 
 
 class ResidualHourglass(nn.Module):
-    """The hourglass of a window: residual blocks everywhere, also in the skips; gives `width + inputs` channels."""
+    """The hourglass of a window: residual blocks everywhere, also in the skips; gives `width +
+    inputs` channels.
+    """
 
     def __init__(self, inputs: int, *, width: int, max_width: int, depth: int) -> None:
         super().__init__()
@@ -110,11 +122,13 @@ class ResidualHourglass(nn.Module):
 
 
 class PortraitAnchor(nn.Module):
-    """The portrait's keypoints by the teacher's detector, which no longer learns, and what each does over the window.
+    """The portrait's keypoints by the teacher's detector, which no longer learns, and what each
+    does over the window.
 
-    The features of a frame are averaged under the portrait's heatmap of a keypoint, and a linear map says from this how the keypoint moves
-    and how its Jacobian changes: as the detector reads a Jacobian, so that the same motion is read wherever a face is. Another linear map
-    knows how far the head is from the portrait's own pose.
+    The features of a frame are averaged under the portrait's heatmap of a keypoint, and a linear
+    map says from this how the keypoint moves and how its Jacobian changes: as the detector reads a
+    Jacobian, so that the same motion is read wherever a face is. Another linear map knows how far
+    the head is from the portrait's own pose.
     """
 
     def __init__(self, config: KeypointDetectorConfig, *, keypoints: int, channels: int) -> None:
@@ -131,7 +145,10 @@ class PortraitAnchor(nn.Module):
         return self
 
     def forward(
-        self, portrait: Float[Tensor, "b 3 h w"], features: Float[Tensor, "b c t grid grid"], turned: Float[Tensor, "b t 6"]
+        self,
+        portrait: Float[Tensor, "b 3 h w"],
+        features: Float[Tensor, "b c t grid grid"],
+        turned: Float[Tensor, "b t 6"],
     ) -> MotionFieldOutput:
         seen = self.detector.detect(portrait)
         margin = (features.shape[-1] - seen.heatmap.shape[-1]) // 2
@@ -155,12 +172,19 @@ class MotionField(nn.Module):
     """Speech as a picture, portrait and box, stacked over the window and read by a 3-D hourglass."""
 
     def __init__(
-        self, config: MotionFieldConfig, *, keypoints: int, image_size: int, detector: KeypointDetectorConfig | None = None
+        self,
+        config: MotionFieldConfig,
+        *,
+        keypoints: int,
+        image_size: int,
+        detector: KeypointDetectorConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.listen = nn.Sequential(
-            nn.ConvTranspose2d(1, config.lift_channels, (LIFT - HOPS_PER_FRAME + 1, LIFT_WIDTH), padding=(0, LIFT_PADDING)),
+            nn.ConvTranspose2d(
+                1, config.lift_channels, (LIFT - HOPS_PER_FRAME + 1, LIFT_WIDTH), padding=(0, LIFT_PADDING)
+            ),
             nn.BatchNorm2d(config.lift_channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(config.lift_channels, SPEECH_CHANNELS, config.lift_kernel, padding=config.lift_kernel // 2),
@@ -200,12 +224,16 @@ class MotionField(nn.Module):
         features = self.hourglass(torch.cat([heard, shown, boxes], dim=1))
         if self.anchor is not None:
             if turned is None:
-                raise ValueError("an anchored motion field must be told how far the head is from the portrait's own pose")
+                raise ValueError(
+                    "an anchored motion field must be told how far the head is from the portrait's own pose"
+                )
             anchored: MotionFieldOutput = self.anchor(portrait, features, turned)
             return anchored
         logits = rearrange(self.heatmap(features), "b k t h w -> b t k h w")
         jacobian = self.jacobian(rearrange(features, "b c t h w -> (b t) c h w"))
-        keypoints, heatmap = read_keypoints(logits, rearrange(jacobian, "(b t) c h w -> b t c h w", b=batch), self.config.temperature)
+        keypoints, heatmap = read_keypoints(
+            logits, rearrange(jacobian, "(b t) c h w -> b t c h w", b=batch), self.config.temperature
+        )
         return MotionFieldOutput(keypoints=keypoints, heatmap=heatmap, logits=logits)
 
     def lift(self, speech: Float[Tensor, "n 1 4 41"]) -> Float[Tensor, "n 2 grid grid"]:

@@ -1,4 +1,7 @@
-"""VGG-19's features, against which pictures are compared (Johnson et al. 2016). The weights are torchvision's, from a local file."""
+"""VGG-19's features, against which pictures are compared (Johnson et al.
+
+2016). The weights are torchvision's, from a local file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ GROUPS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))  # channels and convo
 
 
 class Vgg19(nn.Module):
-    """Gives relu1_1, 2_1, 3_1, 4_1 and 5_1. Frozen; layers are numbered as in torchvision's `features`."""
+    """Gives relu1_1, 2_1, 3_1, 4_1 and 5_1.
+
+    Frozen; layers are numbered as in torchvision's `features`.
+    """
 
     mean: Tensor
     std: Tensor
@@ -75,12 +81,16 @@ def load_vgg19(path: Path) -> Vgg19:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(WEIGHTS_SHA256):
-        raise CheckpointError(f"{path} is not {WEIGHTS}: its sha-256 begins with {digest[:8]}", hint=f"download {WEIGHTS_PAGE} again")
+        raise CheckpointError(
+            f"{path} is not {WEIGHTS}: its sha-256 begins with {digest[:8]}", hint=f"download {WEIGHTS_PAGE} again"
+        )
     return vgg19_from(torch.load(path, map_location="cpu", weights_only=True), source=str(path))
 
 
 def vgg19_from(state: dict[str, Tensor], *, source: str) -> Vgg19:
-    """VGG-19 from a state dict of torchvision's; the layers after relu5_1 and the classifier are left out."""
+    """VGG-19 from a state dict of torchvision's; the layers after relu5_1 and the classifier are
+    left out.
+    """
     vgg = Vgg19()
     wanted = vgg.state_dict().keys()
     fill(vgg, {name: tensor for name, tensor in state.items() if name in wanted}, source=source)

@@ -1,7 +1,9 @@
-"""The sync expert: mouths and speech → one embedding a frame each, alike where they belong together.
+"""The sync expert: mouths and speech → one embedding a frame each, alike where they belong
+together.
 
-A SyncNet of our own (after Chung and Zisserman 2016): small, over whole stretches at once instead of window by window, and of the log-mel
-that every sample holds. It judges; it generates nothing and is no part of a bundle.
+A SyncNet of our own (after Chung and Zisserman 2016): small, over whole stretches at once instead
+of window by window, and of the log-mel that every sample holds. It judges; it generates nothing and
+is no part of a bundle.
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ class SyncNetEmbeddings(NamedTuple):
 
 
 class SyncExpert(nn.Module):
-    """Two towers. What stays the same throughout a stretch (a face, a voice, a room) is taken away: it says nothing about time."""
+    """Two towers.
+
+    What stays the same throughout a stretch (a face, a voice, a room) is taken away: it says
+    nothing about time.
+    """
 
     def __init__(self, config: SyncExpertConfig) -> None:
         super().__init__()
@@ -52,7 +58,9 @@ class SyncExpert(nn.Module):
 
     def forward(self, mouths: Float[Tensor, "b t 3 s s"], mel: Float[Tensor, "b 4*t 80"]) -> SyncNetEmbeddings:
         """Embed stretches: mouths as RGB in [0, 1], natural log-mel of four rows a frame."""
-        return SyncNetEmbeddings(lips=F.normalize(self.lips(mouths), dim=-1), speech=F.normalize(self.speech(mel), dim=-1))
+        return SyncNetEmbeddings(
+            lips=F.normalize(self.lips(mouths), dim=-1), speech=F.normalize(self.speech(mel), dim=-1)
+        )
 
     def likeness(self, embeddings: SyncNetEmbeddings) -> Float[Tensor, "b t t"]:
         """Of each frame's lips with each frame's speech; sharpened for a softmax."""
@@ -103,4 +111,6 @@ def _changing(signals: Float[Tensor, "b c t"]) -> Float[Tensor, "b c t"]:
 
 
 def _over_time(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv1d(inputs, inputs, CONTEXT, padding=CONTEXT // 2), nn.ReLU(), nn.Conv1d(inputs, outputs, 1))
+    return nn.Sequential(
+        nn.Conv1d(inputs, inputs, CONTEXT, padding=CONTEXT // 2), nn.ReLU(), nn.Conv1d(inputs, outputs, 1)
+    )

@@ -1,4 +1,7 @@
-"""Weights as files: one safetensors a stage, its config in the header. Strict: what does not fit is named."""
+"""Weights as files: one safetensors a stage, its config in the header.
+
+Strict: what does not fit is named.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from a2h_models.errors import CheckpointError
 
 FORMAT = "a2h-weights"
 FORMAT_VERSION = 1  # of the header and of the tensors' names
-HEADER = "a2h"  # the one key of safetensors' own metadata: several would be written in a random order, and the bytes must not change
+# the one key of safetensors' own metadata: several would be written in a random order, and the
+# bytes must not change
+HEADER = "a2h"
 NAMED_AT_MOST = 8  # tensors that an error lists one by one
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -51,29 +56,42 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
-        raise CheckpointError(f"no weights at {path}", hint="train the stage, or give the folder of a trained one") from error
+        raise CheckpointError(
+            f"no weights at {path}", hint="train the stage, or give the folder of a trained one"
+        ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     header = _parsed(metadata.get(HEADER, "{}"))
     if (header.get("format"), header.get("format_version")) != (FORMAT, FORMAT_VERSION):
         found = f"{header.get('format', 'nothing')} {header.get('format_version', '')}".strip()
-        raise CheckpointError(f"{path} is not a weights file of this version: its header says {found}, not {FORMAT} {FORMAT_VERSION}")
+        raise CheckpointError(
+            f"{path} is not a weights file of this version: its header says {found}, not {FORMAT} {FORMAT_VERSION}"
+        )
     return header, tensors
 
 
 def read_foreign(path: Path, *, hint: str) -> dict[str, Tensor]:
-    """The tensors of somebody else's file, .safetensors or torch's own format; nothing in it is executed.
+    """The tensors of somebody else's file, .safetensors or torch's own format; nothing in it is
+    executed.
 
     Raises:
         CheckpointError: if it cannot be read so, or holds anything but named tensors.
     """
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except UnpicklingError:  # torch's own words advise to run the file's code
-        raise CheckpointError(f"{path} cannot be read as weights: it holds something else, or more than that", hint=hint) from None
+        raise CheckpointError(
+            f"{path} cannot be read as weights: it holds something else, or more than that", hint=hint
+        ) from None
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}", hint=hint) from None
-    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
         raise CheckpointError(f"{path} holds something else than named tensors", hint=hint)
     return state
 
@@ -116,11 +134,14 @@ def from_values(kind: type[Config], values: Mapping[str, Any], *, source: str) -
     """A config dataclass from the plain values of `dataclasses.asdict`, as they come out of JSON.
 
     Raises:
-        CheckpointError: for a key that the dataclass does not have; a missing one keeps its default.
+        CheckpointError: for a key that the dataclass does not have; a missing one keeps its
+            default.
     """
     hints = get_type_hints(kind)
     if unknown := sorted(values.keys() - hints.keys()):
-        raise CheckpointError(f"{source} was written with settings unknown here: {', '.join(unknown)}", hint="update this package")
+        raise CheckpointError(
+            f"{source} was written with settings unknown here: {', '.join(unknown)}", hint="update this package"
+        )
     return kind(**{name: _typed(hints[name], value, source) for name, value in values.items()})
 
 

@@ -1,4 +1,6 @@
-"""What the three trainings share: how they optimise, where their randomness comes from, and networks that only look on."""
+"""What the three trainings share: how they optimise, where their randomness comes from, and
+networks that only look on.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ Optimise = Callable[[Iterable[nn.Parameter]], tuple[Optimizer, LRScheduler]]
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 DECAY = 0.1  # of the learning rate, at each milestone
-SEEN, TEST = TESTED = ("seen", "test")  # people who were learnt from, then others: the test's loaders, and what their metrics begin with
+# people who were learnt from, then others: the test's loaders, and what their metrics begin with
+SEEN, TEST = TESTED = ("seen", "test")
 WHITE = 255
 DOT_VARIANCE = 0.001  # of the dots that mark keypoints
 SOUND = -1  # instead of the batch in which a loss was no number
@@ -51,13 +54,19 @@ def adam(
     warmup: int = 0,
     cosine: int = 0,
 ) -> tuple[Optimizer, LRScheduler]:
-    """Adam, whose rate rises over `warmup` steps, falls to a tenth after each milestone, and to zero along a cosine, if there is one."""
+    """Adam, whose rate rises over `warmup` steps, falls to a tenth after each milestone, and to
+    zero along a cosine, if there is one.
+    """
     optimiser = Adam(parameters, lr=lr, betas=betas)
-    return optimiser, LambdaLR(optimiser, partial(lr_lambda, warmup=warmup, milestones=tuple(sorted(milestones)), cosine=cosine))
+    return optimiser, LambdaLR(
+        optimiser, partial(lr_lambda, warmup=warmup, milestones=tuple(sorted(milestones)), cosine=cosine)
+    )
 
 
 class FrozenModule(Generic[NetworkT]):
-    """A network that only looks on: in evaluation mode, without gradients, and in no checkpoint, for it is not a part of what learns."""
+    """A network that only looks on: in evaluation mode, without gradients, and in no checkpoint,
+    for it is not a part of what learns.
+    """
 
     def __init__(self, module: NetworkT) -> None:
         self._module = module.eval().requires_grad_(requires_grad=False)
@@ -67,7 +76,9 @@ class FrozenModule(Generic[NetworkT]):
         return self._module.to(device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """The same network: a copy of a stage, as averaged weights need one, has no use for another."""
+        """The same network: a copy of a stage, as averaged weights need one, has no use for
+        another.
+        """
         return self
 
 
@@ -115,11 +126,15 @@ class TrainingModule(pl.LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Between two steps, what has been accumulated is a part of the state; of several processes, their mean is."""
+        """Between two steps, what has been accumulated is a part of the state; of several
+        processes, their mean is.
+        """
         done = self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
         if done % self.batches_per_step:
             found = {name: parameter.grad for name, parameter in self.named_parameters() if parameter.grad is not None}
-            checkpoint[GRADIENTS] = {name: self.trainer.strategy.reduce(each.clone(), reduce_op="mean") for name, each in found.items()}
+            checkpoint[GRADIENTS] = {
+                name: self.trainer.strategy.reduce(each.clone(), reduce_op="mean") for name, each in found.items()
+            }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -132,7 +147,9 @@ class TrainingModule(pl.LightningModule):
         self._gradients = {}
 
     def step_generator(self, batch_idx: int) -> torch.Generator:
-        """The randomness of one step: a function of (seed, step), the same in every process and in a resumed run."""
+        """The randomness of one step: a function of (seed, step), the same in every process and in
+        a resumed run.
+        """
         state = np.random.SeedSequence((self.seed, batch_idx)).generate_state(1)
         return torch.Generator().manual_seed(int(state[0]))
 
@@ -142,14 +159,22 @@ class TrainingModule(pl.LightningModule):
         return self.trainer.world_size if self._trainer else 1
 
     def global_share(self, draw: Callable[[int], Tensor], count: int) -> Tensor:
-        """This process's rows of what is drawn for the whole global batch, so that draws do not depend on the number of processes."""
+        """This process's rows of what is drawn for the whole global batch, so that draws do not
+        depend on the number of processes.
+        """
         return draw(self.world * count)[self.global_rank * count : (self.global_rank + 1) * count]
 
-    def global_transform(self, images: Float[Tensor, "b c h w"], warping: Warping, generator: torch.Generator) -> Transform:
+    def global_transform(
+        self, images: Float[Tensor, "b c h w"], warping: Warping, generator: torch.Generator
+    ) -> Transform:
         """This process's share of the transforms that are drawn for the whole global batch."""
         everybody = images.new_empty(self.world * len(images), 0, 0, 0)
         drawn = random_transform(
-            everybody, affine_sigma=warping.affine_sigma, tps_sigma=warping.tps_sigma, tps_points=warping.tps_points, generator=generator
+            everybody,
+            affine_sigma=warping.affine_sigma,
+            tps_sigma=warping.tps_sigma,
+            tps_points=warping.tps_points,
+            generator=generator,
         )
         mine = slice(self.global_rank * len(images), (self.global_rank + 1) * len(images))
         return Transform(affine=drawn.affine[mine], centres=drawn.centres, weights=drawn.weights[mine])
@@ -159,10 +184,14 @@ class TrainingModule(pl.LightningModule):
         if not strength:
             return batch
         colours = self.global_share(lambda n: random_color_jitter(n, strength, generator), len(batch.keys))
-        return batch._replace(portrait=color_jitter(batch.portrait, colours), frames=color_jitter(batch.frames, colours))
+        return batch._replace(
+            portrait=color_jitter(batch.portrait, colours), frames=color_jitter(batch.frames, colours)
+        )
 
     def watch(self, terms: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Note the first batch in which each term is no number; on the device, so that nothing waits for it."""
+        """Note the first batch in which each term is no number; on the device, so that nothing
+        waits for it.
+        """
         for name, term in terms.items():
             since = self._broken.get(name, torch.tensor(SOUND, device=term.device))
             self._broken[name] = torch.where(term.detach().isfinite() | (since != SOUND), since, batch_idx)
@@ -214,7 +243,9 @@ def to_bytes(images: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     return frames
 
 
-def draw_keypoints(frames: Float[Tensor, "n 3 h w"], value: Float[Tensor, "n k 2"], *, channel: int) -> Float[Tensor, "n 3 h w"]:
+def draw_keypoints(
+    frames: Float[Tensor, "n 3 h w"], value: Float[Tensor, "n k 2"], *, channel: int
+) -> Float[Tensor, "n 3 h w"]:
     """Frames with a dot at each keypoint, in one of the three colours."""
     dots = gaussian_heatmaps(value, *frames.shape[-2:], variance=DOT_VARIANCE).amax(dim=1, keepdim=True)
     colour = torch.zeros(3, 1, 1, device=frames.device)

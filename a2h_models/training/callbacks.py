@@ -1,4 +1,6 @@
-"""What happens beside a training: the last checkpoint is kept, a picture is drawn, the progress is shown."""
+"""What happens beside a training: the last checkpoint is kept, a picture is drawn, the progress is
+shown.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,12 @@ def batches_done(trainer: pl.Trainer) -> int:
 
 
 class LastCheckpoint(Callback):
-    """Keeps `last.ckpt`: every so many batches, at the end, and when the machine is taken away (SIGTERM).
+    """Keeps `last.ckpt`: every so many batches, at the end, and when the machine is taken away
+    (SIGTERM).
 
-    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two optimisers. Its own answer to SIGTERM talks
-    to the other processes from within the signal handler, whatever they are saying to each other just then; here all of them agree after
-    a batch.
+    Lightning's own `save_last` counts optimiser steps, and warns about every stage that has two
+    optimisers. Its own answer to SIGTERM talks to the other processes from within the signal
+    handler, whatever they are saying to each other just then; here all of them agree after a batch.
     """
 
     def __init__(self, path: Path, *, every: int) -> None:
@@ -42,7 +45,9 @@ class LastCheckpoint(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning has put its own handler in place just before, and puts back what was there when it ends."""
+        """Lightning has put its own handler in place just before, and puts back what was there when
+        it ends.
+        """
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask_to_end)
 
@@ -50,7 +55,9 @@ class LastCheckpoint(Callback):
         self.asked_to_end = True
 
     @override
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         ending = trainer.strategy.reduce_boolean_decision(self.asked_to_end, all=False)
         if ending or batches_done(trainer) % self.every == 0:
             self.save(trainer)
@@ -68,7 +75,9 @@ class LastCheckpoint(Callback):
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Save aside and rename, unless a loss is no number: what happens on the way spares the last good checkpoint."""
+        """Save aside and rename, unless a loss is no number: what happens on the way spares the
+        last good checkpoint.
+        """
         stage = trainer.lightning_module
         assert isinstance(stage, TrainingModule)
         stage.check_losses()
@@ -86,10 +95,12 @@ class LastCheckpoint(Callback):
 
 
 class WeightAveraging(EMAWeightAveraging):
-    """Averaged weights. They stand before LastCheckpoint among the callbacks, so that what it keeps has the average of that very step.
+    """Averaged weights. They stand before LastCheckpoint among the callbacks, so that what it keeps
+    has the average of that very step.
 
-    Lightning's own puts the average into the network when training ends, before the last checkpoint is written; a run that goes on from
-    there would go on from the average. Here that waits until everybody has seen the end.
+    Lightning's own puts the average into the network when training ends, before the last checkpoint
+    is written; a run that goes on from there would go on from the average. Here that waits until
+    everybody has seen the end.
     """
 
     @override
@@ -103,7 +114,8 @@ class WeightAveraging(EMAWeightAveraging):
 
 
 class LogPictures(Callback):
-    """What the network makes of the first validation batch, in the run's folder: a picture, and a short video of a window.
+    """What the network makes of the first validation batch, in the run's folder: a picture, and a
+    short video of a window.
 
     Args:
         folder: of the run; gets `pictures` and `films`.
@@ -111,7 +123,9 @@ class LogPictures(Callback):
         write_video: path, frames chunk by chunk, no sound.
     """
 
-    def __init__(self, folder: Path, publish: Callable[[Path], None], write_video: Callable[[Path, list[np.ndarray], None], None]) -> None:
+    def __init__(
+        self, folder: Path, publish: Callable[[Path], None], write_video: Callable[[Path, list[np.ndarray], None], None]
+    ) -> None:
         self.folder, self.publish, self.write_video = folder, publish, write_video
 
     @override
@@ -140,7 +154,9 @@ class LogPictures(Callback):
 
 
 class BatchProgressBar(TQDMProgressBar):
-    """One bar from the first batch to the last, named after the stage; in a file, so many lines in all."""
+    """One bar from the first batch to the last, named after the stage; in a file, so many lines in
+    all.
+    """
 
     def __init__(self, name: str, batches: int) -> None:
         super().__init__(refresh_rate=1 if sys.stdout.isatty() else max(1, batches // LINES))
@@ -157,7 +173,9 @@ class BatchProgressBar(TQDMProgressBar):
         return bar
 
     def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """A training that goes on in the middle of an epoch begins none, and its speed is that of what is done now."""
+        """A training that goes on in the middle of an epoch begins none, and its speed is that of
+        what is done now.
+        """
         super().on_train_start(trainer, *args)
         self.train_progress_bar.initial = batches_done(trainer)
 

@@ -1,4 +1,6 @@
-"""Random transforms of the image plane, with their Jacobians: what keypoints are made to follow (FOMM; METHOD §4)."""
+"""Random transforms of the image plane, with their Jacobians: what keypoints are made to follow
+(FOMM; METHOD §4).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Warping:
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """An affine map plus a thin-plate spline, one for each image of a batch: from the transformed image back to the image.
+    """An affine map plus a thin-plate spline, one for each image of a batch: from the transformed
+    image back to the image.
 
     The spline is FOMM's: it moves x and y alike, and its distance is |dx| + |dy|.
     """
@@ -52,7 +55,10 @@ class Transform:
         return self.affine[:, None, :, :2] + gradient[..., None, :]
 
     def apply(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The transformed image; what lies outside is mirrored in. The identity leaves every pixel as it is."""
+        """The transformed image; what lies outside is mirrored in.
+
+        The identity leaves every pixel as it is.
+        """
         batch, _, height, width = image.shape
         grid = pixel_grid(height, width, image).reshape(1, -1, 2).expand(batch, -1, -1)
         where = self.warp(grid).reshape(batch, height, width, 2)

@@ -1,4 +1,6 @@
-"""Two optimisers in turn: ours learns with an adversary's judgement, then the adversary learns to tell ours from the truth."""
+"""Two optimisers in turn: ours learns with an adversary's judgement, then the adversary learns to
+tell ours from the truth.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ class GANModule(TrainingModule):
     adversary: nn.Module  # in the checkpoints, but not in the registered weights
 
     def __init__(
-        self, *, weights: Mapping[str, float], optimise: Optimise, clip_norm: float = 0.0, accumulate: int = 1, seed: int = 0
+        self,
+        *,
+        weights: Mapping[str, float],
+        optimise: Optimise,
+        clip_norm: float = 0.0,
+        accumulate: int = 1,
+        seed: int = 0,
     ) -> None:
         super().__init__(weights=weights, optimise=optimise, seed=seed)
         self.clip_norm, self.accumulate = clip_norm, accumulate
@@ -48,7 +56,9 @@ class GANModule(TrainingModule):
 
     def configure_optimizers(self) -> Any:
         pairs = [self.optimise(self.trained.parameters()), self.optimise(self.adversary.parameters())]
-        return [optimiser for optimiser, _ in pairs], [{"scheduler": schedule, "interval": "step"} for _, schedule in pairs]
+        return [optimiser for optimiser, _ in pairs], [
+            {"scheduler": schedule, "interval": "step"} for _, schedule in pairs
+        ]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         ours, theirs = cast("list[LightningOptimizer]", self.optimizers())
@@ -71,7 +81,9 @@ class GANModule(TrainingModule):
 
     @override
     def on_validation_model_zero_grad(self) -> None:
-        """Lightning, which knows of no accumulation here, would forget the gradients of half a step."""
+        """Lightning, which knows of no accumulation here, would forget the gradients of half a
+        step.
+        """
 
     @contextmanager
     def _only(self, optimiser: Any) -> Iterator[None]:

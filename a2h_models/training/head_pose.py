@@ -1,8 +1,10 @@
-"""head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time (StyleTalk++; METHOD §4).
+"""head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time
+(StyleTalk++; METHOD §4).
 
-A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With few speakers these three do as well, in
-the slow part of the motion, and most of all for a portrait they never saw. Two terms that are not StyleTalk++'s answer that: the global
-variance, and the spread of strangers (RESULTS.md).
+A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With
+few speakers these three do as well, in the slow part of the motion, and most of all for a portrait
+they never saw. Two terms that are not StyleTalk++'s answer that: the global variance, and the
+spread of strangers (RESULTS.md).
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ from a2h_models.metrics.motion import drift, head_diversity, mean_absolute_step,
 from a2h_models.networks import HeadPose, PoseDiscriminator
 from a2h_models.timebase import FPS
 from a2h_models.training import losses
-from a2h_models.training.augmentation import color_jitter, horizontal_flip, random_color_jitter, random_speech_jitter, speech_feature_jitter
+from a2h_models.training.augmentation import (
+    color_jitter,
+    horizontal_flip,
+    random_color_jitter,
+    random_speech_jitter,
+    speech_feature_jitter,
+)
 from a2h_models.training.base import TEST, WHITE, image_grid
 from a2h_models.training.equivariance import Warping
 from a2h_models.training.gan import GANModule
@@ -38,14 +46,18 @@ BOX_PX = 128  # side of a pictured box
 # Strangers: as far from the people of the batch as still looks and sounds like somebody
 MOST_BLENDED = 0.5  # share of another portrait, or voice; beyond a half it would be the other's
 MIRRORED = 0.5  # share of the portraits
-RECOLOURED = 0.3  # strength of `random_color_jitter`; three times what is usual where the truth must still fit (METHOD §4)
+# strength of `random_color_jitter`; three times what is usual where the truth must still fit
+# (METHOD §4)
+RECOLOURED = 0.3
 WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)  # twice as far as the keypoints are tried with
 REVOICED = 0.3  # strength of `random_speech_jitter`; no other was tried
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherForcing:
-    """The teacher-forced phase at the beginning; afterwards, and by default, the recursion runs freely, as it does in generation."""
+    """The teacher-forced phase at the beginning; afterwards, and by default, the recursion runs
+    freely, as it does in generation.
+    """
 
     every: int = 0  # frames after which the true frame is given again
     until: int = 0  # batches
@@ -55,12 +67,15 @@ class TeacherForcing:
 
 
 class HeadPoseModule(GANModule):
-    """The recursion learns at first with the true frames given now and then, if `forcing` says so, and then freely."""
+    """The recursion learns at first with the true frames given now and then, if `forcing` says so,
+    and then freely.
+    """
 
     name = "head_pose"
     monitor = "val/pose_ssim"
     mode = "max"
-    synchronised_norms = False  # the release's two ResNets have plain batch norm; its other networks have it synchronised
+    # the release's two ResNets have plain batch norm; its other networks have it synchronised
+    synchronised_norms = False
 
     def __init__(
         self,
@@ -81,12 +96,17 @@ class HeadPoseModule(GANModule):
         return self.network
 
     def predict(self, batch: WindowBatch) -> Float[Tensor, "b t 6"]:
-        """Normalised poses of the window's frames. The portrait is its first frame, so item 0 is frame 0; item t lies beyond the window."""
+        """Normalised poses of the window's frames.
+
+        The portrait is its first frame, so item 0 is frame 0; item t lies beyond the window.
+        """
         poses: Tensor = self.network(batch.speech, batch.portrait)
         return poses[:, :-1]
 
     def predict_forced(self, batch: WindowBatch) -> Float[Tensor, "b t 6"]:
-        """The same, but every so many frames the recursion goes on from how the true frame looks, instead of from its own state."""
+        """The same, but every so many frames the recursion goes on from how the true frame looks,
+        instead of from its own state.
+        """
         every = self.forcing.every
         state, first = self.network.start(batch.portrait)
         poses = [first]
@@ -97,10 +117,16 @@ class HeadPoseModule(GANModule):
             poses.append(some)
         return torch.cat(poses, dim=1)[:, :-1]
 
-    def strangers(self, batch: WindowBatch, generator: torch.Generator) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b t 4 41"]]:
-        """Portraits and voices that nobody has: each of the batch's blended with another's and changed; voices go to other portraits."""
+    def strangers(
+        self, batch: WindowBatch, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b t 4 41"]]:
+        """Portraits and voices that nobody has: each of the batch's blended with another's and
+        changed; voices go to other portraits.
+        """
         count = len(batch.keys)
-        shares = self.global_share(lambda n: MOST_BLENDED * torch.rand(n, 2, generator=generator), count).to(batch.portrait)
+        shares = self.global_share(lambda n: MOST_BLENDED * torch.rand(n, 2, generator=generator), count).to(
+            batch.portrait
+        )
         turned = self.global_share(lambda n: torch.rand(n, generator=generator) < MIRRORED, count)
         colours = self.global_share(lambda n: random_color_jitter(n, RECOLOURED, generator), count)
         voices = self.global_share(lambda n: random_speech_jitter(n, REVOICED, generator), count)
@@ -109,7 +135,9 @@ class HeadPoseModule(GANModule):
         return faces, _blended(speech_feature_jitter(batch.speech, voices), shares[:, 1]).roll(1, dims=0)
 
     def predict_strangers(self, batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, "b t 6"]:
-        """`predict`, for strangers, who are looked at and heard as in generation: batch norm does not learn from them."""
+        """`predict`, for strangers, who are looked at and heard as in generation: batch norm does
+        not learn from them.
+        """
         portraits, speech = self.strangers(batch, generator)
         with _evaluating(self.network.look, self.network.listen):
             return self.predict(batch._replace(portrait=portraits, speech=speech))
@@ -117,10 +145,12 @@ class HeadPoseModule(GANModule):
     def make(
         self, batch: WindowBatch, batch_idx: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
-        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always free, if their spread has a weight.
+        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always
+        free, if their spread has a weight.
 
-        A portrait that was never seen is embedded in the middle of those that were, where the recursion moves little, unless it is taught
-        there, too. What a stranger should do, no truth says, only how widely people move.
+        A portrait that was never seen is embedded in the middle of those that were, where the
+        recursion moves little, unless it is taught there, too. What a stranger should do, no truth
+        says, only how widely people move.
         """
         made = self.predict_forced(batch) if self.forcing.holds(batch_idx) else self.predict(batch)
         asked = self.weights["stranger_spread"] and batch_idx >= self.strangers_from
@@ -147,7 +177,9 @@ class HeadPoseModule(GANModule):
         return losses.lsgan_discriminator(self.adversary(normalise(batch.pose)).patches, self.adversary(made).patches)
 
     def metrics(self, batch: WindowBatch) -> dict[str, float]:
-        """Of the prediction, of the first pose held, and of the window's own mean pose: no constant is nearer to the truth than that."""
+        """Of the prediction, of the first pose held, and of the window's own mean pose: no constant
+        is nearer to the truth than that.
+        """
         truth = batch.pose.float().cpu().numpy()
         sequences = {
             "": denormalise(self.predict(batch)).float().cpu().numpy(),
@@ -169,7 +201,10 @@ class HeadPoseModule(GANModule):
             self.log_means(split, self.over_a_minute(batch), len(batch.keys))
 
     def over_a_minute(self, batch: WindowBatch) -> dict[str, float]:
-        """Does the head drift away, or come to rest? Each portrait hears a minute: its own window, then the others' in turn."""
+        """Does the head drift away, or come to rest?
+
+        Each portrait hears a minute: its own window, then the others' in turn.
+        """
         turns = range(-(-MINUTE // batch.speech.shape[1]))
         state, _ = self.network.start(batch.portrait)
         pieces = []
@@ -193,7 +228,10 @@ class HeadPoseModule(GANModule):
     def _boxes(self, batch: WindowBatch) -> list[Float[Tensor, "t 3 h w"]]:
         first = batch.first()
         made = denormalise(self.predict(first))[0].float().cpu().numpy()
-        return [box_tensor(pose, BOX_PX).expand(-1, 3, -1, -1) / WHITE for pose in (first.pose[0].float().cpu().numpy(), made)]
+        return [
+            box_tensor(pose, BOX_PX).expand(-1, 3, -1, -1) / WHITE
+            for pose in (first.pose[0].float().cpu().numpy(), made)
+        ]
 
 
 def _blended(items: Float[Tensor, "b ..."], shares: Float[Tensor, " b"]) -> Float[Tensor, "b ..."]:

@@ -1,6 +1,8 @@
-"""image_generator: reconstruct one frame of a clip from another, and find keypoints while doing so (FOMM; METHOD §4).
+"""image_generator: reconstruct one frame of a clip from another, and find keypoints while doing so
+(FOMM; METHOD §4).
 
-The adversarial phase goes on from a trained one, with a discriminator that sees where the keypoints are.
+The adversarial phase goes on from a trained one, with a discriminator that sees where the keypoints
+are.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class ImageGeneratorBase(TrainingModule):
         self.network = network
         self.pyramid, self.warping, self.augmentation = tuple(pyramid), warping, augmentation or Augmentation()
         self.perceptual = FrozenModule(perceptual) if perceptual is not None else None
-        self._pairs: defaultdict[str, list[Tensor]] = defaultdict(list)  # split → motion, PSNR and that of a copy, of each measured pair
+        # split → motion, PSNR and that of a copy, of each measured pair
+        self._pairs: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     @property
     def trained(self) -> ImageGenerator:
@@ -117,7 +120,9 @@ class ImageGeneratorBase(TrainingModule):
 
     def scores(self, batch: PairBatch) -> dict[str, Float[np.ndarray, " b"]]:
         """The same of each pair."""
-        made, source, truth = (to_bytes(images) for images in (self.reconstruct(batch).prediction, batch.source, batch.driving))
+        made, source, truth = (
+            to_bytes(images) for images in (self.reconstruct(batch).prediction, batch.source, batch.driving)
+        )
         measures = {"psnr": psnr, "ssim": ssim, "l1": l1}
         ours = {name: measure(made, truth) for name, measure in measures.items()}
         return ours | {f"{name}_copy": measure(source, truth) for name, measure in measures.items()}
@@ -138,20 +143,28 @@ class ImageGeneratorBase(TrainingModule):
         self._log_moving()
 
     def _log_moving(self) -> None:
-        """PSNR on the half of each split's pairs in which the landmarks moved most, as one number over all processes."""
+        """PSNR on the half of each split's pairs in which the landmarks moved most, as one number
+        over all processes.
+        """
         for split, pairs in self._pairs.items():
             everybody = cast("Tensor", self.all_gather(torch.cat(pairs)))  # of several processes, one stack each
             motion, ours, copied = everybody.reshape(-1, everybody.shape[-1]).unbind(dim=1)
             moving = motion.argsort(descending=True)[: (len(motion) + 1) // 2]
-            self.log_dict({f"{split}/psnr_moving": ours[moving].mean(), f"{split}/psnr_moving_copy": copied[moving].mean()})
+            self.log_dict(
+                {f"{split}/psnr_moving": ours[moving].mean(), f"{split}/psnr_moving_copy": copied[moving].mean()}
+            )
         self._pairs.clear()
 
     def picture(self, batch: PairBatch) -> Float[Tensor, "3 h w"]:
-        """Rows: source and driving with keypoints, prediction, where the warped portrait is seen, what the deformation does to it."""
+        """Rows: source and driving with keypoints, prediction, where the warped portrait is seen,
+        what the deformation does to it.
+        """
         some = PairBatch(keys=batch.keys[:PICTURED], source=batch.source[:PICTURED], driving=batch.driving[:PICTURED])
         output, detector = self.reconstruct(some), self.network.detector
         seen = torch.nn.functional.interpolate(output.occlusion, size=some.source.shape[-2:]).expand_as(some.source)
-        source, driving = (draw_keypoints(images, detector(images).value, channel=1) for images in (some.source, some.driving))
+        source, driving = (
+            draw_keypoints(images, detector(images).value, channel=1) for images in (some.source, some.driving)
+        )
         return image_grid([source, driving, output.prediction, seen, warp(some.source, output.deformation)])
 
 
@@ -166,7 +179,9 @@ class ImageGeneratorModule(ImageGeneratorBase):
 
 
 class AdversarialImageGeneratorModule(ImageGeneratorBase, GANModule):
-    """The second phase: least squares over patches, and the discriminator's features matched (FOMM's `adv` configurations)."""
+    """The second phase: least squares over patches, and the discriminator's features matched
+    (FOMM's `adv` configurations).
+    """
 
     def __init__(self, network: ImageGenerator, *, adversary: PatchDiscriminator, **settings: Any) -> None:
         super().__init__(network, **settings)

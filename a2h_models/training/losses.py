@@ -1,4 +1,7 @@
-"""Losses: functions of tensors (METHOD §4). Weights are config, and the weighted sum is made in one place, `total`."""
+"""Losses: functions of tensors (METHOD §4).
+
+Weights are config, and the weighted sum is made in one place, `total`.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,13 @@ def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
     """The one weighted sum. A weight of 0 leaves its term out.
 
     Raises:
-        ConfigError: for a term without a weight, a weight below 0, or when nothing is left to learn from.
+        ConfigError: for a term without a weight, a weight below 0, or when nothing is left to learn
+            from.
     """
     if missing := sorted(terms.keys() - weights.keys()):
-        raise ConfigError(f"loss terms without a weight: {', '.join(missing)}", hint="give each a weight; 0 leaves it out")
+        raise ConfigError(
+            f"loss terms without a weight: {', '.join(missing)}", hint="give each a weight; 0 leaves it out"
+        )
     if rewarded := sorted(name for name in terms if not weights[name] >= 0):
         given = ", ".join(f"{name}={weights[name]:g}" for name in rewarded)
         raise ConfigError(f"a loss term's weight is 0 or more: {given}", hint="0 leaves a term out")
@@ -40,7 +46,7 @@ def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
     return torch.stack(weighted).sum()
 
 
-# ----------------------------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------- images
 def image_pyramid(image: Float[Tensor, "b c h w"], scales: Sequence[float]) -> list[Tensor]:
     """The image at each scale 1/n, blurred and strided.
 
@@ -50,18 +56,27 @@ def image_pyramid(image: Float[Tensor, "b c h w"], scales: Sequence[float]) -> l
     factors = [round(1 / scale) for scale in scales]
     for scale, factor in zip(scales, factors, strict=True):
         if abs(scale * factor - 1) > 1e-6:  # noqa: PLR2004 (rounding of a decimal fraction)
-            raise ConfigError(f"pyramid holds {scale}, which is not one over a whole number", hint="for example 1, 0.5, 0.25, 0.125")
+            raise ConfigError(
+                f"pyramid holds {scale}, which is not one over a whole number", hint="for example 1, 0.5, 0.25, 0.125"
+            )
     return [blur_down(image, gaussian_kernel(factor).to(image.device), factor) for factor in factors]
 
 
 def pyramid_l1(made: Float[Tensor, "b c h w"], true: Float[Tensor, "b c h w"], scales: Sequence[float]) -> Scalar:
-    """Mean absolute difference, averaged over the scales: stands in for `perceptual` where VGG-19 is not at hand."""
+    """Mean absolute difference, averaged over the scales: stands in for `perceptual` where VGG-19
+    is not at hand.
+    """
     pairs = zip(image_pyramid(made, scales), image_pyramid(true, scales), strict=True)
     return torch.stack([F.l1_loss(a, b) for a, b in pairs]).mean()
 
 
-def perceptual(vgg: Vgg19, made: Float[Tensor, "b 3 h w"], true: Float[Tensor, "b 3 h w"], scales: Sequence[float]) -> Scalar:
-    """L1 of VGG-19's features, summed over five layers and the scales (FOMM). Images are RGB in [0, 1]."""
+def perceptual(
+    vgg: Vgg19, made: Float[Tensor, "b 3 h w"], true: Float[Tensor, "b 3 h w"], scales: Sequence[float]
+) -> Scalar:
+    """L1 of VGG-19's features, summed over five layers and the scales (FOMM).
+
+    Images are RGB in [0, 1].
+    """
     terms = []
     for a, b in zip(image_pyramid(made, scales), image_pyramid(true, scales), strict=True):
         with torch.no_grad():
@@ -70,12 +85,14 @@ def perceptual(vgg: Vgg19, made: Float[Tensor, "b 3 h w"], true: Float[Tensor, "
     return torch.stack(terms).sum()
 
 
-# ------------------------------------------------------------------------------------------------------------------------- time
+# --------------------------------------------------------------------------------------------- time
 def contrastive_in_time(likeness: Float[Tensor, "b t t"], reach: int) -> Scalar:
-    """Cross-entropy of finding, among the frames within ± reach, the one that belongs to each; both ways (after InfoNCE).
+    """Cross-entropy of finding, among the frames within ± reach, the one that belongs to each; both
+    ways (after InfoNCE).
 
     Args:
-        likeness: of each frame of one kind (down) with each frame of the other (across), scaled for a softmax.
+        likeness: of each frame of one kind (down) with each frame of the other (across), scaled for
+            a softmax.
         reach: frames; what is farther off counts for nothing.
     """
     place = torch.arange(likeness.shape[1], device=likeness.device)
@@ -85,7 +102,7 @@ def contrastive_in_time(likeness: Float[Tensor, "b t t"], reach: int) -> Scalar:
     return (F.cross_entropy(near.transpose(1, 2), target) + F.cross_entropy(near, target)) / 2
 
 
-# ------------------------------------------------------------------------------------------------------------------ adversarial
+# -------------------------------------------------------------------------------------- adversarial
 def lsgan_discriminator(true: Float[Tensor, "*p"], made: Float[Tensor, "*p"]) -> Scalar:
     """Least squares: true patches to 1, made ones (detached by the caller) to 0."""
     return (true - 1).square().mean() + made.square().mean()
@@ -101,11 +118,15 @@ def feature_matching(true: Sequence[Tensor], made: Sequence[Tensor]) -> Scalar:
     return torch.stack([F.l1_loss(b, a.detach()) for a, b in zip(true, made, strict=True)]).sum()
 
 
-# ------------------------------------------------------------------------------------------------------------------------ poses
-def ssim_over_time(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"], *, data_range: float = POSE_RANGE) -> Scalar:
-    """1 − SSIM of the normalised pose sequences, each taken as a 6×T image (StyleTalk++); 0 where they are equal.
+# -------------------------------------------------------------------------------------------- poses
+def ssim_over_time(
+    made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"], *, data_range: float = POSE_RANGE
+) -> Scalar:
+    """1 − SSIM of the normalised pose sequences, each taken as a 6×T image (StyleTalk++); 0 where
+    they are equal.
 
-    Unlike a pointwise loss it rewards moving as much as the truth does, not standing still at its mean (METHOD §4).
+    Unlike a pointwise loss it rewards moving as much as the truth does, not standing still at its
+    mean (METHOD §4).
     """
     window = _gaussian_window(made)
     images = [x.transpose(1, 2).unsqueeze(1) for x in (made, true)]
@@ -121,22 +142,26 @@ def ssim_over_time(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"], *
 
 
 def global_variance(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"]) -> Scalar:
-    """How far the spread over time is from the truth's, after Toda and Tokuda 2007: mean |½ ln((v + s²) / (v* + s²))|.
+    """How far the spread over time is from the truth's, after Toda and Tokuda 2007: mean |½ ln((v +
+    s²) / (v* + s²))|.
 
-    v and v* are the variances over time of one sequence in one dimension, s is `STILL`; 0 where both are equal, ln 2 where one head moves
-    half or twice as widely as the other. It answers over-smoothing: what is predicted from little is drawn to its mean. It says nothing of
-    when and where a head moves, so it stands beside losses that do.
+    v and v* are the variances over time of one sequence in one dimension, s is `STILL`; 0 where
+    both are equal, ln 2 where one head moves half or twice as widely as the other. It answers
+    over-smoothing: what is predicted from little is drawn to its mean. It says nothing of when and
+    where a head moves, so it stands beside losses that do.
     """
     spreads = [x.var(dim=1, correction=0) + STILL**2 for x in (made, true)]
     return (spreads[0] / spreads[1]).log().abs().mean() / 2
 
 
 def spread_between_identities(made: Float[Tensor, "b t 6"], true: Float[Tensor, "b t 6"]) -> Scalar:
-    """How far the spreads of some sequences are, as a whole, from those of others that need not belong to them.
+    """How far the spreads of some sequences are, as a whole, from those of others that need not
+    belong to them.
 
-    Mean squared difference of the standard deviations over time, the narrowest of the one beside the narrowest of the other, and so on, in
-    each dimension by itself: the squared Wasserstein distance of two samples. 0 where they are the same in any order. Unlike an L1 of
-    logarithms it aims at the mean of the true spreads, not at their median.
+    Mean squared difference of the standard deviations over time, the narrowest of the one beside
+    the narrowest of the other, and so on, in each dimension by itself: the squared Wasserstein
+    distance of two samples. 0 where they are the same in any order. Unlike an L1 of logarithms it
+    aims at the mean of the true spreads, not at their median.
     """
     a, b = (x.std(dim=1, correction=0).sort(dim=0).values for x in (made, true))
     return F.mse_loss(a, b)
@@ -154,14 +179,16 @@ def _smooth(image: Float[Tensor, "b 1 h w"], window: Float[Tensor, "1 1 n n"]) -
     return F.conv2d(F.pad(image, [SSIM_WINDOW // 2] * 4, mode="replicate"), window)
 
 
-# -------------------------------------------------------------------------------------------------------------------- keypoints
+# ---------------------------------------------------------------------------------------- keypoints
 def equivariance_value(driving: Keypoints, transformed: Keypoints, transform: Transform) -> Scalar:
     """Keypoints of a transformed image, taken back, should lie where those of the image lie."""
     return F.l1_loss(transform.warp(transformed.value), driving.value)
 
 
 def equivariance_jacobian(driving: Keypoints, transformed: Keypoints, transform: Transform) -> Scalar:
-    """The same for the Jacobians, as the distance of J⁻¹ · J′ from the identity, which no common scale can shrink (FOMM)."""
+    """The same for the Jacobians, as the distance of J⁻¹ · J′ from the identity, which no common
+    scale can shrink (FOMM).
+    """
     with no_autocast(driving.value):
         taken_back = transform.jacobian(transformed.value) @ transformed.jacobian
         product = invert(driving.jacobian) @ taken_back

@@ -1,7 +1,9 @@
-"""motion_field: imitate the frozen keypoint detector on the true frames, from speech, pose and portrait (METHOD §4).
+"""motion_field: imitate the frozen keypoint detector on the true frames, from speech, pose and
+portrait (METHOD §4).
 
-Phase B draws a few frames of each window with the frozen generator, and compares them with the truth. Towards the end some windows get a
-predicted pose instead of the true one, as all do in generation.
+Phase B draws a few frames of each window with the frozen generator, and compares them with the
+truth. Towards the end some windows get a predicted pose instead of the true one, as all do in
+generation.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedPoses:
-    """The share of windows with predicted poses: none until batch `start`, then more and more, until it is `share` at batch `end`."""
+    """The share of windows with predicted poses: none until batch `start`, then more and more,
+    until it is `share` at batch `end`.
+    """
 
     network: HeadPose | None = None
     share: float = 0.0
@@ -113,9 +117,11 @@ class MotionFieldModule(TrainingModule):
         self.log_terms(terms, loss, batch_idx)
         return loss
 
-    # ------------------------------------------------------------------------------------------------------------ the terms
+    # ------------------------------------------------------------------------------------ the terms
     def imitation(self, made: MotionFieldOutput, batch: WindowBatch) -> dict[str, Tensor]:
-        """Distances from what the teacher sees, or saw when the companion shards were made; those hold no heatmaps."""
+        """Distances from what the teacher sees, or saw when the companion shards were made; those
+        hold no heatmaps.
+        """
         truth = self.stored(batch)
         terms = {}
         if truth is None:
@@ -131,7 +137,10 @@ class MotionFieldModule(TrainingModule):
         if not rendering.frames:
             return {}
         chosen = torch.randperm(made.value.shape[1], generator=generator)[: rendering.frames].sort().values
-        drawn, true = self.draw(batch, made.each(lambda x: x[:, chosen])), rearrange(batch.frames[:, chosen], "b f c h w -> (b f) c h w")
+        drawn, true = (
+            self.draw(batch, made.each(lambda x: x[:, chosen])),
+            rearrange(batch.frames[:, chosen], "b f c h w -> (b f) c h w"),
+        )
         terms = {}
         if self.weights["pixel"]:
             terms["pixel"] = losses.pyramid_l1(drawn, true, rendering.pyramid)
@@ -150,10 +159,12 @@ class MotionFieldModule(TrainingModule):
         frames: Tensor = teacher.generator.render(encoded, driving.each(lambda x: x.flatten(0, 1))).prediction
         return frames
 
-    # ------------------------------------------------------------------------------------------------------------ its inputs
+    # ----------------------------------------------------------------------------------- its inputs
     @torch.no_grad()
     def with_predicted_poses(self, batch: WindowBatch, batch_idx: int, generator: torch.Generator) -> WindowBatch:
-        """Some windows with the pose that the predictor finds likely, beginning with how the window's first frame looks."""
+        """Some windows with the pose that the predictor finds likely, beginning with how the
+        window's first frame looks.
+        """
         share = self.phases.poses.share_at(batch_idx)
         if self.predictor is None or not share:
             return batch
@@ -177,7 +188,10 @@ class MotionFieldModule(TrainingModule):
     def detect(self, frames: Float[Tensor, "b t 3 h w"]) -> DetectorOutput:
         """What the teacher sees in each frame; (b, t, …)."""
         detector = self.teacher.on(frames.device).detector
-        pieces = [detector.detect(some) for some in torch.split(rearrange(frames, "b t c h w -> (b t) c h w"), DETECTED_AT_ONCE)]
+        pieces = [
+            detector.detect(some)
+            for some in torch.split(rearrange(frames, "b t c h w -> (b t) c h w"), DETECTED_AT_ONCE)
+        ]
         batch = len(frames)
 
         def joined(parts: list[Tensor]) -> Tensor:
@@ -185,16 +199,19 @@ class MotionFieldModule(TrainingModule):
 
         return DetectorOutput(
             keypoints=Keypoints(
-                value=joined([piece.keypoints.value for piece in pieces]), jacobian=joined([piece.keypoints.jacobian for piece in pieces])
+                value=joined([piece.keypoints.value for piece in pieces]),
+                jacobian=joined([piece.keypoints.jacobian for piece in pieces]),
             ),
             heatmap=joined([piece.heatmap for piece in pieces]),
             logits=joined([piece.logits for piece in pieces]),
         )
 
-    # ------------------------------------------------------------------------------------------------------------ to look at
+    # ----------------------------------------------------------------------------------- to look at
     @override
     def measure(self, split: str, batch: WindowBatch) -> None:
-        """In a test, two linear maps learn from the people who were learnt from, and are measured beside us on the others."""
+        """In a test, two linear maps learn from the people who were learnt from, and are measured
+        beside us on the others.
+        """
         super().measure(split, batch)
         if split == SEEN:
             for regression, (known, wanted) in zip(self._regressions, self._linear_tasks(batch), strict=True):
@@ -207,10 +224,14 @@ class MotionFieldModule(TrainingModule):
         self._regressions = (PoseRegression(POSE_DIM, outputs), PoseRegression(POSE_DIM, outputs))
 
     def linear_metrics(self, batch: WindowBatch) -> dict[str, float]:
-        """The error of keypoints from the pose alone; and of the portrait's, moved as the pose differs from the portrait's own."""
+        """The error of keypoints from the pose alone; and of the portrait's, moved as the pose
+        differs from the portrait's own.
+        """
         anchors = (torch.zeros(()), self.detect(batch.portrait[:, None]).keypoints.value)
         found = {}
-        for name, regression, (known, wanted), anchor in zip(LINEAR, self._regressions, self._linear_tasks(batch), anchors, strict=True):
+        for name, regression, (known, wanted), anchor in zip(
+            LINEAR, self._regressions, self._linear_tasks(batch), anchors, strict=True
+        ):
             said = regression.say(known.flatten(0, 1)).view_as(wanted) + anchor.to(known)
             found[f"keypoint_error_{name}"] = float((said - self.truth(batch).value).norm(dim=-1).mean())
         return found
@@ -221,7 +242,9 @@ class MotionFieldModule(TrainingModule):
         return [(pose, truth), (pose - first, truth - self.detect(batch.portrait[:, None]).keypoints.value)]
 
     def metrics(self, batch: WindowBatch) -> dict[str, float]:
-        """Of our keypoints, and of the portrait's repeated; the mouth is compared in drawn frames, where the batch says where it is."""
+        """Of our keypoints, and of the portrait's repeated; the mouth is compared in drawn frames,
+        where the batch says where it is.
+        """
         made, still = self.predict(batch).keypoints, self.detect(batch.portrait[:, None]).keypoints
         truth = self.truth(batch)
         found = {"keypoint_error": _distance(made, truth), "keypoint_error_repeat": _distance(still, truth)}
@@ -241,13 +264,22 @@ class MotionFieldModule(TrainingModule):
         return float((difference * inside).sum() / inside.sum().clamp(min=1))
 
     def picture(self, batch: WindowBatch) -> Float[Tensor, "3 h w"]:
-        """Some frames of the first window: with the teacher's keypoints (green), with ours (red), and drawn from ours."""
+        """Some frames of the first window: with the teacher's keypoints (green), with ours (red),
+        and drawn from ours.
+        """
         first = batch.first()
         every = _spread(PICTURED, first.frames.shape[1])
         frames = first.frames[0, every]
-        truth, made = self.detect(first.frames).keypoints.value[0, every], self.predict(first).keypoints.each(lambda x: x[:, every])
+        truth, made = (
+            self.detect(first.frames).keypoints.value[0, every],
+            self.predict(first).keypoints.each(lambda x: x[:, every]),
+        )
         return image_grid(
-            [draw_keypoints(frames, truth, channel=1), draw_keypoints(frames, made.value[0], channel=0), self.draw(first, made)]
+            [
+                draw_keypoints(frames, truth, channel=1),
+                draw_keypoints(frames, made.value[0], channel=0),
+                self.draw(first, made),
+            ]
         )
 
     def film(self, batch: WindowBatch) -> Float[Tensor, "t 3 h w"]:
@@ -269,5 +301,7 @@ def _within(boxes: Float[Tensor, "n 4"], height: int, width: int) -> Float[Tenso
 
 
 def _distance(made: Keypoints, truth: Keypoints) -> float:
-    """Mean distance of keypoints, in units of half the image's side; one frame's keypoints may stand for all."""
+    """Mean distance of keypoints, in units of half the image's side; one frame's keypoints may
+    stand for all.
+    """
     return float((made.value - truth.value).norm(dim=-1).mean())

@@ -1,7 +1,9 @@
-"""sync_expert: tell the speech that belongs to a mouth from the same speech a little earlier or later.
+"""sync_expert: tell the speech that belongs to a mouth from the same speech a little earlier or
+later.
 
-For each frame's lips, the speech of the same frame must be found among that of all frames within ± 15, and the other way round. Negatives
-come from the same clip, so neither face nor voice helps: only time does.
+For each frame's lips, the speech of the same frame must be found among that of all frames within ±
+15, and the other way round. Negatives come from the same clip, so neither face nor voice helps:
+only time does.
 """
 
 from __future__ import annotations
@@ -55,14 +57,20 @@ class SyncExpertModule(TrainingModule):
         generator = self.step_generator(batch_idx)
         count = len(mouths)
         if self.jitter:
-            mouths = color_jitter(mouths, self.global_share(lambda n: random_color_jitter(n, self.jitter, generator), count))
+            mouths = color_jitter(
+                mouths, self.global_share(lambda n: random_color_jitter(n, self.jitter, generator), count)
+            )
         if self.mirror:
-            turned = self.global_share(lambda n: torch.rand(n, generator=generator) < self.mirror, count).to(mouths.device)
+            turned = self.global_share(lambda n: torch.rand(n, generator=generator) < self.mirror, count).to(
+                mouths.device
+            )
             mouths = torch.where(turned[:, None, None, None, None], mouths.flip(-1), mouths)
         return mouths
 
     def metrics(self, batch: SyncBatch) -> dict[str, float]:
-        """Of offsets planted between −15 and 15 frames: how many are found to a frame, and how far off they are on average."""
+        """Of offsets planted between −15 and 15 frames: how many are found to a frame, and how far
+        off they are on average.
+        """
         planted = torch.tensor([_planted(key) for key in batch.keys])
         means = likenesses(self._shifted(batch, planted))
         error = (means.argmax(dim=1) - MAX_SHIFT - planted).abs()
@@ -77,12 +85,19 @@ class SyncExpertModule(TrainingModule):
         frames = batch.mouths.shape[1]
         starts = (MAX_SHIFT - late).tolist()
         length = frames - 2 * MAX_SHIFT
-        cut = [mel[start * HOPS_PER_FRAME : (start + length) * HOPS_PER_FRAME] for mel, start in zip(batch.mel, starts, strict=True)]
-        found: SyncNetEmbeddings = self.network(batch.mouths[:, MAX_SHIFT : MAX_SHIFT + length], torch.stack(cut).float())
+        cut = [
+            mel[start * HOPS_PER_FRAME : (start + length) * HOPS_PER_FRAME]
+            for mel, start in zip(batch.mel, starts, strict=True)
+        ]
+        found: SyncNetEmbeddings = self.network(
+            batch.mouths[:, MAX_SHIFT : MAX_SHIFT + length], torch.stack(cut).float()
+        )
         return found
 
     def picture(self, batch: SyncBatch) -> Float[Tensor, "3 h w"]:
-        """Mouths of the first window, and how alike each frame's lips (down) and each frame's speech (across) are: a bright diagonal."""
+        """Mouths of the first window, and how alike each frame's lips (down) and each frame's
+        speech (across) are: a bright diagonal.
+        """
         mouths = batch.mouths[0]
         every = torch.linspace(0, len(mouths) - 1, PICTURED_MOUTHS).long()
         lips, speech = self.network(batch.mouths[:1], batch.mel[:1].float())

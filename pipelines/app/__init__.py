@@ -1,4 +1,5 @@
-"""`a2h generate` as a page in the browser: portrait and speech in, video out, nothing kept. The page needs no host but this one.
+"""`a2h generate` as a page in the browser: portrait and speech in, video out, nothing kept. The
+page needs no host but this one.
 
 page       what a visitor sees; the only importer of Gradio, with server
 server     the running page: its folder, its limits, its end

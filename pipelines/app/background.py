@@ -1,4 +1,6 @@
-"""Work that runs in a thread and is listened to: for a caller that must answer while somebody else pulls the strings."""
+"""Work that runs in a thread and is listened to: for a caller that must answer while somebody else
+pulls the strings.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class NobodyListens(Exception):  # noqa: N818  no error: it only ends the work, 
 
 
 def follow(work: Callable[[Callable[[Word], None]], None]) -> Iterator[Word]:
-    """What `work` says, as it says it; its exception comes at the end. If the listener leaves, the work ends at its next word.
+    """What `work` says, as it says it; its exception comes at the end. If the listener leaves, the
+    work ends at its next word.
 
     Args:
         work: is given the function to speak with.
@@ -40,7 +43,9 @@ def follow(work: Callable[[Callable[[Word], None]], None]) -> Iterator[Word]:
         worker.join()
 
 
-def _run(work: Callable[[Callable[[Word], None]], None], said: queue.SimpleQueue[Word | _End], left: threading.Event) -> None:
+def _run(
+    work: Callable[[Callable[[Word], None]], None], said: queue.SimpleQueue[Word | _End], left: threading.Event
+) -> None:
     def say(word: Word) -> None:
         if left.is_set():
             raise NobodyListens

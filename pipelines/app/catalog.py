@@ -46,7 +46,9 @@ class ModelCatalog:
         """A loaded model, and the version's own name."""
         with self._lock:
             if name not in self._ready:
-                order = GenerateCommand(model=name, generate=self._command.generate, logger=self._command.logger, paths=self._command.paths)
+                order = GenerateCommand(
+                    model=name, generate=self._command.generate, logger=self._command.logger, paths=self._command.paths
+                )
                 self._ready[name] = load_animator(order)
             self._ready.move_to_end(name)
             while len(self._ready) > HELD:

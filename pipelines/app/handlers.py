@@ -1,4 +1,6 @@
-"""What the page's buttons do: values of its controls → a video while it is drawn, or a sentence that says what was wrong."""
+"""What the page's buttons do: values of its controls → a video while it is drawn, or a sentence
+that says what was wrong.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,10 @@ class RequestHandler:
             if file is None:
                 raise InputError(f"the {what} is missing", hint="upload or record it first")
         if wish.pose == BY_FILE and wish.pose_file is None:
-            raise InputError("the video or file to take the head's motion from is missing", hint="upload it, or choose another motion")
+            raise InputError(
+                "the video or file to take the head's motion from is missing",
+                hint="upload it, or choose another motion",
+            )
         settings = replace(
             self._settings,
             preprocess=wish.preprocess,
@@ -108,7 +113,10 @@ class RequestHandler:
 
 
 def explained(error: A2HError, uploads: Sequence[str | Path]) -> str:
-    """Sentence and hint as HTML, which is how Gradio shows them. Uploads go by the visitor's own names, keys by this command's."""
+    """Sentence and hint as HTML, which is how Gradio shows them.
+
+    Uploads go by the visitor's own names, keys by this command's.
+    """
     sentence = error.message
     for upload in uploads:
         sentence = sentence.replace(str(upload), Path(upload).name)
@@ -126,8 +134,14 @@ def drawing(step: JobProgress) -> str:
     share = PERCENT * step.done // max(1, step.total)
     speed = step.done / step.seconds if step.seconds and step.done else 0.0
     left = f", {(step.total - step.done) / speed:.0f} s left" if speed else ""
-    line = f"Frame {step.done} of {step.total}" + (f" · {speed:.1f} frames/s{left}" if speed else " · reading portrait and speech")
-    picture = f'<img class="a2h-preview" alt="the newest frame" src="{data_url(step.frame)}">' if step.frame is not None else ""
+    line = f"Frame {step.done} of {step.total}" + (
+        f" · {speed:.1f} frames/s{left}" if speed else " · reading portrait and speech"
+    )
+    picture = (
+        f'<img class="a2h-preview" alt="the newest frame" src="{data_url(step.frame)}">'
+        if step.frame is not None
+        else ""
+    )
     return f'<div class="a2h-drawing"><progress max="{PERCENT}" value="{share}"></progress><p>{line}</p>{picture}</div>'
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import A2HError
 from pipelines import media
-from pipelines.app.handlers import BY_FILE, BY_MODEL, STILL, Answer, GenerationRequest, RequestHandler, data_url, explained, refused
+from pipelines.app.handlers import (
+    BY_FILE,
+    BY_MODEL,
+    STILL,
+    Answer,
+    GenerationRequest,
+    RequestHandler,
+    data_url,
+    explained,
+    refused,
+)
 from pipelines.config import AppCommand, GenerateConfig
 from pipelines.inference import NOTICE
 
@@ -23,7 +33,11 @@ CLIENT_ERROR_S = None  # an error stays until it is closed: it says what to do
 PORTRAIT_PX, VIDEO_PX = 260, 460  # heights on the page
 EXAMPLES = Path(__file__).parent / "examples"
 POSES = [("the model's own", BY_MODEL), ("of a video or file", BY_FILE), ("still", STILL)]
-PLACES = [("the face alone", "crop"), ("laid back into the picture", "full"), ("the picture is a crop already", "resize")]
+PLACES = [
+    ("the face alone", "crop"),
+    ("laid back into the picture", "full"),
+    ("the picture is a crop already", "resize"),
+]
 FORMATS = [("MP4", "mp4"), ("WebM", "webm"), ("GIF, silent", "gif"), ("frames, as PNGs", "frames")]
 KEYPOINTS = "relative keeps the face's own shape; absolute is the release's way"
 RULES = "Use it only for people who agreed, and say that the video is synthetic wherever you show it."
@@ -31,14 +45,19 @@ STYLE = Path(__file__).parent / "page.css"
 
 
 def look() -> dict[str, Any]:
-    """Colours and letters, for `Blocks.launch`; the letters come with Gradio, not from another host."""
+    """Colours and letters, for `Blocks.launch`; the letters come with Gradio, not from another
+    host.
+    """
     import gradio as gr
 
     return {"theme": gr.themes.Default(primary_hue="indigo"), "css_paths": STYLE}
 
 
 def build(desk: RequestHandler, command: AppCommand) -> gr.Blocks:
-    """The page. Its files are deleted when their visitor leaves, and after `keep_minutes` in any case."""
+    """The page.
+
+    Its files are deleted when their visitor leaves, and after `keep_minutes` in any case.
+    """
     import gradio as gr
 
     keep_s = SECONDS_PER_MINUTE * command.keep_minutes
@@ -52,8 +71,12 @@ def build(desk: RequestHandler, command: AppCommand) -> gr.Blocks:
                     button = gr.Button("Talk", variant="primary", scale=3, elem_id="talk")
                     stop = gr.Button("Stop", scale=1)
             with gr.Column():
-                video = gr.Video(label="Video", interactive=False, visible=False, buttons=[], height=VIDEO_PX, elem_id="video")
-                moving = gr.Image(label="GIF", interactive=False, visible=False, buttons=["fullscreen"], height=VIDEO_PX)
+                video = gr.Video(
+                    label="Video", interactive=False, visible=False, buttons=[], height=VIDEO_PX, elem_id="video"
+                )
+                moving = gr.Image(
+                    label="GIF", interactive=False, visible=False, buttons=["fullscreen"], height=VIDEO_PX
+                )
                 file = gr.DownloadButton("Download", visible=False, elem_id="download")
                 told = gr.HTML("The video will be here.", elem_id="told")
                 gr.Markdown(NOTICE)
@@ -72,11 +95,12 @@ def build(desk: RequestHandler, command: AppCommand) -> gr.Blocks:
     return page
 
 
-# ---------------------------------------------------------------------------------------------------------------- what goes in
+# ------------------------------------------------------------------------------------- what goes in
 def _inputs(command: AppCommand) -> tuple[Any, Any]:
     import gradio as gr
 
-    # image_mode: the file as it was given; Gradio would write it anew, without its EXIF rotation and under another hash
+    # image_mode: the file as it was given; Gradio would write it anew, without its EXIF rotation
+    # and under another hash
     portrait = gr.Image(
         type="filepath",
         image_mode=None,
@@ -86,19 +110,25 @@ def _inputs(command: AppCommand) -> tuple[Any, Any]:
         elem_id="portrait",
     )
     limits = f"at most {command.max_speech_s:g} s and {command.max_upload_mb} MB"
-    speech = gr.Audio(type="filepath", sources=["upload", "microphone"], label=f"Speech, {limits}", buttons=[], elem_id="speech")
+    speech = gr.Audio(
+        type="filepath", sources=["upload", "microphone"], label=f"Speech, {limits}", buttons=[], elem_id="speech"
+    )
     return portrait, speech
 
 
 def _examples(portrait: Any, speech: Any) -> None:
-    """Pictures within the page: Gradio's own examples are files that would be swept away with those of the visitors."""
+    """Pictures within the page: Gradio's own examples are files that would be swept away with those
+    of the visitors.
+    """
     import gradio as gr
 
     with gr.Row():
         for picture in sorted(EXAMPLES.glob("*.jpg")):
             with gr.Column(min_width=90):
                 thumbnail = data_url(media.load_portrait(picture))
-                gr.HTML(f'<div class="a2h-example"><img alt="the synthetic talker {picture.stem}" src="{thumbnail}"></div>')
+                gr.HTML(
+                    f'<div class="a2h-example"><img alt="the synthetic talker {picture.stem}" src="{thumbnail}"></div>'
+                )
                 chosen = [str(picture), str(picture.with_suffix(".flac"))]
                 button = gr.Button(f"Example: {picture.stem.capitalize()}", size="sm")
                 button.click(lambda chosen=chosen: chosen, outputs=[portrait, speech], api_visibility="private")
@@ -144,14 +174,26 @@ def _motion(start: GenerateConfig) -> list[Any]:
     import gradio as gr
 
     pose = gr.Radio(POSES, value=STILL if start.still else BY_MODEL, label="Motion")
-    file = gr.File(label="A video of a talking head, or poses (.npy)", visible=False, file_types=["video", ".npy"], height=120)
-    pose.change(lambda chosen: gr.update(visible=chosen == BY_FILE), inputs=pose, outputs=file, api_visibility="private")
+    file = gr.File(
+        label="A video of a talking head, or poses (.npy)", visible=False, file_types=["video", ".npy"], height=120
+    )
+    pose.change(
+        lambda chosen: gr.update(visible=chosen == BY_FILE), inputs=pose, outputs=file, api_visibility="private"
+    )
     scale = gr.Slider(0.0, MAX_POSE_SCALE, value=start.pose_scale, step=SCALE_STEP, label="Scale of the motion")
-    idle = gr.Slider(0.0, MAX_IDLE_MOTION, value=start.idle_motion, step=SCALE_STEP, label="Idle motion, while nothing is said")
-    return [pose, file, scale, idle, gr.Number(value=start.seed, precision=0, minimum=0, label="Seed of the idle motion")]
+    idle = gr.Slider(
+        0.0, MAX_IDLE_MOTION, value=start.idle_motion, step=SCALE_STEP, label="Idle motion, while nothing is said"
+    )
+    return [
+        pose,
+        file,
+        scale,
+        idle,
+        gr.Number(value=start.seed, precision=0, minimum=0, label="Seed of the idle motion"),
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------- what happens
+# ------------------------------------------------------------------------------------- what happens
 def _endpoint(desk: RequestHandler) -> Callable[..., Iterator[list[Any]]]:
     """What the button calls; Gradio knows who asks by the type of an argument."""
     import gradio as gr
@@ -173,7 +215,19 @@ def _endpoint(desk: RequestHandler) -> Callable[..., Iterator[list[Any]]]:
         request: gr.Request,
     ) -> Iterator[list[Any]]:
         wish = GenerationRequest(
-            portrait, speech, model, preprocess, face, keypoints, pose, pose_file, pose_scale, idle_motion, seed, format, mark
+            portrait,
+            speech,
+            model,
+            preprocess,
+            face,
+            keypoints,
+            pose,
+            pose_file,
+            pose_scale,
+            idle_motion,
+            seed,
+            format,
+            mark,
         )
         try:
             for answer in desk.answer(wish, str(request.session_hash)):

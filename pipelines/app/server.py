@@ -20,12 +20,14 @@ from pipelines.config import AppCommand
 if TYPE_CHECKING:
     import gradio as gr
 
-LIMITS = ("max_speech_s", "max_upload_mb", "concurrency", "max_waiting", "keep_minutes")  # of AppCommand; all above zero
+# of AppCommand; all above zero
+LIMITS = ("max_speech_s", "max_upload_mb", "concurrency", "max_waiting", "keep_minutes")
 
 
 @contextmanager
 def serving(command: AppCommand) -> Iterator[gr.Blocks]:
-    """A running page; its address is `local_url`. Uploads and videos lie below `paths.cache` and are gone afterwards.
+    """A running page; its address is `local_url`. Uploads and videos lie below `paths.cache` and
+    are gone afterwards.
 
     Raises:
         RegistryError: if there is no such model, or its files were changed.
@@ -41,13 +43,17 @@ def serving(command: AppCommand) -> Iterator[gr.Blocks]:
             _launch(page, command)
             yield page
         finally:
-            if page.is_running:  # Ctrl-C has closed it already, and a second time waits again for who is still connected
+            # Ctrl-C has closed it already, and a second time waits again for who is still connected
+            if page.is_running:
                 page.close(verbose=False)
 
 
 @contextmanager
 def _folder_for_files(cache: Path) -> Iterator[Path]:
-    """A folder for all uploads and videos of this server. Gradio takes it, and its leave to be silent, from the environment only."""
+    """A folder for all uploads and videos of this server.
+
+    Gradio takes it, and its leave to be silent, from the environment only.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with tempfile.TemporaryDirectory(prefix="app-", dir=cache.resolve(), ignore_cleanup_errors=True) as folder:
@@ -62,11 +68,16 @@ def _need_port(command: AppCommand) -> None:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((command.host, command.port))
     except OSError as error:
-        raise ConfigError(f"port {command.port} of {command.host} cannot be used", hint="say port=… with a free one") from error
+        raise ConfigError(
+            f"port {command.port} of {command.host} cannot be used", hint="say port=… with a free one"
+        ) from error
 
 
 def _launch(page: gr.Blocks, command: AppCommand) -> None:
-    """Start to serve and return. Everything of Gradio's that would reach another host or keep what visitors did is off."""
+    """Start to serve and return.
+
+    Everything of Gradio's that would reach another host or keep what visitors did is off.
+    """
     page.launch(
         server_name=command.host,
         server_port=command.port,

@@ -12,7 +12,8 @@ from pathlib import Path
 class SessionFiles:
     """The files of each visitor: uploads, and a folder for each video.
 
-    A file that two visitors gave (Gradio names uploads by their content) stays until both have left.
+    A file that two visitors gave (Gradio names uploads by their content) stays until both have
+    left.
 
     Args:
         folder: below which all of them lie; what lies elsewhere is never touched.

@@ -1,6 +1,8 @@
-"""What each command does once its arguments are read: call the one function that does it, and print what comes out.
+"""What each command does once its arguments are read: call the one function that does it, and print
+what comes out.
 
-Configured commands get their dataclass of pipelines/config.py; plain ones get their words. Each returns the exit code.
+Configured commands get their dataclass of pipelines/config.py; plain ones get their words. Each
+returns the exit code.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pipelines.config import promotion, training
 from pipelines.core.signals import terminated_cleanly
 
 
-# -------------------------------------------------------------------------------- configured commands
+# ------------------------------------------------------------------------------ configured commands
 def prepare(command: config.PrepareCommand) -> int:
     from pipelines.prepare import pipeline
     from pipelines.tracking.prepare_tracking import tracked
@@ -146,7 +148,8 @@ def app(command: config.AppCommand) -> int:
 
     from pipelines.app import serving
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container deletes its visitors' files, like Ctrl-C
+    # a stopped container deletes its visitors' files, like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with serving(command) as page:
         print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
         page.block_thread()
@@ -160,7 +163,7 @@ def demo(command: config.DemoCommand) -> int:
     return 0
 
 
-# -------------------------------------------------------------------------------- commands with plain arguments
+# -------------------------------------------------------------------- commands with plain arguments
 def talkers(words: list[str]) -> int:
     parser = _parser("talkers", "write synthetic talking heads with known truth")
     parser.add_argument("out", type=Path, help="folder to write to")
@@ -169,7 +172,9 @@ def talkers(words: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each (default: 6)")
     parser.add_argument("--size", type=int, default=320, help="pixels a side (default: 320)")
     parser.add_argument("--fps", type=float, default=25.0, help="frames a second (default: 25)")
-    parser.add_argument("--audio-offset", type=int, default=0, metavar="FRAMES", help="how many frames (of 1/25 s) the sound comes late")
+    parser.add_argument(
+        "--audio-offset", type=int, default=0, metavar="FRAMES", help="how many frames (of 1/25 s) the sound comes late"
+    )
     parser.add_argument("--second-face", action="store_true", help="a second, silent face beside the talker")
     parser.add_argument("--cut", action="store_true", help="a cut to another shot half-way")
     values = parser.parse_args(words)
@@ -194,8 +199,12 @@ def verify(words: list[str]) -> int:
     parser = _parser("verify", "check a dataset: plan, tars, sidecars, ledger and hashes against each other")
     parser.add_argument("dataset", help="its folder, on any store")
     parser.add_argument("--clean", action="store_true", help="remove what an interrupted run left unpublished")
-    parser.add_argument("--deep", action="store_true", help="decode the samples as well: shapes, lengths, finite numbers")
-    parser.add_argument("--share", type=float, default=1.0, help="with --deep: of the samples, evenly drawn (default: 1, all)")
+    parser.add_argument(
+        "--deep", action="store_true", help="decode the samples as well: shapes, lengths, finite numbers"
+    )
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="with --deep: of the samples, evenly drawn (default: 1, all)"
+    )
     values = parser.parse_args(words)
     from pipelines.maintenance import verify as checking
 
@@ -205,13 +214,17 @@ def verify(words: list[str]) -> int:
 
 
 def forget(words: list[str]) -> int:
-    parser = _parser("forget", "take somebody, or one video, out of a dataset; says which registered models have seen them")
+    parser = _parser(
+        "forget", "take somebody, or one video, out of a dataset; says which registered models have seen them"
+    )
     parser.add_argument("dataset", help="its folder, on any store")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--identity", default="", metavar="NAME", help="everything of one person")
     who.add_argument("--source", default="", metavar="SHA256", help="everything of one video")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
-    parser.add_argument("--tracking-uri", default="", metavar="URI", help="of the registry (default: as for every command)")
+    parser.add_argument(
+        "--tracking-uri", default="", metavar="URI", help="of the registry (default: as for every command)"
+    )
     values = parser.parse_args(words)
     from pipelines.maintenance import remove as forgetting
 
@@ -226,10 +239,16 @@ def split(words: list[str]) -> int:
     parser = _parser("split", "the samples of a dataset as another dataset with other splits; nothing is encoded again")
     parser.add_argument("dataset", help="its folder, on any store")
     parser.add_argument("--out", required=True, help="a new folder")
-    parser.add_argument("--val-share", type=float, metavar="SHARE", help="of the identities (default: as in the dataset)")
+    parser.add_argument(
+        "--val-share", type=float, metavar="SHARE", help="of the identities (default: as in the dataset)"
+    )
     parser.add_argument("--test-share", type=float, metavar="SHARE", help="likewise")
-    parser.add_argument("--seed", type=int, help="of the hash that assigns identities to splits (default: as in the dataset)")
-    parser.add_argument("--assign", default="", metavar="CSV", help="a table with the columns identity,split, which decides instead")
+    parser.add_argument(
+        "--seed", type=int, help="of the hash that assigns identities to splits (default: as in the dataset)"
+    )
+    parser.add_argument(
+        "--assign", default="", metavar="CSV", help="a table with the columns identity,split, which decides instead"
+    )
     values = parser.parse_args(words)
     from pipelines.maintenance import resplit
 
@@ -239,7 +258,9 @@ def split(words: list[str]) -> int:
 
 
 def inspect(words: list[str]) -> int:
-    parser = _parser("inspect", "what a generated file says of itself: synthetic, by which model, from which inputs (SHA-256)")
+    parser = _parser(
+        "inspect", "what a generated file says of itself: synthetic, by which model, from which inputs (SHA-256)"
+    )
     parser.add_argument("file", type=Path, help="a video, gif or picture, or a folder of frames")
     values = parser.parse_args(words)
     from pipelines import inference as generation
@@ -250,7 +271,9 @@ def inspect(words: list[str]) -> int:
 
 
 def _seen_by(sources: Sequence[str], fingerprints: Sequence[str], uri: str) -> str:
-    """The models that were trained on the videos; or why that is not known, for the dataset is changed already."""
+    """The models that were trained on the videos; or why that is not known, for the dataset is
+    changed already.
+    """
     from pipelines import registry
     from pipelines.config import compose
 
@@ -262,14 +285,18 @@ def _seen_by(sources: Sequence[str], fingerprints: Sequence[str], uri: str) -> s
         found = registry.trained_on(sources, fingerprints, logger)
     except A2HError as error:
         return f"  models: not known ({error.message})"
-    return "\n".join(["  models trained on them:" if found else "  models trained on them: none", *(f"    {seen}" for seen in found)])
+    return "\n".join(
+        ["  models trained on them:" if found else "  models trained on them: none", *(f"    {seen}" for seen in found)]
+    )
 
 
 def assets(words: list[str]) -> int:
     parser = _parser("assets", "weights of other people, which some parts need: what is here, and how to get the rest")
     parser.usage = "a2h assets [fetch NAME … | fetch all] [--folder FOLDER]"
     actions = parser.add_subparsers(dest="action", metavar="", prog="a2h assets")
-    fetching = actions.add_parser("fetch", help="download them; a download that was cut off goes on", allow_abbrev=False)
+    fetching = actions.add_parser(
+        "fetch", help="download them; a download that was cut off goes on", allow_abbrev=False
+    )
     fetching.add_argument("names", nargs="+", metavar="NAME", help="as `a2h assets` lists them, or all")
     where = f"where they are kept, paths.assets (default: {config.PathsConfig.assets})"
     for each in (parser, fetching):

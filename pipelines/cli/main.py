@@ -1,6 +1,7 @@
 """The command line: `a2h COMMAND key=value …`, commands in the order of use.
 
-Nothing heavy is imported before a command needs it, so that `a2h --help` answers at once. Exit codes: 0, 1 (it failed), 2 (wrong use).
+Nothing heavy is imported before a command needs it, so that `a2h --help` answers at once. Exit
+codes: 0, 1 (it failed), 2 (wrong use).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pipelines.cli import commands
 from pipelines.config import compose
 from pipelines.core.signals import Terminated
 
-# Threads of torch that wait sleep instead of spinning: beside other work on the same cores, spinning made a training step ten times slower.
+# Threads of torch that wait sleep instead of spinning: beside other work on the same cores,
+# spinning made a training step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-INTERRUPTED, TERMINATED, NOT_READ = 130, 143, 141  # what a shell calls a program that Ctrl-C, SIGTERM or a closed pipe ended
+# what a shell calls a program that Ctrl-C, SIGTERM or a closed pipe ended
+INTERRUPTED, TERMINATED, NOT_READ = 130, 143, 141
 BUG = "again with --verbose for the whole story; this is probably a bug of ours"
 
 
@@ -43,12 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except A2HError as error:
         return _complain(error.message, error.hint, error.exit_code)
     except ModuleNotFoundError as error:
-        return _complain(f"the package {error.name} is not installed", "install what is missing, for example with `make setup`")
+        return _complain(
+            f"the package {error.name} is not installed", "install what is missing, for example with `make setup`"
+        )
     except KeyboardInterrupt as stop:
         hint = f"the same command again goes on where it stopped: {shlex.join(['a2h', *words])}"
         return _complain("interrupted", hint, TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except Exception as error:  # the last line of defence: a sentence instead of a traceback
-        return NOT_READ if isinstance(error, BrokenPipeError) and _nobody_reads() else _complain(f"{type(error).__name__}: {error}", BUG)
+        return (
+            NOT_READ
+            if isinstance(error, BrokenPipeError) and _nobody_reads()
+            else _complain(f"{type(error).__name__}: {error}", BUG)
+        )
 
 
 def _run(words: list[str]) -> int:
@@ -70,7 +79,9 @@ def _answer(words: list[str]) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether what reads our words has ended, as `| head` does; then there is nobody to tell either."""
+    """Whether what reads our words has ended, as `| head` does; then there is nobody to tell
+    either.
+    """
     import select
 
     poll = select.poll()
@@ -106,14 +117,17 @@ def _command(name: str) -> Command:
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    raise UserError(f"there is no command {name!r}", hint=f"did you mean {close[0]}?" if close else "`a2h --help` lists them")
+    raise UserError(
+        f"there is no command {name!r}", hint=f"did you mean {close[0]}?" if close else "`a2h --help` lists them"
+    )
 
 
-# -------------------------------------------------------------------------------- configured commands
+# ------------------------------------------------------------------------------ configured commands
 def _configured(
     name: str, run: Callable[[Any], int], *, first: str = "", second: str = "", flags: Mapping[str, str] | None = None
 ) -> Callable[[list[str]], int]:
-    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`, bare words as `first=word second=word`.
+    """A command whose arguments are Hydra overrides; `--name value` is read as `name=value`, bare
+    words as `first=word second=word`.
 
     `flags` are short names of keys.
     """
@@ -133,8 +147,11 @@ def _configured(
     return call
 
 
-def _split(words: list[str], bare: Sequence[str] = (), flags: Mapping[str, str] = MappingProxyType({})) -> tuple[bool, list[str]]:
-    """Take `--cfg job` out, and write the rest as overrides: `--source_image a.png`, `--still`, `--dry-run` and `limit=3` alike.
+def _split(
+    words: list[str], bare: Sequence[str] = (), flags: Mapping[str, str] = MappingProxyType({})
+) -> tuple[bool, list[str]]:
+    """Take `--cfg job` out, and write the rest as overrides: `--source_image a.png`, `--still`,
+    `--dry-run` and `limit=3` alike.
 
     Words that are neither become the values of the keys in `bare`, in that order.
     """
@@ -192,21 +209,31 @@ WHOLE_FLAGS = {"--paste_back": "generate.preprocess=full", "--paste-back": "gene
 
 def _is_override(word: str) -> bool:
     key, equals, _ = word.partition("=")
-    return bool(equals) and key.lstrip("+~").replace(".", "").replace("_", "").replace("@", "").replace("/", "").isalnum()
+    return (
+        bool(equals) and key.lstrip("+~").replace(".", "").replace("_", "").replace("@", "").replace("/", "").isalnum()
+    )
 
 
 def _train(words: list[str]) -> int:
-    """One stage; with pipeline=all the three in order; with --multirun one run for each combination of values that stand behind commas."""
+    """One stage; with pipeline=all the three in order; with --multirun one run for each combination
+    of values that stand behind commas.
+    """
     if any(word in {"-h", "--help"} for word in words) or not {MULTIRUN, PIPELINE} & set(words):
         return _configured("train", commands.train)(words)
     show, overrides = _split([word for word in words if word not in {MULTIRUN, PIPELINE}], (), FLAGS)
     jobs = compose.sweep("train", overrides) if MULTIRUN in words else [overrides]
     if len(jobs) > 1 and any(override.startswith("run_name=") for override in overrides):
-        raise ConfigError("run_name cannot be shared by the runs of a --multirun", hint="leave it out: each run gets a name of its own")
+        raise ConfigError(
+            "run_name cannot be shared by the runs of a --multirun",
+            hint="leave it out: each run gets a name of its own",
+        )
     for job in jobs:
         if PIPELINE in words:
             if show:
-                raise ConfigError("--cfg job shows one stage, and pipeline=all trains three", hint="say stage=… instead of pipeline=all")
+                raise ConfigError(
+                    "--cfg job shows one stage, and pipeline=all trains three",
+                    hint="say stage=… instead of pipeline=all",
+                )
             commands.train_all(job)
         else:
             _configured("train", commands.train)([*(["--cfg", "job"] if show else []), *job])
@@ -217,9 +244,14 @@ def _help(name: str) -> str:
     from omegaconf import OmegaConf
 
     values = OmegaConf.to_yaml(compose.compose_dict(name, ["stage=image_generator"] if name == "train" else []))
-    groups = [path.name for path in sorted(compose.CONF_DIR.iterdir()) if path.is_dir() and f"- {path.name}:" in _defaults(name)]
+    groups = [
+        path.name
+        for path in sorted(compose.CONF_DIR.iterdir())
+        if path.is_dir() and f"- {path.name}:" in _defaults(name)
+    ]
     choices = "\n".join(
-        f"  {group}={'|'.join(sorted(path.stem for path in (compose.CONF_DIR / group).glob('*.yaml')))}" for group in groups
+        f"  {group}={'|'.join(sorted(path.stem for path in (compose.CONF_DIR / group).glob('*.yaml')))}"
+        for group in groups
     )
     return f"a2h {name}: {COMMANDS[name].help}\n\nGroups:\n{choices}\n\nKeys and their defaults (??? must be given):\n\n{values}".rstrip()
 
@@ -229,33 +261,54 @@ def _defaults(name: str) -> str:
 
 
 COMMANDS: dict[str, Command] = {
-    "prepare": Command("raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", commands.prepare)),
+    "prepare": Command(
+        "raw talking videos → WebDataset shards, with ledger and report", _configured("prepare", commands.prepare)
+    ),
     "verify": Command("check a dataset against itself", commands.verify),
-    "keypoints": Command("a trained detector's keypoints beside the shards", _configured("keypoints", commands.keypoints)),
+    "keypoints": Command(
+        "a trained detector's keypoints beside the shards", _configured("keypoints", commands.keypoints)
+    ),
     "split": Command("another division into train, val and test, without encoding anything again", commands.split),
     "forget": Command("take a person or a video out of a dataset", commands.forget),
     "train": Command(
-        "shards → a trained stage: stage=image_generator | motion_field | head_pose, or all (pipeline=all); sync_expert", _train
+        "shards → a trained stage: stage=image_generator | motion_field | head_pose, or all (pipeline=all); sync_expert",
+        _train,
     ),
-    "register": Command("three trained stages → a version of the model audio2head", _configured("register", commands.register)),
-    "freeze": Command("the clips of a split → an evaluation set with hashes", _configured("freeze", commands.freeze, first="dataset")),
+    "register": Command(
+        "three trained stages → a version of the model audio2head", _configured("register", commands.register)
+    ),
+    "freeze": Command(
+        "the clips of a split → an evaluation set with hashes", _configured("freeze", commands.freeze, first="dataset")
+    ),
     "evaluate": Command(
-        "a model on an evaluation set → metrics, beside ground truth and baselines", _configured("evaluate", commands.evaluate)
+        "a model on an evaluation set → metrics, beside ground truth and baselines",
+        _configured("evaluate", commands.evaluate),
     ),
-    "promote": Command("a version that passes every gate → champion", _configured("promote", commands.promote, first="model")),
-    "rollback": Command("the champion before this one → champion again", _configured("rollback", commands.rollback, first="model")),
-    "models": Command("what is registered; NAME/VERSION: back to the source videos", _configured("models", commands.models, first="model")),
-    "card": Command("a model card of a version, from what is recorded", _configured("card", commands.card, first="model")),
+    "promote": Command(
+        "a version that passes every gate → champion", _configured("promote", commands.promote, first="model")
+    ),
+    "rollback": Command(
+        "the champion before this one → champion again", _configured("rollback", commands.rollback, first="model")
+    ),
+    "models": Command(
+        "what is registered; NAME/VERSION: back to the source videos",
+        _configured("models", commands.models, first="model"),
+    ),
+    "card": Command(
+        "a model card of a version, from what is recorded", _configured("card", commands.card, first="model")
+    ),
     "copy": Command("a version → another registry", _configured("copy", commands.copy, first="model")),
     "import-release": Command(
-        "the released audio2head.pth.tar → a version of the model", _configured("import-release", commands.import_release, first="file")
+        "the released audio2head.pth.tar → a version of the model",
+        _configured("import-release", commands.import_release, first="file"),
     ),
     "export-release": Command(
         "a model → a file that the release's own program reads",
         _configured("export-release", commands.export_release, first="model", second="out"),
     ),
     "export": Command(
-        "a model → ONNX graphs, compared with torch", _configured("export", commands.export, first="model", second="out", flags={})
+        "a model → ONNX graphs, compared with torch",
+        _configured("export", commands.export, first="model", second="out", flags={}),
     ),
     "generate": Command("portrait + speech → talking-head video", _configured("generate", commands.generate)),
     "inspect": Command("what a generated file says of itself", commands.inspect),

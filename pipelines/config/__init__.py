@@ -1,6 +1,8 @@
-"""The schema of conf/: one dataclass a group. YAML holds only values; unknown keys are refused with a suggestion.
+"""The schema of conf/: one dataclass a group. YAML holds only values; unknown keys are refused with
+a suggestion.
 
-Defaults are the paper's, or argued in DECISIONS.md. pipelines/config/compose.py fills them from conf/ and the command line.
+Defaults are the paper's, or argued in DECISIONS.md. pipelines/config/compose.py fills them from
+conf/ and the command line.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 MISSING: Any = "???"  # omegaconf's word for "the user must say"
 
 
-# -------------------------------------------------------------------------------- where and how it runs
+# ---------------------------------------------------------------------------- where and how it runs
 @dataclass
 class ClusterConfig:
     """cluster/: where the work runs."""
@@ -31,7 +33,8 @@ class ClusterConfig:
     timeout_s: float = 1800.0  # of one piece of work; of preparation: without a word of progress
     video_timeout_s: float = 300.0  # of one video in preparation: so much …
     video_timeout_factor: float = 20.0  # … and this for each second of it
-    memory_mb_per_worker: int = 4096  # resident, in preparation; the video that takes more is out_of_memory; 0: no limit
+    # resident, in preparation; the video that takes more is out_of_memory; 0: no limit
+    memory_mb_per_worker: int = 4096
     max_failures: int = 3  # restarts of a training from its last checkpoint
     price_per_worker_hour: float = 0.0  # in your currency, for the estimate of --dry-run; 0: not known
     storage_path: str = ""  # Ray Train's checkpoints; empty: paths.runs
@@ -66,8 +69,11 @@ class PlanConfig:
     min_identities_for_splits: int = 3  # with fewer, everything is train
     seed: int = 0  # of the hash that assigns identities to splits
     max_minutes: float = 120.0  # a longer video is rejected as too_long
-    max_pixels: int = 9_500_000  # of one picture; more is rejected as too_large: a decoder holds up to 17 of them. 4K has 8.8 million
-    identity_csv: str = ""  # table file,identity: who is in which video; empty: the layout's word, or the file's own name
+    # of one picture; more is rejected as too_large: a decoder holds up to 17 of them. 4K has 8.8
+    # million
+    max_pixels: int = 9_500_000
+    # table file,identity: who is in which video; empty: the layout's word, or the file's own name
+    identity_csv: str = ""
     opt_out: str = ""  # list of identities and SHA-256 hashes that must not be used: .txt, .csv, .jsonl, .parquet
 
 
@@ -82,15 +88,21 @@ class ClipsConfig:
     max_gap: int = 25  # frames that a face may go unseen by the detector and still be the same track
     min_sightings: int = 3  # of a face that is more than a mistake of the detector
     min_rival: float = 0.4  # height of a second face / height of this one; smaller ones are background
-    max_spread: float = 1.7  # union of a clip's face boxes / the first of them; beyond, a new clip begins, so that faces stay large
+    # union of a clip's face boxes / the first of them; beyond, a new clip begins, so that faces
+    # stay large
+    max_spread: float = 1.7
 
 
 @dataclass
 class FeaturesConfig:
     f0: str = "harvest"  # harvest (as the release) | dio (20x faster)
     pose_smoothing_frames: float = 1.0  # sigma of the Gaussian over time; 0 leaves the poses as solved
-    syncnet: str = ""  # path of syncnet_v2.model, which then says whether sound and lips are in time; empty: matched mouths say it
-    sync_expert: str = ""  # or our own network says it: models:/a2h-sync-expert/latest, or the folder of a trained one; not beside syncnet
+    # path of syncnet_v2.model, which then says whether sound and lips are in time; empty: matched
+    # mouths say it
+    syncnet: str = ""
+    # or our own network says it: models:/a2h-sync-expert/latest, or the folder of a trained one;
+    # not beside syncnet
+    sync_expert: str = ""
     correct_to_frames: int = 6  # a larger offset of the sound is left, and judged; 0 corrects none
     correct_from_confidence: float = 1.4  # sync_confidence from which an offset is corrected
     correct_from_lse_c: float = 3.0  # the same with SyncNet
@@ -108,12 +120,15 @@ class FiltersConfig:
     min_face_px: float = 64.0  # face height in the source video's pixels; below: face_too_small
     min_face_share: float = 0.9  # of a clip's frames in which the mesh found the face; below: face_lost
     min_inside_share: float = 0.95  # of the landmarks, that are inside the crop; below: face_lost
-    max_faces: int = 1  # seen beside each other; more: several_faces, unless this face is shown to be the one who speaks
+    # seen beside each other; more: several_faces, unless this face is shown to be the one who
+    # speaks
+    max_faces: int = 1
     min_speaker_confidence: float = 1.2  # of the match of this mouth with the speech, beside other faces
     min_speaker_lead: float = 0.4  # by which that match must be better than every other face's
     min_speech_db: float = -50.0  # mean level of the clip's sound, full scale = 0; below: silent
     min_voice_share: float = 0.25  # of the clip in which somebody is heard to speak; below: no_speech
-    min_mouth_range: float = 0.008  # of the lips' opening / height of the face; below: no_speech, the mouth does not move
+    # of the lips' opening / height of the face; below: no_speech, the mouth does not move
+    min_mouth_range: float = 0.008
     min_sharpness: float = 0.0  # variance of the Laplacian of the crop; below: blurred
     min_brightness: float = 0.0  # mean of the crop, 0..255; below: too_dark
     max_yaw_deg: float = 60.0  # 95th percentile; above: extreme_pose
@@ -143,7 +158,9 @@ class PrepareCommand:
 
     videos: str = MISSING  # folder, file, glob, or manifest (.csv, .jsonl, .parquet)
     out: str = MISSING  # the dataset's folder, on any store
-    layout: str = ""  # voxceleb | hdtf | mead | crema-d | ravdess | lrs2 | lrs3 | grid: where the identity stands in the path
+    # voxceleb | hdtf | mead | crema-d | ravdess | lrs2 | lrs3 | grid: where the identity stands in
+    # the path
+    layout: str = ""
     limit: int = 0  # only the first videos by name, with all their spans; 0 takes all
     dry_run: bool = False  # print the plan, and what it will cost by a measured sample; write nothing to `out`
     track: bool = False  # as a run of MLflow: progress over time, settings, report
@@ -165,24 +182,29 @@ class KeypointsCommand:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
-# -------------------------------------------------------------------------------- batches; training is in training_config.py
+# ------------------------------------------------------- batches; training is in training_config.py
 @dataclass
 class DatasetConfig:
     """dataset/: which shards, and how batches are drawn from them."""
 
-    path: str = MISSING  # a dataset's folder, on any store; or shards that others made with webdataset: shards/{000000..000099}.tar
-    measured: str = ""  # another dataset, whose val and test splits are measured; empty: this one's, and of others' shards none
+    # a dataset's folder, on any store; or shards that others made with webdataset:
+    # shards/{000000..000099}.tar
+    path: str = MISSING
+    # another dataset, whose val and test splits are measured; empty: this one's, and of others'
+    # shards none
+    measured: str = ""
     batch_size: int = 8  # global: over all processes
     workers: int = 0  # loader processes of each training process
     streams: int = 8  # virtual streams: the order does not depend on processes and workers
     pairs_per_clip: int = 4  # pairs drawn from a clip each time it is read; a batch holds them side by side
     measured_pairs: int = 0  # pairs of each clip when validating and testing; 0: pairs_per_clip
-    unseen_share: float = 0.0  # of each clip's frames, the last ones: no pair is learnt from them; `test=true` draws them
+    # of each clip's frames, the last ones: no pair is learnt from them; `test=true` draws them
+    unseen_share: float = 0.0
     seed: int = 0  # of the order of clips and of the frames drawn
     cache_gb: float = 50.0  # of shards copied from a remote store into paths.cache
 
 
-# -------------------------------------------------------------------------------- evaluation; promotion is in promotion_config.py
+# -------------------------------------------------- evaluation; promotion is in promotion_config.py
 EXPERT = "models:/a2h-sync-expert/latest"  # asked where there is one; any other must be there
 
 
@@ -196,7 +218,8 @@ class EvaluateConfig:
     max_frames: int = 128  # of each clip, from its start
     min_frames: int = 16  # a shorter clip has no motion to measure and is left out
     first_clip_of_video: bool = False  # of each video only the clip that begins first
-    sync_expert: str = EXPERT  # whose word stands beside the other numbers of sync: models:/… or a folder; empty: nobody's
+    # whose word stands beside the other numbers of sync: models:/… or a folder; empty: nobody's
+    sync_expert: str = EXPERT
     champion: bool = True  # measured beside the candidate, where there is one and it is another
     protocols: tuple[str, ...] = ("true_pose", "predicted_pose")
     keypoints: str = "relative"  # absolute | relative
@@ -209,7 +232,9 @@ class EvaluateConfig:
 class EvaluateCommand:
     """a2h evaluate"""
 
-    model: str = MISSING  # models:/audio2head@champion, models:/audio2head/3, a bundle's folder, or videos:FOLDER of any other system
+    # models:/audio2head@champion, models:/audio2head/3, a bundle's folder, or videos:FOLDER of any
+    # other system
+    model: str = MISSING
     dataset: str = ""  # of a set: only where it lies somewhere else now
     set: str = ""  # a file that `a2h freeze` wrote: exactly these clips
     out: str = MISSING
@@ -274,7 +299,8 @@ class ExportCommand:
 class GenerateConfig:
     """generate/: how a head is made to talk."""
 
-    # crop: to the face, as clips were cut | full: the same, laid back into the picture | resize: the picture is such a crop already
+    # crop: to the face, as clips were cut | full: the same, laid back into the picture | resize:
+    # the picture is such a crop already
     preprocess: str = "crop"
     face: int = 0  # which, counted from the left; 0: the largest
     max_side: int = 1920  # pixels of a picture with preprocess=full; a larger one is made smaller
@@ -284,7 +310,9 @@ class GenerateConfig:
     idle_motion: float = 1.0  # how much the head sways while nothing is said; 0, as in the release: not at all
     seed: int = 0  # of that swaying
     precision: str = "auto"  # of what draws: fp32 | bf16 | auto, which is bf16 where the processor computes in it
-    backend: str = "torch"  # what computes: torch | onnx (ONNX Runtime on a CPU, 32 bits; the model is exported once, into the cache)
+    # what computes: torch | onnx (ONNX Runtime on a CPU, 32 bits; the model is exported once, into
+    # the cache)
+    backend: str = "torch"
     compile: bool = False  # by torch, at the first frames: a minute that only long videos pay back
     batch_size: int = 4  # frames rendered at a time
     windows: int = 1  # of 64 frames, for which keypoints are found at a time; more help a GPU
@@ -301,7 +329,9 @@ class GenerateCommand:
     source_image: str = ""
     driven_audio: str = ""
     pairs: str = ""  # instead of the two: a CSV with the columns portrait,speech (and ref_pose), made on the cluster
-    ref_pose: str = ""  # a video whose head is followed, or poses as .npy, (t, 6), rad and mm-like; empty: the model's own
+    # a video whose head is followed, or poses as .npy, (t, 6), rad and mm-like; empty: the model's
+    # own
+    ref_pose: str = ""
     result_dir: str = "results"
     model: str = "models:/audio2head@champion"
     generate: GenerateConfig = field(default_factory=GenerateConfig)

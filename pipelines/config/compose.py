@@ -1,6 +1,8 @@
-"""From command-line overrides to a typed config: conf/<command>.yaml, its groups, and `key=value` in Hydra's grammar.
+"""From command-line overrides to a typed config: conf/<command>.yaml, its groups, and `key=value`
+in Hydra's grammar.
 
-The only importer of Hydra. What a user mistypes becomes one sentence that names the key and the nearest known one.
+The only importer of Hydra. What a user mistypes becomes one sentence that names the key and the
+nearest known one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _ROOT = Path(__file__).resolve().parents[1]
-CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())  # checkout, or installed wheel
+# checkout, or installed wheel
+CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path.is_dir())
 
 COMMANDS: dict[str, type] = {
     "prepare": config.PrepareCommand,
@@ -41,10 +44,12 @@ COMMANDS: dict[str, type] = {
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> Any:
-    """The typed config of a command: conf/<command>.yaml, its groups, and `key=value` overrides in Hydra's grammar.
+    """The typed config of a command: conf/<command>.yaml, its groups, and `key=value` overrides in
+    Hydra's grammar.
 
     Raises:
-        ConfigError: for an unknown key or group choice (with a suggestion), a value of the wrong type, or a missing one.
+        ConfigError: for an unknown key or group choice (with a suggestion), a value of the wrong
+            type, or a missing one.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
@@ -54,7 +59,9 @@ def compose(command: str, overrides: Sequence[str] = ()) -> Any:
         return OmegaConf.to_object(composed)
     except MissingMandatoryValue as error:
         key = str(getattr(error, "full_key", "") or "")
-        raise ConfigError(f"{command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys") from None
+        raise ConfigError(
+            f"{command} needs a value for {key}", hint=f"say {key}=…; `a2h {command} --help` lists the keys"
+        ) from None
     except InterpolationResolutionError as error:
         raise ConfigError(f"{command}: {_first_line(error)}") from None
     except OmegaConfBaseException as error:
@@ -72,12 +79,17 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     _store_schemas(command)
     texts = _text_keys(COMMANDS[command])
-    plain = {key: value for key, equals, value in (override.partition("=") for override in overrides) if equals and key in texts}
+    plain = {
+        key: value
+        for key, equals, value in (override.partition("=") for override in overrides)
+        if equals and key in texts
+    }
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = cast(
-                "DictConfig", hydra_compose(command, overrides=[word for word in overrides if word.partition("=")[0] not in plain])
+                "DictConfig",
+                hydra_compose(command, overrides=[word for word in overrides if word.partition("=")[0] not in plain]),
             )
         for key, value in plain.items():
             OmegaConf.update(composed, key, value)
@@ -87,7 +99,8 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def sweep(command: str, overrides: Sequence[str]) -> list[list[str]]:
-    """Overrides in Hydra's grammar of sweeps (`a=1,2 b=choice(x,y) c=range(1,4)`) → the overrides of each job, all combinations.
+    """Overrides in Hydra's grammar of sweeps (`a=1,2 b=choice(x,y) c=range(1,4)`) → the overrides
+    of each job, all combinations.
 
     Raises:
         ConfigError: for a word that is no override.
@@ -107,7 +120,9 @@ def _choices(override: str, texts: set[str]) -> list[str]:
     except HydraException as error:
         if override.partition("=")[0] in texts:  # a path may be what the grammar is not
             return [override]
-        raise ConfigError(f"--multirun: {_first_line(error)}", hint="say for example stage.optimiser.lr=1e-4,2e-4") from None
+        raise ConfigError(
+            f"--multirun: {_first_line(error)}", hint="say for example stage.optimiser.lr=1e-4,2e-4"
+        ) from None
     if not parsed.is_sweep_override():
         return [override]
     return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
@@ -123,14 +138,20 @@ def _store_schemas(command: str) -> None:
 
         store.store(group="networks", name="schema", node=NetworksConfig)
         config = training
-        for stage in (config.ImageGeneratorStage, config.MotionFieldStage, config.HeadPoseStage, config.SyncExpertStage):
+        for stage in (
+            config.ImageGeneratorStage,
+            config.MotionFieldStage,
+            config.HeadPoseStage,
+            config.SyncExpertStage,
+        ):
             store.store(group="stage", name=f"{stage.name}_schema", node=stage)
 
 
 def _text_keys(schema: type, prefix: str = "") -> set[str]:
     """Dotted names of the text fields of a config dataclass.
 
-    Their values do not go through Hydra's grammar, so that a path may hold commas, brackets and equal signs.
+    Their values do not go through Hydra's grammar, so that a path may hold commas, brackets and
+    equal signs.
     """
     from dataclasses import fields, is_dataclass
     from typing import get_type_hints
@@ -151,7 +172,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _explained(error: Exception, command: str, overrides: Sequence[str]) -> ConfigError:
-    """One sentence that names the key, with the nearest known one or the possible choices as a hint."""
+    """One sentence that names the key, with the nearest known one or the possible choices as a
+    hint.
+    """
     import re
 
     text = "\n".join(str(cause) for cause in (error, error.__cause__) if cause is not None)
@@ -166,12 +189,18 @@ def _explained(error: Exception, command: str, overrides: Sequence[str]) -> Conf
     for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
         if key in text and (unknown := _unknown(key, command)):
             return unknown
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(("full_key", "object_type"))]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.strip().startswith(("full_key", "object_type"))
+    ]
     return ConfigError(f"{command}: {' '.join(lines[:2]).rstrip('.')}", hint=f"`a2h {command} --help` lists the keys")
 
 
 def _unknown(key: str, command: str) -> ConfigError | None:
-    """An error for a key that the command does not have, with the nearest that it has; None where it has the key."""
+    """An error for a key that the command does not have, with the nearest that it has; None where
+    it has the key.
+    """
     import difflib
 
     from omegaconf import OmegaConf

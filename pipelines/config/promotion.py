@@ -1,4 +1,6 @@
-"""The schema of conf/promote/, and of the commands on registered models: the rest of what pipelines/config.py begins."""
+"""The schema of conf/promote/, and of the commands on registered models: the rest of what
+pipelines/config.py begins.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ class PromoteConfig:
 
     lower_bounds: dict[str, float] = field(default_factory=dict)  # metric → at least
     upper_bounds: dict[str, float] = field(default_factory=dict)  # metric → at most
-    margins: dict[str, float] = field(default_factory=dict)  # metric → loss against the champion that is borne even if it is not chance
+    # metric → loss against the champion that is borne even if it is not chance
+    margins: dict[str, float] = field(default_factory=dict)
     min_clips: int = 1  # of the evaluation set; below, chance could hide any loss
     max_real_time_factor: float = 0.0  # seconds of computing for a second of video; 0 asks for nothing
-    licences: tuple[str, ...] = ("*",)  # patterns, in any case; what every source of the training data must match, if licences are required
+    # patterns, in any case; what every source of the training data must match, if licences are
+    # required
+    licences: tuple[str, ...] = ("*",)
     require_clean_code: bool = True
-    require_disjoint_speakers: bool = True  # neither identities nor source videos of the evaluation in the training data
+    # neither identities nor source videos of the evaluation in the training data
+    require_disjoint_speakers: bool = True
     require_verified_data: bool = True  # the datasets still are what training and evaluation recorded
     require_same_features: bool = True  # in all training data, in the evaluation, and in this program
     require_licence: bool = True  # stated for every source of the training data, and matching one of `licences`

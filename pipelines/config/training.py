@@ -1,4 +1,6 @@
-"""The schema of conf/stage/, conf/trainer/ and conf/train.yaml: the part of what pipelines/config.py begins that trains."""
+"""The schema of conf/stage/, conf/trainer/ and conf/train.yaml: the part of what
+pipelines/config.py begins that trains.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class HeadPoseStage(StageConfig):
     ssim: float = 100.0  # over the 6×T sequence taken as an image
     l1: float = 1.0
     global_variance: float = 0.0  # of how far the spread over time is from the truth's; not the paper's
-    stranger_spread: float = 0.0  # of how far the spreads of portraits and voices that nobody has are from true ones; not the paper's
+    # of how far the spreads of portraits and voices that nobody has are from true ones; not the
+    # paper's
+    stranger_spread: float = 0.0
     stranger_from: int = 0  # batches before which nothing is asked of them
     adversarial: float = 10.0  # LSGAN over time
     forced_every: int = 0  # frames after which the recursion is given the true frame again; 0: it always runs freely
@@ -67,14 +71,19 @@ class MotionFieldStage(StageConfig):
     value: float = 10.0
     jacobian: float = 10.0
     heatmap: float = 1.0
-    teacher: str = ""  # image generator: models:/… or a folder with its weights; empty: models:/a2h-image-generator/latest
-    companions: bool = False  # read the teacher's keypoints from companion shards (`a2h keypoints`); those hold no heatmaps
+    # image generator: models:/… or a folder with its weights; empty:
+    # models:/a2h-image-generator/latest
+    teacher: str = ""
+    # read the teacher's keypoints from companion shards (`a2h keypoints`); those hold no heatmaps
+    companions: bool = False
     rendered_frames: int = 0  # of each window, drawn by the teacher from our keypoints and compared with the truth
     pixel: float = 0.0  # of the drawn frames; as image_generator's
     perceptual: float = 0.0  # of the drawn frames
     vgg19: str = ""  # as image_generator's
     pyramid: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-    head_pose: str = ""  # models:/… or a folder with its weights, for predicted poses; empty: models:/a2h-head-pose/latest
+    # models:/… or a folder with its weights, for predicted poses; empty:
+    # models:/a2h-head-pose/latest
+    head_pose: str = ""
     predicted_share: float = 0.0  # of the windows that get a predicted pose instead of the true one, in the end
     predicted_from: int = 0  # batches before the first of them
     predicted_to: int = 0  # batches after which it is the whole share

@@ -1,4 +1,6 @@
-"""How far a long piece of work is: a bar on a terminal, a line now and then in a log, and numbers for whoever asks."""
+"""How far a long piece of work is: a bar on a terminal, a line now and then in a log, and numbers
+for whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -68,12 +70,17 @@ def duration(seconds: float) -> str:
     """As people say it: 45 s, 12 min, 3.4 h."""
     if seconds < 2 * SECONDS_PER_MINUTE:
         return f"{seconds:.0f} s"
-    return f"{seconds / SECONDS_PER_MINUTE:.0f} min" if seconds < 2 * SECONDS_PER_HOUR else f"{seconds / SECONDS_PER_HOUR:.1f} h"
+    return (
+        f"{seconds / SECONDS_PER_MINUTE:.0f} min"
+        if seconds < 2 * SECONDS_PER_HOUR
+        else f"{seconds / SECONDS_PER_HOUR:.1f} h"
+    )
 
 
 @contextmanager
 def shown(progress: Progress, watch: Watch | None = None) -> Iterator[Callable[[], None]]:
-    """Show a progress on stderr while the block lasts; what it yields is called whenever something may have changed.
+    """Show a progress on stderr while the block lasts; what it yields is called whenever something
+    may have changed.
 
     Args:
         progress: the block moves it.
@@ -95,7 +102,13 @@ def _bar(progress: Progress, console: Console) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, TextColumn("{task.fields[rest]}"), console=console) as bar:
         task = bar.add_task(progress.describe, total=progress.total, rest="")
 

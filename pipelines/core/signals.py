@@ -1,4 +1,6 @@
-"""SIGTERM as Ctrl-C: what a cluster's scheduler sends before it kills, answered in the same clean way."""
+"""SIGTERM as Ctrl-C: what a cluster's scheduler sends before it kills, answered in the same clean
+way.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,18 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end. A KeyboardInterrupt, so that whoever cleans up after Ctrl-C cleans up here."""
+    """The process was asked to end.
+
+    A KeyboardInterrupt, so that whoever cleans up after Ctrl-C cleans up here.
+    """
 
 
 @contextmanager
 def terminated_cleanly() -> Iterator[None]:
-    """While the block lasts, SIGTERM raises `Terminated` in the main thread. Nothing changes in another thread."""
+    """While the block lasts, SIGTERM raises `Terminated` in the main thread.
+
+    Nothing changes in another thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,6 @@
-"""Files on any store that fsspec knows (local paths, s3://, gs://, …), published so that a reader never sees half of one."""
+"""Files on any store that fsspec knows (local paths, s3://, gs://, …), published so that a reader
+never sees half of one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from a2h_models.errors import A2HError, FailedError, InputError
 
 PART_SUFFIX = ".part"  # what an unpublished file ends with; `a2h verify --clean` removes such rests
 REFUSED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # this file, not the store
-# Listings are asked for afresh: other machines write too. S3: botocore waits longer from try to try, up to 20 s.
+# Listings are asked for afresh: other machines write too. S3: botocore waits longer from try to
+# try, up to 20 s.
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"use_listings_cache": False, "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 8}}},
     "gs": {"use_listings_cache": False},
@@ -56,10 +59,16 @@ class Storage:
     def files(self, pattern: str = "**") -> list[str]:
         """Like `names`, but plain files only, also behind links: no folders, no pipes, no devices."""
         found = self._glob(pattern)
-        return sorted(name for name, info in found.items() if info["type"] == "file" or (self.local and Path(self.path(name)).is_file()))
+        return sorted(
+            name
+            for name, info in found.items()
+            if info["type"] == "file" or (self.local and Path(self.path(name)).is_file())
+        )
 
     def entries(self, pattern: str = "**") -> list[str]:
-        """Like `names`, but all that is no folder: also pipes and links to nowhere, which somebody may have to be told of."""
+        """Like `names`, but all that is no folder: also pipes and links to nowhere, which somebody
+        may have to be told of.
+        """
         return sorted(name for name, info in self._glob(pattern).items() if info["type"] != "directory")
 
     def _glob(self, pattern: str) -> dict[str, dict[str, Any]]:
@@ -104,13 +113,17 @@ class Storage:
         return "is the disk sound?" if self.local else "is the store up, and are its address and credentials right?"
 
     def publish(self, name: str, data: bytes) -> None:
-        """Make `name` hold `data`, or leave what was there: write aside, flush, rename (one PUT on an object store)."""
+        """Make `name` hold `data`, or leave what was there: write aside, flush, rename (one PUT on
+        an object store).
+        """
         with self.writer(name) as handle:
             handle.write(data)
 
     @contextmanager
     def writer(self, name: str) -> Iterator[IO[bytes]]:
-        """Like `publish`, for what is written piece by piece; nothing appears under `name` unless the block ends well."""
+        """Like `publish`, for what is written piece by piece; nothing appears under `name` unless
+        the block ends well.
+        """
         with self._to_disk(name) if self.local else self._to_store(name) as handle:
             yield handle
 
@@ -145,17 +158,21 @@ class Storage:
                 os.fsync(handle.fileno())
             os.replace(aside, target)  # noqa: PTH105
         except OSError as error:
-            raise FailedError(f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder") from error
+            raise FailedError(
+                f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder"
+            ) from error
         finally:
             with suppress(OSError):  # it was renamed, or never made
                 Path(aside).unlink()
 
     @contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
-        """The file as a local path: itself on a local store, else a copy that lives until the block ends.
+        """The file as a local path: itself on a local store, else a copy that lives until the block
+        ends.
 
         Raises:
-            InputError: if it does not exist, or is no plain file: a pipe would be waited for, for ever.
+            InputError: if it does not exist, or is no plain file: a pipe would be waited for, for
+                ever.
         """
         if self.local:
             path = Path(self.path(name))
@@ -170,7 +187,9 @@ class Storage:
             yield copy
 
     def move(self, name: str, target: str) -> None:
-        """Give a file another name, in the place of what has that name (a copy and a removal on an object store)."""
+        """Give a file another name, in the place of what has that name (a copy and a removal on an
+        object store).
+        """
         with self._asking(name):
             self.fs.mv(self.path(name), self.path(target))
 
@@ -185,7 +204,10 @@ class Storage:
                 self.fs.rm(self.path(name), recursive=True)
 
     def remove_parts(self) -> list[str]:
-        """Remove what was being written when its writer was killed, and name it. Nobody may be writing here."""
+        """Remove what was being written when its writer was killed, and name it.
+
+        Nobody may be writing here.
+        """
         parts = self.names(f"**/*{PART_SUFFIX}")
         for name in parts:
             self.remove(name)

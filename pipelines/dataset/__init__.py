@@ -1,1 +1,3 @@
-"""Reading and writing datasets: the shard format, its index, and the windows that training draws from it."""
+"""Reading and writing datasets: the shard format, its index, and the windows that training draws
+from it.
+"""

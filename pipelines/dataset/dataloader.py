@@ -14,7 +14,10 @@ from a2h_models.errors import A2HError
 
 
 class ErrorAsValueDataset(Dataset[Any]):
-    """Draws in which an error is a value. Of an exception in a loader process torch makes another one, whose message is its traceback."""
+    """Draws in which an error is a value.
+
+    Of an exception in a loader process torch makes another one, whose message is its traceback.
+    """
 
     def __init__(self, draws: Dataset[Any]) -> None:
         self.draws = draws
@@ -37,7 +40,9 @@ class ErrorRaisingDataLoader(DataLoader[Any]):
             yield batch
 
 
-def make_loader(draws: Dataset[Any], collate: Callable[[list[Any]], Any], *, workers: int, **batches: Any) -> ErrorRaisingDataLoader:
+def make_loader(
+    draws: Dataset[Any], collate: Callable[[list[Any]], Any], *, workers: int, **batches: Any
+) -> ErrorRaisingDataLoader:
     """A loader of draws.
 
     Args:
@@ -51,7 +56,8 @@ def make_loader(draws: Dataset[Any], collate: Callable[[list[Any]], Any], *, wor
         ErrorAsValueDataset(draws) if workers and not stream else draws,
         collate_fn=partial(_told_or_collated, collate),
         num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,  # not fork: a decord reader opened before a fork hangs in the child
+        # not fork: a decord reader opened before a fork hangs in the child
+        multiprocessing_context="forkserver" if workers else None,
         persistent_workers=bool(workers),
         pin_memory=torch.cuda.is_available(),
         **batches,

@@ -1,4 +1,6 @@
-"""Batches for training, validation and test: Lightning's data modules over an index, an order and what is drawn from each clip."""
+"""Batches for training, validation and test: Lightning's data modules over an index, an order and
+what is drawn from each clip.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from a2h_models.errors import CheckpointError, ConfigError, InputError
 from pipelines.config import DatasetConfig
 from pipelines.core.storage import Storage
 from pipelines.dataset.dataloader import make_loader
-from pipelines.dataset.datasets import ClipDataset, FramePairDataset, Pairs, SampleWindow, WindowDataset, collate_pairs, collate_windows
+from pipelines.dataset.datasets import (
+    ClipDataset,
+    FramePairDataset,
+    Pairs,
+    SampleWindow,
+    WindowDataset,
+    collate_pairs,
+    collate_windows,
+)
 from pipelines.dataset.external import ExternalDataset, ExternalShards, is_external
 from pipelines.dataset.index import BYTES_PER_GB, Index, ShardCache
 from pipelines.dataset.provenance import DatasetOrigin, as_table, read_origin
@@ -32,7 +42,8 @@ class ClipDataModule(pl.LightningDataModule):
     Raises:
         InputError: if the dataset has no training clips.
         ConfigError: if the global batch cannot be divided evenly.
-        CheckpointError: on resuming with other clips, another seed, or another batch size, where a count of batches means nothing.
+        CheckpointError: on resuming with other clips, another seed, or another batch size, where a
+            count of batches means nothing.
     """
 
     def __init__(self, config: DatasetConfig, *, size: int, cache: Path) -> None:
@@ -58,7 +69,10 @@ class ClipDataModule(pl.LightningDataModule):
     @staticmethod
     @abstractmethod
     def collate(draws: list[Any]) -> Any:
-        """Items of `draws` → a batch of bytes. Goes to the loader processes, so it knows nothing of the module and its trainer."""
+        """Items of `draws` → a batch of bytes.
+
+        Goes to the loader processes, so it knows nothing of the module and its trainer.
+        """
 
     @property
     def fingerprint(self) -> str:
@@ -89,7 +103,8 @@ class ClipDataModule(pl.LightningDataModule):
         rank, world = self._place()
         clips, seed = self.clips_per_batch(world), self.config.seed
         if isinstance(self.train, ExternalShards):
-            draws = self.draws(cast("Index", self.train), stream=self.stream, seed=seed)  # no clip of it is asked for by number
+            # no clip of it is asked for by number
+            draws = self.draws(cast("Index", self.train), stream=self.stream, seed=seed)
             endless = ExternalDataset(self.train, draws, seed=(seed, self.first), place=(rank, world))
             return make_loader(endless, self.collate, workers=self.config.workers, batch_size=clips // world)
         cycle = int(getattr(self.trainer, "overfit_batches", 0))
@@ -100,11 +115,15 @@ class ClipDataModule(pl.LightningDataModule):
         return self._once(self.val)
 
     def test_dataloader(self) -> list[DataLoader[Any] | list[Any]]:
-        """Training clips, then test clips (`a2h_models.training.base.TESTED`); of the former, pairs are driven to what was not learnt."""
+        """Training clips, then test clips (`a2h_models.training.base.TESTED`); of the former, pairs
+        are driven to what was not learnt.
+        """
         return [self._once(self.train, seen=True), self._once(self.test)]
 
     def _once(self, index: Index | ExternalShards, *, seen: bool = False) -> DataLoader[Any] | list[Any]:
-        """Every clip once, in order; with several processes the last batches repeat some, so that all have the same number."""
+        """Every clip once, in order; with several processes the last batches repeat some, so that
+        all have the same number.
+        """
         if isinstance(index, ExternalShards) or not len(index):
             return []
         rank, world = self._place()
@@ -120,7 +139,9 @@ class ClipDataModule(pl.LightningDataModule):
     @override
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Bytes → [0, 1], on the device."""
-        return batch._replace(**{name: value.float() * UNIT for name, value in batch._asdict().items() if _is_image(value)})
+        return batch._replace(
+            **{name: value.float() * UNIT for name, value in batch._asdict().items() if _is_image(value)}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self._consumed(), "order": self.stream.fingerprint(self.config.batch_size)}
@@ -134,7 +155,9 @@ class ClipDataModule(pl.LightningDataModule):
         self.first = int(state_dict["batches"])
 
     def _consumed(self) -> int:
-        """Batches whose optimiser steps are in the weights; Lightning's own count, which a resumed run goes on with."""
+        """Batches whose optimiser steps are in the weights; Lightning's own count, which a resumed
+        run goes on with.
+        """
         if self.trainer is None:
             return self.first
         return int(self.trainer.fit_loop.epoch_loop.total_batch_idx) + 1
@@ -159,7 +182,9 @@ class PairDataModule(ClipDataModule):
 
     def draws(self, index: Index, *, stream: ClipOrder | None, seed: int) -> FramePairDataset:
         config = self.config
-        return FramePairDataset(index, size=self.size, pairs=config.pairs_per_clip, unseen=config.unseen_share, stream=stream, seed=seed)
+        return FramePairDataset(
+            index, size=self.size, pairs=config.pairs_per_clip, unseen=config.unseen_share, stream=stream, seed=seed
+        )
 
     @override
     def measured(self, index: Index, *, seen: bool) -> FramePairDataset:
@@ -180,22 +205,33 @@ class PairDataModule(ClipDataModule):
 
 
 class WindowDataModule(ClipDataModule):
-    """Batches of `WindowBatch`. What is measured, unlike what is learnt from, has all frames and says where the mouth is.
+    """Batches of `WindowBatch`. What is measured, unlike what is learnt from, has all frames and
+    says where the mouth is.
 
     Args:
         config: which shards.
         size: pixels a side.
         cache: folder for what is copied from remote stores.
-        frames_every: which of a window's frames are decoded for training: 1 all, n every n-th, 0 none.
-        portrait_first: the portrait is the window's first frame, and measuring needs no other; else it is any frame of the clip.
-        detector: hash of the teacher whose keypoints are read from companion shards; empty: none are.
+        frames_every: which of a window's frames are decoded for training: 1 all, n every n-th, 0
+            none.
+        portrait_first: the portrait is the window's first frame, and measuring needs no other; else
+            it is any frame of the clip.
+        detector: hash of the teacher whose keypoints are read from companion shards; empty: none
+            are.
 
     Raises:
         DatasetError: if a shard has no companion of that detector.
     """
 
     def __init__(
-        self, config: DatasetConfig, *, size: int, cache: Path, frames_every: int, portrait_first: bool, detector: str = ""
+        self,
+        config: DatasetConfig,
+        *,
+        size: int,
+        cache: Path,
+        frames_every: int,
+        portrait_first: bool,
+        detector: str = "",
     ) -> None:
         super().__init__(config, size=size, cache=cache)
         self.frames_every, self.portrait_first, self.detector = frames_every, portrait_first, detector

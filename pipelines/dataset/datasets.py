@@ -1,4 +1,6 @@
-"""What is drawn from a clip: pairs of its frames, or a window of them; and how draws become batches, still as bytes."""
+"""What is drawn from a clip: pairs of its frames, or a window of them; and how draws become
+batches, still as bytes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Draw_co = TypeVar("Draw_co", covariant=True)
 
 
 class Reader(Protocol):
-    """What holds clips: an `Index`, which fetches members by offset, or a sample that is in memory already."""
+    """What holds clips: an `Index`, which fetches members by offset, or a sample that is in memory
+    already.
+    """
 
     def members(self, clip: IndexedClip, extensions: Iterable[str]) -> Encoded: ...
 
@@ -35,7 +39,8 @@ class Reader(Protocol):
 
 
 class ClipDataset(Dataset[Draw_co]):
-    """At each position, what is drawn from the clip that stands there; position and seed decide everything about it.
+    """At each position, what is drawn from the clip that stands there; position and seed decide
+    everything about it.
 
     Args:
         index: the clips.
@@ -72,7 +77,8 @@ class Pairs(NamedTuple):
     key: str
     source: UInt8[np.ndarray, "n s s 3"]
     driving: UInt8[np.ndarray, "n s s 3"]
-    motion: Float32[np.ndarray, " n"] | None  # of the landmarks between the two, where it is measured; 1 is the picture's side
+    # of the landmarks between the two, where it is measured; 1 is the picture's side
+    motion: Float32[np.ndarray, " n"] | None
 
 
 class SampleWindow(NamedTuple):
@@ -87,7 +93,8 @@ class SampleWindow(NamedTuple):
 
 
 class FramePairDataset(ClipDataset[Pairs]):
-    """At each position, some pairs of frames of the clip that stands there; only those frames are decoded.
+    """At each position, some pairs of frames of the clip that stands there; only those frames are
+    decoded.
 
     Args:
         index: the clips.
@@ -95,7 +102,8 @@ class FramePairDataset(ClipDataset[Pairs]):
         pairs: of each clip.
         unseen: share of a clip's frames, its last ones, that are in no pair.
         driven_to_unseen: draw just those instead, each from one of the others.
-        stream: the order; none reads the clips one after the other, and says how far each pair's landmarks moved.
+        stream: the order; none reads the clips one after the other, and says how far each pair's
+            landmarks moved.
         seed: of the draws.
     """
 
@@ -129,8 +137,12 @@ class FramePairDataset(ClipDataset[Pairs]):
 
 
 def _motion(reader: Reader, clip: IndexedClip, chosen: Int64[np.ndarray, "n 2"]) -> Float32[np.ndarray, " n"]:
-    """Mean distance of the landmarks in a pair's frames: it says how the head moved, and how the face did."""
-    landmarks = reader.array(reader.members(clip, ("landmarks.npy",)), "landmarks.npy")[chosen, :, :2].astype(np.float32) / SIZE
+    """Mean distance of the landmarks in a pair's frames: it says how the head moved, and how the
+    face did.
+    """
+    landmarks = (
+        reader.array(reader.members(clip, ("landmarks.npy",)), "landmarks.npy")[chosen, :, :2].astype(np.float32) / SIZE
+    )
     distances: np.ndarray = np.linalg.norm(landmarks[:, 0] - landmarks[:, 1], axis=-1).mean(axis=-1)
     return distances
 

@@ -1,8 +1,11 @@
-"""Shards that others made with `webdataset`: plain tars without our sidecars, read from front to back as a stream.
+"""Shards that others made with `webdataset`: plain tars without our sidecars, read from front to
+back as a stream.
 
-Nothing says what such a tar holds before it is read, so there is no order to count on: clips come as they stand in the shards, shuffled
-within a buffer, and a resumed run draws anew instead of going on exactly. A sample needs the members that the stage reads, under our
-extensions (pipelines/dataset/shard_format.py): `mp4` for image_generator; `mp4`, `pose.npy` and `speech.npy` for the others.
+Nothing says what such a tar holds before it is read, so there is no order to count on: clips come
+as they stand in the shards, shuffled within a buffer, and a resumed run draws anew instead of going
+on exactly. A sample needs the members that the stage reads, under our
+extensions (pipelines/dataset/shard_format.py): `mp4` for image_generator; `mp4`, `pose.npy` and
+`speech.npy` for the others.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_external(path: str) -> bool:
-    """Whether a dataset's path names tars instead of a folder: `shards/{000000..000099}.tar`, `s3://…/*.tar`."""
+    """Whether a dataset's path names tars instead of a folder: `shards/{000000..000099}.tar`,
+    `s3://…/*.tar`.
+    """
     return path.endswith(".tar")
 
 
@@ -49,9 +54,16 @@ class ExternalShards:
         self.path = path
         self.shards = tuple(_expanded(path))
         if not self.shards:
-            raise InputError(f"{path} names no shards", hint="quote braces and stars: 'dataset.path=shards/{000000..000009}.tar'")
-        self.fingerprint = hashlib.sha256(repr([(str(shard), shard.size) for shard in self.shards]).encode()).hexdigest()
-        logger.warning("%s: shards without sidecars are read as a stream; a resumed run draws anew, not what it would have drawn", path)
+            raise InputError(
+                f"{path} names no shards", hint="quote braces and stars: 'dataset.path=shards/{000000..000009}.tar'"
+            )
+        self.fingerprint = hashlib.sha256(
+            repr([(str(shard), shard.size) for shard in self.shards]).encode()
+        ).hexdigest()
+        logger.warning(
+            "%s: shards without sidecars are read as a stream; a resumed run draws anew, not what it would have drawn",
+            path,
+        )
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -71,7 +83,9 @@ class ExternalShards:
         return set()
 
     def open_companions(self, detector: str) -> None:
-        raise ConfigError(f"{self.path} has no companion shards of detector {detector}", hint="set stage.companions=false")
+        raise ConfigError(
+            f"{self.path} has no companion shards of detector {detector}", hint="set stage.companions=false"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,8 @@ class ExternalShard:
         return int(self.storage.fs.size(self.storage.path(self.name)))
 
     def samples(self) -> Iterator[HeldSample]:
-        """Everything it holds, a sample at a time: members beside each other whose names are the same up to the first dot.
+        """Everything it holds, a sample at a time: members beside each other whose names are the
+        same up to the first dot.
 
         Raises:
             DatasetError: for a tar that is truncated or damaged, naming it.
@@ -117,11 +132,15 @@ class ExternalShard:
             raise DatasetError(f"{self} is damaged: {error}", hint="copy the shard again") from error
 
     def _check_end(self, handle: IO[bytes]) -> None:
-        """A tar ends with a block of zeros; a reader that does not look takes a truncated one for a shorter one."""
+        """A tar ends with a block of zeros; a reader that does not look takes a truncated one for a
+        shorter one.
+        """
         size = handle.seek(0, 2)
         handle.seek(max(0, size - BLOCK))
         if size % BLOCK or handle.read(BLOCK) != bytes(BLOCK):
-            raise DatasetError(f"{self} is truncated: its {size} bytes do not end as a tar does", hint="copy the shard again")
+            raise DatasetError(
+                f"{self} is truncated: its {size} bytes do not end as a tar does", hint="copy the shard again"
+            )
         handle.seek(0)
 
 
@@ -196,13 +215,17 @@ class ExternalDataset(IterableDataset[Any]):
         place: number of this process, and how many there are.
     """
 
-    def __init__(self, shards: ExternalShards, draws: ClipDataset[Any], *, seed: tuple[int, ...], place: tuple[int, int]) -> None:
+    def __init__(
+        self, shards: ExternalShards, draws: ClipDataset[Any], *, seed: tuple[int, ...], place: tuple[int, int]
+    ) -> None:
         self.shards, self.draws, self.seed, self.place = shards, draws, seed, place
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         rank, world = self.place
-        mine, readers = (rank, world) if worker is None else (rank * worker.num_workers + worker.id, world * worker.num_workers)
+        mine, readers = (
+            (rank, world) if worker is None else (rank * worker.num_workers + worker.id, world * worker.num_workers)
+        )
         rng = np.random.default_rng((*self.seed, mine))
         try:
             for sample in _shuffled(self._endless(mine, readers), rng):
@@ -213,7 +236,9 @@ class ExternalDataset(IterableDataset[Any]):
             yield error  # as loading.Told
 
     def _endless(self, mine: int, readers: int) -> Iterator[HeldSample]:
-        """Every shard is read by one reader; where there are fewer shards than readers, each sample is used by one of them."""
+        """Every shard is read by one reader; where there are fewer shards than readers, each sample
+        is used by one of them.
+        """
         shards = self.shards.shards
         for epoch in count():
             order = np.random.default_rng((*self.seed, epoch)).permutation(len(shards))

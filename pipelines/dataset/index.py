@@ -1,6 +1,8 @@
-"""What a dataset holds, and how to fetch a part of it: read from the sidecars, never by walking a tar.
+"""What a dataset holds, and how to fetch a part of it: read from the sidecars, never by walking a
+tar.
 
-A shard on a remote store is copied once into a bounded local cache, from which it is then read like a local one.
+A shard on a remote store is copied once into a bounded local cache, from which it is then read like
+a local one.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class IndexedClip:
 
 
 class ShardCache:
-    """Copies of remote shards in a local folder, named by content; the oldest ones go when there are more than `limit_bytes`.
+    """Copies of remote shards in a local folder, named by content; the oldest ones go when there
+    are more than `limit_bytes`.
 
     Processes may share the folder: a copy appears whole or not at all.
     """
@@ -80,11 +83,13 @@ class ShardCache:
 
 
 class Index:
-    """The clips of one split of a dataset, in the order of shards and keys, and access to their members.
+    """The clips of one split of a dataset, in the order of shards and keys, and access to their
+    members.
 
     Raises:
         InputError: if there is no dataset, or no such split.
-        DatasetError: for a sidecar of another schema version, or a shard that is missing or shorter than its sidecar says.
+        DatasetError: for a sidecar of another schema version, or a shard that is missing or shorter
+            than its sidecar says.
     """
 
     def __init__(self, dataset: Storage, split: str, *, cache: ShardCache | None = None) -> None:
@@ -151,7 +156,8 @@ class Index:
             detector: its hash.
 
         Raises:
-            DatasetError: if a shard has none, naming the shard and the detectors that it has keypoints of.
+            DatasetError: if a shard has none, naming the shard and the detectors that it has
+                keypoints of.
         """
         for sidecar in self._sidecars:
             companion = read_keypoint_shard(self.dataset, sidecar, detector)
@@ -197,7 +203,9 @@ def _truncated(dataset: Storage, sidecar: Sidecar, size: int) -> DatasetError:
 
 
 def _fingerprint(dataset: Storage, sidecars: list[Sidecar]) -> str:
-    """The dataset's own fingerprint; where a bare folder of shards has none, a hash of the shards' hashes."""
+    """The dataset's own fingerprint; where a bare folder of shards has none, a hash of the shards'
+    hashes.
+    """
     if not dataset.exists("dataset.json"):
         return hashlib.sha256("\n".join(sorted(sidecar.sha256 for sidecar in sidecars)).encode()).hexdigest()
     try:

@@ -1,6 +1,8 @@
-"""Companion shards: keypoints beside a shard's samples, for the same keys in the same order; `a2h keypoints` writes them.
+"""Companion shards: keypoints beside a shard's samples, for the same keys in the same order; `a2h
+keypoints` writes them.
 
-`a2h-train-000000.kp-<detector>.tar` is a plain WebDataset tar with one member a sample, `kp.npy`; its own sidecar is written last.
+`a2h-train-000000.kp-<detector>.tar` is a plain WebDataset tar with one member a sample, `kp.npy`;
+its own sidecar is written last.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ def read_keypoint_shard(dataset: Storage, sidecar: Sidecar, detector: str) -> Si
         return None
     companion = Sidecar.from_bytes(dataset.read(name), name=f"{dataset.url}/{name}")
     if companion.keys != sidecar.keys or companion.frames != sidecar.frames:
-        raise DatasetError(f"{dataset.url}/{name} has other samples than {sidecar.shard}", hint="remove it and run `a2h keypoints` again")
+        raise DatasetError(
+            f"{dataset.url}/{name} has other samples than {sidecar.shard}",
+            hint="remove it and run `a2h keypoints` again",
+        )
     return companion
 
 
@@ -51,12 +56,16 @@ def read_keypoints(dataset: Storage, companion: Sidecar, key: str) -> Float32[np
         DatasetError: if they are damaged, or not as many as the sample has frames.
     """
     values = decode_npy(read_members(dataset, companion, key, [MEMBER]).members[MEMBER], key=key)
-    if values.ndim != 3 or values.shape[0] != companion.frames[key] or values.shape[2] != NUMBERS or values.dtype != np.float32:  # noqa: PLR2004
+    frames, numbers = companion.frames[key], NUMBERS
+    wrong_shape = len(values.shape) != len("tkn") or (values.shape[0], values.shape[-1]) != (frames, numbers)
+    if wrong_shape or values.dtype != np.float32:
         raise DatasetError(f"{dataset.url}/{companion.shard}: keypoints of {key} have the shape {values.shape}")
     return values
 
 
-def encode_keypoints(key: str, value: Float32[np.ndarray, "t k 2"], jacobian: Float32[np.ndarray, "t k 2 2"]) -> Encoded:
+def encode_keypoints(
+    key: str, value: Float32[np.ndarray, "t k 2"], jacobian: Float32[np.ndarray, "t k 2 2"]
+) -> Encoded:
     """The inverse of `read_keypoints`."""
     flat: Any = jacobian.reshape(*jacobian.shape[:2], NUMBERS - VALUE)
     return Encoded(key=key, members={MEMBER: npy(np.concatenate([value, flat], axis=2, dtype=np.float32))})

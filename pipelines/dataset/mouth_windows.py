@@ -1,4 +1,6 @@
-"""What sync_expert draws from a dataset: windows of mouths, cut out as evaluation cuts them, and the speech of the same frames."""
+"""What sync_expert draws from a dataset: windows of mouths, cut out as evaluation cuts them, and
+the speech of the same frames.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class MouthWindow(NamedTuple):
 
 
 class MouthWindowDataset(ClipDataset[MouthWindow]):
-    """At each position, one window of the clip that stands there; mouths are cut from crops of full size."""
+    """At each position, one window of the clip that stands there; mouths are cut from crops of full
+    size.
+    """
 
     def __init__(self, index: Index, *, size: int, stream: ClipOrder | None, seed: int) -> None:
         super().__init__(index, stream=stream, seed=seed)

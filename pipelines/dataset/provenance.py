@@ -1,6 +1,8 @@
-"""Where a dataset's samples come from: its source videos, by SHA-256, with licence and consent, and how its features were computed.
+"""Where a dataset's samples come from: its source videos, by SHA-256, with licence and consent, and
+how its features were computed.
 
-Training and evaluation record this, so that promotion can say what a model has seen, and whether anybody may use it.
+Training and evaluation record this, so that promotion can say what a model has seen, and whether
+anybody may use it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ FEATURE_SETTINGS = (
     "pose_smoothing_frames",
 )  # of prepare/features: what changes the numbers that networks see, not which clips there are
 
-Table = Any  # a pyarrow.Table with COLUMNS, all text: there may be millions of sources, and columns take little more than their letters
+# a pyarrow.Table with COLUMNS, all text: there may be millions of sources, and columns take little
+# more than their letters
+Table = Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class DatasetOrigin:
     path: str
     fingerprint: str
     sources: Table  # one row a source video, by sha256; empty where the dataset does not say
-    features: dict[str, Any]  # settings and version of what computed speech and pose; empty where the dataset does not say
+    # settings and version of what computed speech and pose; empty where the dataset does not say
+    features: dict[str, Any]
 
 
 def read_origin(path: str, fingerprint: str, *, split: str = "", keys: Collection[str] | None = None) -> DatasetOrigin:

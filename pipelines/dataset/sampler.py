@@ -1,7 +1,9 @@
-"""The order in which training reads its clips: pure functions of (seed, position), so that any run can be resumed anywhere.
+"""The order in which training reads its clips: pure functions of (seed, position), so that any run
+can be resumed anywhere.
 
-Training is one endless stream of draws. A draw's position decides everything about it: which clip, which frames. So the state of a loader
-is one integer, batches consumed, and neither the number of processes nor of loader workers changes what a batch holds.
+Training is one endless stream of draws. A draw's position decides everything about it: which clip,
+which frames. So the state of a loader is one integer, batches consumed, and neither the number of
+processes nor of loader workers changes what a batch holds.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from torch.utils.data import Sampler
 def epoch_order(seed: int, epoch: int, sizes: Sequence[int], streams: int) -> Int64[np.ndarray, " n"]:
     """The order in which an epoch reads its clips: a permutation of 0 … sum(sizes) − 1.
 
-    Shards are shuffled, and the clips within each. This sequence is cut into `streams` pieces of equal length, which are read side by side,
-    one clip of each in turn: neighbours come from different shards, yet only about `streams` shards are open at any time, each read through
-    before the next one.
+    Shards are shuffled, and the clips within each. This sequence is cut into `streams` pieces of
+    equal length, which are read side by side, one clip of each in turn: neighbours come from
+    different shards, yet only about `streams` shards are open at any time, each read through before
+    the next one.
 
     Args:
         seed: of the run.
@@ -67,7 +70,8 @@ def _order(seed: int, epoch: int, sizes: tuple[int, ...], streams: int) -> Int64
 
 
 class ResumableBatchSampler(Sampler[list[int]]):
-    """The positions that one process reads, batch by batch, without end: its share of each global batch.
+    """The positions that one process reads, batch by batch, without end: its share of each global
+    batch.
 
     Args:
         first: batches already consumed.

@@ -1,7 +1,9 @@
-"""The shard format, both ways: samples ↔ members of a tar, and the sidecar that makes a shard exist.
+"""The shard format, both ways: samples ↔ members of a tar, and the sidecar that makes a shard
+exist.
 
-A shard is a plain WebDataset tar whose bytes are a pure function of its samples: members sorted, headers fixed. Its sidecar
-(`….json`, written last) holds each member's offset and size, so that our reader fetches one member without reading the tar.
+A shard is a plain WebDataset tar whose bytes are a pure function of its samples: members sorted,
+headers fixed. Its sidecar (`….json`, written last) holds each member's offset and size, so that our
+reader fetches one member without reading the tar.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from pipelines.core.storage import Storage
 MEMBERS = ("flac", "json", "landmarks.npy", "mel.npy", "mp4", "pose.npy", "speech.npy")  # in the order of the tar
 KEY_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-/")
 BLOCK = 512  # bytes; the unit of a tar
-COMPANION_MARK = ".kp-"  # in the name of a companion shard: keypoints beside a shard's samples (pipelines/dataset/keypoint_shards.py)
+# in the name of a companion shard: keypoints beside a shard's samples
+# (pipelines/dataset/keypoint_shards.py)
+COMPANION_MARK = ".kp-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,9 @@ class Sidecar:
             values = json.loads(data)
             version = values["schema_version"]
         except (ValueError, KeyError, TypeError):
-            raise DatasetError(f"{name} is not a sidecar of a shard", hint="remove it and run `a2h prepare` again") from None
+            raise DatasetError(
+                f"{name} is not a sidecar of a shard", hint="remove it and run `a2h prepare` again"
+            ) from None
         if version != SCHEMA_VERSION:
             raise DatasetError(
                 f"{name} has schema version {version}, this program reads {SCHEMA_VERSION}",
@@ -157,9 +163,11 @@ def decode_flac(data: bytes, *, key: str) -> np.ndarray:
 
 
 class ShardWriter:
-    """Writes one shard sample by sample, so that memory holds one sample at a time; as a context manager.
+    """Writes one shard sample by sample, so that memory holds one sample at a time; as a context
+    manager.
 
-    The tar is published when the block ends well, and nothing otherwise; `finish` then publishes the sidecar that makes it exist.
+    The tar is published when the block ends well, and nothing otherwise; `finish` then publishes
+    the sidecar that makes it exist.
     """
 
     def __init__(self, out: Storage, name: str) -> None:
@@ -174,7 +182,9 @@ class ShardWriter:
         self._handle = self._stack.enter_context(self.out.writer(f"{self.name}.tar"))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self._put(bytes(2 * BLOCK))
         self._stack.__exit__(kind, error, trace)
@@ -183,10 +193,13 @@ class ShardWriter:
         """Append a sample.
 
         Raises:
-            DatasetError: if its key has letters that WebDataset would misread, or does not come after the last one.
+            DatasetError: if its key has letters that WebDataset would misread, or does not come
+                after the last one.
         """
         if not set(sample.key) <= KEY_ALPHABET or sample.key <= self._last:
-            raise DatasetError(f"{sample.key!r} is not a usable key, or does not come after {self._last!r} in {self.name}")
+            raise DatasetError(
+                f"{sample.key!r} is not a usable key, or does not come after {self._last!r} in {self.name}"
+            )
         self._last = sample.key
         self.frames[sample.key], self.identities[sample.key] = frames, identity
         places = self.index[sample.key] = {}

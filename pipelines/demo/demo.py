@@ -1,6 +1,8 @@
-"""The whole story once, small: videos → shards → three trained stages → measured, registered, promoted → a talking head, and a page.
+"""The whole story once, small: videos → shards → three trained stages → measured, registered,
+promoted → a talking head, and a page.
 
-Every step is the real command with a small configuration. What is done stands in `demo.json`; the same command goes on after it.
+Every step is the real command with a small configuration. What is done stands in `demo.json`; the
+same command goes on after it.
 """
 
 from __future__ import annotations
@@ -138,7 +140,12 @@ def _prepare(command: DemoCommand, places: Places, videos: Path) -> dict[str, An
     from pipelines.prepare.pipeline import prepare
 
     identities = command.identity_csv or (str(videos / "MANIFEST.csv") if (videos / "MANIFEST.csv").is_file() else "")
-    overrides = [f"videos={videos}", f"out={places.dataset}", f"prepare.plan.identity_csv={identities}", *places.overrides("paths")]
+    overrides = [
+        f"videos={videos}",
+        f"out={places.dataset}",
+        f"prepare.plan.identity_csv={identities}",
+        *places.overrides("paths"),
+    ]
     settings = compose("prepare", [*overrides, "prepare=demo"])
     settings.cluster = command.cluster
     summary = prepare(settings)
@@ -191,13 +198,17 @@ def _promote(model: str, places: Places) -> dict[str, Any]:
     from pipelines.promotion import promote
 
     decision = promote(
-        compose("promote", [f"model={model.removeprefix('models:/')}", "promote=demo", *places.overrides("paths", "logger")])
+        compose(
+            "promote", [f"model={model.removeprefix('models:/')}", "promote=demo", *places.overrides("paths", "logger")]
+        )
     )
     return asdict(decision)
 
 
 def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
-    """The portrait and the speech: the user's, or the first frame and the sound of a clip that no stage was trained on."""
+    """The portrait and the speech: the user's, or the first frame and the sound of a clip that no
+    stage was trained on.
+    """
     portrait, speech = command.portrait, command.speech
     if not (portrait and speech):
         import soundfile
@@ -218,7 +229,12 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
 def _generate(portrait: str, speech: str, places: Places) -> str:
     from pipelines.inference import generate
 
-    overrides = [f"source_image={portrait}", f"driven_audio={speech}", f"result_dir={places.root}", f"model=models:/{MODEL}@champion"]
+    overrides = [
+        f"source_image={portrait}",
+        f"driven_audio={speech}",
+        f"result_dir={places.root}",
+        f"model=models:/{MODEL}@champion",
+    ]
     if Path(portrait) == places.portrait:
         overrides.append("generate.preprocess=resize")  # it is a clip's own crop
     return str(generate(compose("generate", [*overrides, *places.overrides("paths", "logger")])))

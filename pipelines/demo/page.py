@@ -1,4 +1,6 @@
-"""The demo's page: what went in, what was learnt, what was measured, what was decided, and the video."""
+"""The demo's page: what went in, what was learnt, what was measured, what was decided, and the
+video.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,10 @@ class Places:
         """What makes a command write below the demo's folder."""
         known = {
             "paths": [f"paths.runs={self.runs}", f"paths.cache={self.root / '.cache'}"],
-            "logger": [f"logger.tracking_uri=sqlite:///{self.runs / 'mlflow.db'}", f"logger.artifacts={self.runs / 'artifacts'}"],
+            "logger": [
+                f"logger.tracking_uri=sqlite:///{self.runs / 'mlflow.db'}",
+                f"logger.artifacts={self.runs / 'artifacts'}",
+            ],
         }
         return [override for group in groups for override in known[group]]
 
@@ -151,7 +156,10 @@ def _sheets(dataset: Path) -> Iterator[dict[str, str]]:
                 continue
             seen.add(identity)
             seconds = sidecar.frames[key] / FPS
-            yield {"image": picture(sample_strip(store, sidecar, key)), "caption": f"{identity} ({sidecar.split}), {seconds:.1f} s"}
+            yield {
+                "image": picture(sample_strip(store, sidecar, key)),
+                "caption": f"{identity} ({sidecar.split}), {seconds:.1f} s",
+            }
 
 
 def _strip(video: Path) -> np.ndarray:
@@ -165,7 +173,9 @@ def _strip(video: Path) -> np.ndarray:
 
 # -------------------------------------------------------------------------------- curves
 def _pose_curves(story: Story) -> str:
-    """Rotation over time in degrees: the held-out clip's own, and what the champion predicts from its speech."""
+    """Rotation over time in degrees: the held-out clip's own, and what the champion predicts from
+    its speech.
+    """
     import matplotlib.pyplot as plt
 
     sample = held_out(story.places.dataset)
@@ -215,7 +225,9 @@ def _learning_curves(story: Story) -> Iterator[dict[str, str]]:
     logger = compose("register", story.places.overrides("paths", "logger")).logger
     for stage, version in story.versions.items():
         history = {
-            name: points for name, points in read_history(version["run_id"], logger=logger).items() if name.startswith(("train/", "val/"))
+            name: points
+            for name, points in read_history(version["run_id"], logger=logger).items()
+            if name.startswith(("train/", "val/"))
         }
         if history:
             yield {
@@ -228,11 +240,20 @@ def _learning_curve(history: dict[str, list[tuple[int, float]]]) -> str:
     import matplotlib.pyplot as plt
 
     families = _families(sorted(history))
-    figure, axes = plt.subplots(1, len(families), figsize=(4.2 * len(families), 2.8), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(families), figsize=(4.2 * len(families), 2.8), squeeze=False, layout="constrained"
+    )
     for axis, (title, members) in zip(axes[0], families.items(), strict=True):
         for name in members:
             steps, values = zip(*history[name], strict=True)
-            axis.plot(steps, values, label=name, linewidth=1.6, linestyle="--" if _is_baseline(name, list(history)) else "-", marker=".")
+            axis.plot(
+                steps,
+                values,
+                label=name,
+                linewidth=1.6,
+                linestyle="--" if _is_baseline(name, list(history)) else "-",
+                marker=".",
+            )
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("step")
         axis.grid(alpha=0.25)
@@ -244,7 +265,9 @@ def _learning_curve(history: dict[str, list[tuple[int, float]]]) -> str:
 
 
 def _families(names: list[str]) -> dict[str, list[str]]:
-    """Title of a picture → the curves in it: all losses together, each validation metric with its baseline."""
+    """Title of a picture → the curves in it: all losses together, each validation metric with its
+    baseline.
+    """
     losses = [name for name in names if name.startswith("train/")]
     measured = [name for name in names if name.startswith("val/") and not _is_baseline(name, names)]
     return ({"training": losses} if losses else {}) | {name: [name, *_baselines(name, names)] for name in measured}
@@ -261,7 +284,9 @@ def _is_baseline(name: str, names: list[str]) -> bool:
 
 # -------------------------------------------------------------------------------- numbers
 def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
-    """The metrics table: a row for each metric that at least one system has, a column for each system."""
+    """The metrics table: a row for each metric that at least one system has, a column for each
+    system.
+    """
     from a2h_models.metrics import DEFINITIONS
 
     rows = {name: summary["rows"][name] for name in ROW_TITLES if name in summary["rows"]}
@@ -273,7 +298,11 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
         ),
         "systems": [{"title": ROW_TITLES[name], "ours": name.endswith("_pose")} for name in rows],
         "metrics": [
-            {"title": _metric_title(name), "help": DEFINITIONS[name].meaning, "cells": [_cell(row.get(name)) for row in rows.values()]}
+            {
+                "title": _metric_title(name),
+                "help": DEFINITIONS[name].meaning,
+                "cells": [_cell(row.get(name)) for row in rows.values()],
+            }
             for name in names
         ],
         "not_measured": [f"{name}: {reason}." for name, reason in summary["not_measured"].items()],

@@ -1,4 +1,6 @@
-"""One clip: decode it, have each system make its film, and measure them beside the truth and the copied portrait."""
+"""One clip: decode it, have each system make its film, and measure them beside the truth and the
+copied portrait.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,13 @@ class ClipResult:
     key: str
     identity: str
     frames: int
-    rows: dict[str, dict[str, float]]  # ground_truth | copy_portrait | a protocol | champion_ and a protocol → metric → value
+    # ground_truth | copy_portrait | a protocol | champion_ and a protocol → metric → value
+    rows: dict[str, dict[str, float]]
     strip: UInt8[np.ndarray, "h w 3"]  # truth above, one line a film of the candidate below
     turned_deg: float = 0.0  # how far the true head turns away from the portrait, at most
     seconds: dict[str, float] = field(default_factory=dict)  # part → time it took
-    features: dict[str, dict[str, Float32[np.ndarray, "n d"]]] = field(default_factory=dict)  # row → metric of sets → what it compares
+    # row → metric of sets → what it compares
+    features: dict[str, dict[str, Float32[np.ndarray, "n d"]]] = field(default_factory=dict)
     error: str = ""  # why it could not be measured; then there are no rows
 
 
@@ -70,7 +74,9 @@ def measure_clip(clip: EvaluationClip, *, cast: SystemsUnderTest, config: Evalua
             if row in config.protocols:
                 strips.append(_strip(film.frames))
     except (InputError, MediaError) as error:
-        return ClipResult(key=clip.key, identity=clip.identity, frames=clip.frames, rows={}, strip=NO_PICTURE, error=error.message)
+        return ClipResult(
+            key=clip.key, identity=clip.identity, frames=clip.frames, rows={}, strip=NO_PICTURE, error=error.message
+        )
     return ClipResult(
         key=clip.key,
         identity=clip.identity,
@@ -111,11 +117,15 @@ def _copied(truth: VideoFeatures) -> VideoFeatures:
     """The film of somebody who only holds up the portrait."""
     frames = np.broadcast_to(truth.frames[:1], truth.frames.shape)
     face = Face(*(np.broadcast_to(part[:1], part.shape) for part in truth.face)) if truth.face else None
-    return VideoFeatures(frames=frames, face=face, pose=None if truth.pose is None else np.broadcast_to(truth.pose[:1], truth.pose.shape))
+    return VideoFeatures(
+        frames=frames, face=face, pose=None if truth.pose is None else np.broadcast_to(truth.pose[:1], truth.pose.shape)
+    )
 
 
 def _turned(truth: VideoFeatures) -> float:
-    """Degrees between the rotation vectors of the portrait and of the frame that is farthest from it."""
+    """Degrees between the rotation vectors of the portrait and of the frame that is farthest from
+    it.
+    """
     if truth.pose is None:
         return 0.0
     return float(np.degrees(np.linalg.norm(truth.pose[:, :3] - truth.pose[:1, :3], axis=1).max()))

@@ -1,7 +1,9 @@
-"""A model on an evaluation set → numbers beside the ground truth, the copied portrait and the champion, clip by clip.
+"""A model on an evaluation set → numbers beside the ground truth, the copied portrait and the
+champion, clip by clip.
 
-Two protocols, always named: `true_pose` (the clip's own head motion drives) and `predicted_pose` (the model's). Equal input gives
-equal numbers. What was measured on what stands in `metrics.json`, with an id of the evaluation set: only numbers of one set compare.
+Two protocols, always named: `true_pose` (the clip's own head motion drives) and `predicted_pose`
+(the model's). Equal input gives equal numbers. What was measured on what stands in `metrics.json`,
+with an id of the evaluation set: only numbers of one set compare.
 """
 
 from __future__ import annotations
@@ -45,11 +47,13 @@ class Evaluation:
 
 
 def evaluate(command: EvaluateCommand) -> Evaluation:
-    """Measure a model; write metrics.json, metrics.parquet, report.html, … to `out`, and an MLflow run.
+    """Measure a model; write metrics.json, metrics.parquet, report.html, … to `out`, and an MLflow
+    run.
 
     Raises:
         ConfigError: for an unknown protocol or split, or where neither dataset nor set is given.
-        InputError: if there is no such dataset, or the split has no clips, or none could be measured.
+        InputError: if there is no such dataset, or the split has no clips, or none could be
+            measured.
         DatasetError: if a frozen set's clips are not what they were.
         RegistryError: if there is no such model, or its files were changed.
     """
@@ -58,7 +62,8 @@ def evaluate(command: EvaluateCommand) -> Evaluation:
     command = replace(command, evaluate=replace(command.evaluate, max_frames=selection.max_frames))
     cast = systems_under_test(command)
     diary = ResultCache(
-        Storage(command.out), [cast.fingerprint, config_hash(command.evaluate), tracking.git_state().sha, _clips_id(selection)]
+        Storage(command.out),
+        [cast.fingerprint, config_hash(command.evaluate), tracking.git_state().sha, _clips_id(selection)],
     )
     results, failed = measure_clips(selection.clips, cast, command, diary)
     if not results:
@@ -82,7 +87,7 @@ def _clips_id(selection: Selection) -> str:
     return f"{selection.set_id([clip.key for clip in selection.clips])} {selection.dataset} {frames}"
 
 
-# ---------------------------------------------------------------------------------------------------------------- measuring
+# ---------------------------------------------------------------------------------------- measuring
 def measure_clips(
     clips: Sequence[EvaluationClip], cast: SystemsUnderTest, command: EvaluateCommand, diary: ResultCache
 ) -> tuple[list[ClipResult], dict[str, str]]:
@@ -121,13 +126,18 @@ def _outcomes(
 
 
 def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig) -> list[ClipResult]:
-    """Drop the pictures that can no longer be among the worst or the best, so that memory does not grow with the clips."""
+    """Drop the pictures that can no longer be among the worst or the best, so that memory does not
+    grow with the clips.
+    """
     worst, best = extremes([result for result in results if result.strip.size], config)
     kept = {result.key for result in worst + best}
-    return [result if result.key in kept or not result.strip.size else replace(result, strip=NO_PICTURE) for result in results]
+    return [
+        result if result.key in kept or not result.strip.size else replace(result, strip=NO_PICTURE)
+        for result in results
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------- reporting
+# ---------------------------------------------------------------------------------------- reporting
 def _report(
     command: EvaluateCommand,
     selection: Selection,
@@ -162,7 +172,9 @@ def _report(
         tracking.log_artifacts(evaluation.run_id, out / name, logger=command.logger)
     tracking.close_run(evaluation.run_id, logger=command.logger)
     if command.model.startswith(registry.SCHEME):
-        registry.record_evaluation(command.model, set_id=summary["set_id"], run_id=evaluation.run_id, logger=command.logger)
+        registry.record_evaluation(
+            command.model, set_id=summary["set_id"], run_id=evaluation.run_id, logger=command.logger
+        )
     return evaluation
 
 
@@ -172,13 +184,17 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _origin(command: EvaluateCommand, selection: Selection, cast: SystemsUnderTest, results: Sequence[ClipResult]) -> dict[str, Any]:
+def _origin(
+    command: EvaluateCommand, selection: Selection, cast: SystemsUnderTest, results: Sequence[ClipResult]
+) -> dict[str, Any]:
     """What was measured on what."""
     fingerprint = dataset_fingerprint(Storage(selection.dataset))
     keys = [result.key for result in results]
     origin = read_origin(selection.dataset, fingerprint, keys=keys)
     return {
-        "model": str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else command.model,
+        "model": str(registry.find(command.model, command.logger))
+        if command.model.startswith(registry.SCHEME)
+        else command.model,
         "champion": cast.champion_uri,
         "sync_expert": cast.sync_expert_uri,
         "dataset": origin.path,
@@ -203,11 +219,19 @@ def _flat(result: ClipResult) -> Iterator[dict[str, Any]]:
         yield {"key": result.key, "identity": result.identity, "frames": result.frames, "row": row, **values}
 
 
-def _log_run(command: EvaluateCommand, selection: Selection, summary: Mapping[str, Any], speed: Mapping[str, float]) -> str:
+def _log_run(
+    command: EvaluateCommand, selection: Selection, summary: Mapping[str, Any], speed: Mapping[str, float]
+) -> str:
     """Open the run of this evaluation, with its numbers as `protocol/metric`, and how fast it went."""
     logger = command.logger
-    tags = {"evaluated_model": summary["model"], "evaluation_set": summary["set_id"], "config_hash": summary["config_hash"]}
-    run_id = tracking.open_run(logger, run_name=f"evaluate {summary['model']}", tags=tags, params=asdict(command.evaluate))
+    tags = {
+        "evaluated_model": summary["model"],
+        "evaluation_set": summary["set_id"],
+        "config_hash": summary["config_hash"],
+    }
+    run_id = tracking.open_run(
+        logger, run_name=f"evaluate {summary['model']}", tags=tags, params=asdict(command.evaluate)
+    )
     tracking.log_dataset(run_id, selection.dataset, summary["dataset_fingerprint"], logger=logger, context="evaluation")
     version = registry.find(command.model, logger) if command.model.startswith(registry.SCHEME) else None
     model_id = version.tags.get("model_id") if version else None

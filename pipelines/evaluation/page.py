@@ -32,7 +32,9 @@ class Bar(NamedTuple):
     high: float | None
 
 
-def draw_page(summary: Mapping[str, Any], timings: Mapping[str, Any], results: Sequence[ClipResult], config: EvaluateConfig) -> str:
+def draw_page(
+    summary: Mapping[str, Any], timings: Mapping[str, Any], results: Sequence[ClipResult], config: EvaluateConfig
+) -> str:
     """The page, as HTML."""
     worst, best = extremes([result for result in results if result.strip.size], config)
     return render(
@@ -88,7 +90,13 @@ def _table(rows: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if any(metric in values for values in rows.values()):
             cells = [_cell(values.get(metric)) for values in rows.values()]
             best = {"higher": "↑", "lower": "↓", "truth": "≈ truth"}[definition.best]
-            yield {"name": definition.label, "unit": definition.unit, "meaning": definition.meaning, "best": best, "cells": cells}
+            yield {
+                "name": definition.label,
+                "unit": definition.unit,
+                "meaning": definition.meaning,
+                "best": best,
+                "cells": cells,
+            }
 
 
 def _cell(values: Mapping[str, float | None] | None) -> tuple[str, str]:
@@ -97,7 +105,7 @@ def _cell(values: Mapping[str, float | None] | None) -> tuple[str, str]:
     return f"{values['mean']:.4g}", "" if values["low"] is None else f"{values['low']:.3g} … {values['high']:.3g}"
 
 
-# ---------------------------------------------------------------------------------------------------------------- charts
+# ------------------------------------------------------------------------------------------- charts
 def _charts(rows: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """One of each metric; of those that the truth trivially wins, without it."""
     for metric, definition in DEFINITIONS.items():
@@ -125,7 +133,9 @@ def draw_intervals(bars: Sequence[Bar], *, title: str) -> str:
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">']
     for tick in ticks(low, high, 3):
         parts.append(f'<path class="grid" d="M{x(tick):.1f} {TOP}V{height - BOTTOM}"/>')
-        parts.append(f'<text x="{x(tick):.1f}" y="{height - BOTTOM + 14}" text-anchor="middle">{signed(float(f"{tick:.4g}"))}</text>')
+        parts.append(
+            f'<text x="{x(tick):.1f}" y="{height - BOTTOM + 14}" text-anchor="middle">{signed(float(f"{tick:.4g}"))}</text>'
+        )
     for number, bar in enumerate(bars):
         y = TOP + LINE * (number + 0.5)
         parts.append(f'<text x="{LEFT - 8}" y="{y + NAME_DOWN}" text-anchor="end">{bar.name}</text>')
@@ -135,18 +145,32 @@ def draw_intervals(bars: Sequence[Bar], *, title: str) -> str:
     return "".join([*parts, "</svg>"])
 
 
-# ---------------------------------------------------------------------------------------------------------------- groups, clips
+# ------------------------------------------------------------------------------------ groups, clips
 def _breakdown(breakdown: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, groups in breakdown.items():
         shown = dict(list(groups.items())[:MAX_GROUPS])
         rows = [row for row in next(iter(shown.values()))["rows"] if row != GROUND_TRUTH]
-        metrics = [metric for metric in DEFINITIONS if any(metric in part["rows"][row] for part in shown.values() for row in rows)]
+        metrics = [
+            metric
+            for metric in DEFINITIONS
+            if any(metric in part["rows"][row] for part in shown.values() for row in rows)
+        ]
         lines = [
-            {"name": group, "clips": part["clips"], "cells": [[_cell(part["rows"][row].get(metric)) for metric in metrics] for row in rows]}
+            {
+                "name": group,
+                "clips": part["clips"],
+                "cells": [[_cell(part["rows"][row].get(metric)) for metric in metrics] for row in rows],
+            }
             for group, part in shown.items()
         ]
         labels = [DEFINITIONS[metric].label for metric in metrics]
-        yield {"name": name, "rows": [row_name(row) for row in rows], "metrics": labels, "lines": lines, "all": len(groups)}
+        yield {
+            "name": name,
+            "rows": [row_name(row) for row in rows],
+            "metrics": labels,
+            "lines": lines,
+            "all": len(groups),
+        }
 
 
 def _picture(result: ClipResult, config: EvaluateConfig) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""What an evaluation leaves to look at: a table, a picture of the worst and the best clips, and files for other programs."""
+"""What an evaluation leaves to look at: a table, a picture of the worst and the best clips, and
+files for other programs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ TABLE_WIDTH = 160  # letters
 
 
 def draw_table(summary: Mapping[str, Any]) -> str:
-    """Metrics down, ground truth, copied portrait and protocols across; what is not measured says why."""
+    """Metrics down, ground truth, copied portrait and protocols across; what is not measured says
+    why.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -58,7 +62,8 @@ def contact_sheet(results: Sequence[ClipResult], config: EvaluateConfig) -> UInt
 
 def extremes(results: Sequence[ClipResult], config: EvaluateConfig) -> tuple[list[ClipResult], list[ClipResult]]:
     """The worst and the best clips, by SSIM under the first protocol; a clip is never both."""
-    row = next((name for name in config.protocols if results and name in results[0].rows), "")  # videos have one of them
+    # videos have one of them
+    row = next((name for name in config.protocols if results and name in results[0].rows), "")
     ranked = sorted(results, key=lambda result: (result.rows[row]["ssim"], result.key))
     worst = ranked[: config.pictured_clips]
     return worst, ranked[len(worst) :][-config.pictured_clips :]
@@ -89,14 +94,18 @@ def write(
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> bytes:
-    """One row a clip and row of the table; what no clip has is a column of nulls, and the file's own metadata say why."""
+    """One row a clip and row of the table; what no clip has is a column of nulls, and the file's
+    own metadata say why.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     labels = [name for name in rows[0] if name not in DEFINITIONS]
     schema = [*(pa.field(name, pa.array([rows[0][name]]).type) for name in labels)]
     schema += [pa.field(metric, pa.float64()) for metric in DEFINITIONS if metric not in OF_SETS]
-    table = pa.Table.from_pylist(list(rows), schema=pa.schema(schema, metadata={NOT_MEASURED: json.dumps(dict(reasons))}))
+    table = pa.Table.from_pylist(
+        list(rows), schema=pa.schema(schema, metadata={NOT_MEASURED: json.dumps(dict(reasons))})
+    )
     data = io.BytesIO()
     pq.write_table(table, data)
     return data.getvalue()

@@ -1,4 +1,6 @@
-"""Results of clips, kept beside the report until it is written: an interrupted evaluation goes on where it stopped."""
+"""Results of clips, kept beside the report until it is written: an interrupted evaluation goes on
+where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class ResultCache:
 
 
 def _archive(features: FeatureSamples) -> bytes:
-    arrays: dict[str, Any] = {f"{row}/{metric}": values for row, metrics in features.items() for metric, values in metrics.items()}
+    arrays: dict[str, Any] = {
+        f"{row}/{metric}": values for row, metrics in features.items() for metric, values in metrics.items()
+    }
     data = io.BytesIO()
     np.savez(data, **arrays)
     return data.getvalue()

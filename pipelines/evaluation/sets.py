@@ -1,4 +1,6 @@
-"""Which clips are measured: those of a split, or exactly those of a frozen set, whose members must still have their hashes."""
+"""Which clips are measured: those of a split, or exactly those of a frozen set, whose members must
+still have their hashes.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Selection(NamedTuple):
 
     def set_id(self, keys: Sequence[str]) -> str:
         """Of the clips among these that were measured."""
-        return registry.evaluation_set_id(fingerprint=self.fingerprint, split=self.split, clips=list(keys), max_frames=self.max_frames)
+        return registry.evaluation_set_id(
+            fingerprint=self.fingerprint, split=self.split, clips=list(keys), max_frames=self.max_frames
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +86,12 @@ class FreezeResult:
     def __str__(self) -> str:
         frames = sum(clip["frames"] for clip in self.frozen.clips)
         people = len({clip["identity"] for clip in self.frozen.clips})
-        return f"set {self.frozen.set_id}: {len(self.frozen.clips)} clips, {frames} frames, {people} people\n{self.path}"
+        return (
+            f"set {self.frozen.set_id}: {len(self.frozen.clips)} clips, {frames} frames, {people} people\n{self.path}"
+        )
 
 
-# ---------------------------------------------------------------------------------------------------------------- of a split
+# --------------------------------------------------------------------------------------- of a split
 def check_split(config: EvaluateConfig) -> None:
     if config.split not in SPLITS:
         raise ConfigError(f"evaluate.split={config.split} does not exist", hint=f"one of {', '.join(SPLITS)}")
@@ -103,9 +109,16 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Evaluati
     order = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
     for split in order:
         here = [sidecar for sidecar in sidecars if sidecar.split == split]
-        wanted = first_of_videos(here) if config.first_clip_of_video else {key for sidecar in here for key in sidecar.keys}
+        wanted = (
+            first_of_videos(here) if config.first_clip_of_video else {key for sidecar in here for key in sidecar.keys}
+        )
         clips = [
-            EvaluationClip(dataset=dataset.url, sidecar=_only(sidecar, key), key=key, frames=min(sidecar.frames[key], config.max_frames))
+            EvaluationClip(
+                dataset=dataset.url,
+                sidecar=_only(sidecar, key),
+                key=key,
+                frames=min(sidecar.frames[key], config.max_frames),
+            )
             for sidecar in here
             for key in sidecar.keys
             if key in wanted and sidecar.frames[key] >= config.min_frames
@@ -120,7 +133,9 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Evaluati
 
 
 def first_of_videos(sidecars: Sequence[shard_format.Sidecar]) -> set[str]:
-    """Of each video the clip that begins first; a clip whose video is not recorded counts as one of its own."""
+    """Of each video the clip that begins first; a clip whose video is not recorded counts as one of
+    its own.
+    """
     places = {key: ("", 0, key) for sidecar in sidecars for key in sidecar.keys}
     for row in (row for sidecar in sidecars for row in sidecar.ledger):
         if row.get("key") in places and row.get("sha256"):
@@ -132,7 +147,9 @@ def first_of_videos(sidecars: Sequence[shard_format.Sidecar]) -> set[str]:
 
 
 def _only(sidecar: shard_format.Sidecar, key: str) -> shard_format.Sidecar:
-    """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a thousand times."""
+    """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a
+    thousand times.
+    """
     return replace(
         sidecar,
         index={key: sidecar.index[key]},
@@ -149,7 +166,7 @@ def dataset_fingerprint(dataset: Storage) -> str:
     return str(json.loads(dataset.read("dataset.json")).get("fingerprint", "unknown"))
 
 
-# ---------------------------------------------------------------------------------------------------------------- frozen
+# ------------------------------------------------------------------------------------------- frozen
 def freeze(command: FreezeCommand) -> FreezeResult:
     """Write down which clips an evaluation looks at, and the hashes of their members.
 
@@ -168,7 +185,12 @@ def freeze(command: FreezeCommand) -> FreezeResult:
         split=split,
         max_frames=config.max_frames,
         clips=[
-            {"key": clip.key, "identity": clip.identity, "frames": clip.frames, "members": dict(_hashes(read_members(clip)))}
+            {
+                "key": clip.key,
+                "identity": clip.identity,
+                "frames": clip.frames,
+                "members": dict(_hashes(read_members(clip))),
+            }
             for clip in clips
         ],
     ).sealed()
@@ -207,7 +229,9 @@ def read_set(path: str) -> FrozenSet:
     folder, _, name = path.rpartition("/")
     storage = Storage(folder or ".")
     if not storage.exists(name):
-        raise InputError(f"{path} does not exist", hint="`a2h freeze DATASET --split test --out FILE` makes an evaluation set")
+        raise InputError(
+            f"{path} does not exist", hint="`a2h freeze DATASET --split test --out FILE` makes an evaluation set"
+        )
     try:
         values = json.loads(storage.read(name))
         found = FrozenSet(**values)
@@ -236,7 +260,9 @@ def select(command: EvaluateCommand) -> Selection:
     if command.set:
         return _of_frozen(read_set(command.set), command)
     if not command.dataset:
-        raise ConfigError("evaluate needs a value for dataset or set", hint="say dataset=FOLDER, or set=FILE that `a2h freeze` wrote")
+        raise ConfigError(
+            "evaluate needs a value for dataset or set", hint="say dataset=FOLDER, or set=FILE that `a2h freeze` wrote"
+        )
     dataset = Storage(command.dataset)
     split, clips = choose(dataset, command.evaluate)
     return Selection(command.dataset, dataset_fingerprint(dataset), split, command.evaluate.max_frames, clips)
@@ -248,14 +274,24 @@ def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
     clips = []
     for clip in frozen.clips:
         sidecar = places.get(clip["key"])
-        if sidecar is None or sidecar.frames[clip["key"]] < clip["frames"] or sidecar.identities[clip["key"]] != clip["identity"]:
+        if (
+            sidecar is None
+            or sidecar.frames[clip["key"]] < clip["frames"]
+            or sidecar.identities[clip["key"]] != clip["identity"]
+        ):
             raise DatasetError(
                 f"{dataset.url} does not hold the clip {clip['key']} as {command.set} says",
                 hint="dataset=FOLDER says where the dataset is now; if it was changed, freeze a new set",
             )
         clips.append(
             EvaluationClip(
-                dataset=dataset.url, sidecar=_only(sidecar, clip["key"]), key=clip["key"], frames=clip["frames"], hashes=clip["members"]
+                dataset=dataset.url,
+                sidecar=_only(sidecar, clip["key"]),
+                key=clip["key"],
+                frames=clip["frames"],
+                hashes=clip["members"],
             )
         )
-    return Selection(dataset.url, frozen.fingerprint, frozen.split, frozen.max_frames, sorted(clips, key=lambda clip: clip.key))
+    return Selection(
+        dataset.url, frozen.fingerprint, frozen.split, frozen.max_frames, sorted(clips, key=lambda clip: clip.key)
+    )

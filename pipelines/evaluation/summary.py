@@ -35,7 +35,9 @@ Numbers = dict[str, float | int | None]
 
 
 def summarise(results: Sequence[ClipResult], config: EvaluateConfig) -> dict[str, dict[str, Numbers]]:
-    """Row → metric → mean over clips with its 95 % interval, for what was measured on at least one clip."""
+    """Row → metric → mean over clips with its 95 % interval, for what was measured on at least one
+    clip.
+    """
     rows: dict[str, dict[str, Numbers]] = {}
     for row in results[0].rows:
         columns = {metric: [result.rows[row].get(metric, np.nan) for result in results] for metric in DEFINITIONS}
@@ -53,19 +55,29 @@ def break_down(results: Sequence[ClipResult], config: EvaluateConfig) -> dict[st
     return {name: dict(_groups(results, group, config)) for name, group in GROUPS.items()}
 
 
-def _groups(results: Sequence[ClipResult], group: Callable[[ClipResult], str], config: EvaluateConfig) -> Iterator[tuple[str, Any]]:
+def _groups(
+    results: Sequence[ClipResult], group: Callable[[ClipResult], str], config: EvaluateConfig
+) -> Iterator[tuple[str, Any]]:
     members: defaultdict[str, list[ClipResult]] = defaultdict(list)
     for result in results:
         members[group(result)].append(result)
     for name, part in sorted(members.items()):
         means = summarise(part, config)
-        few = {row: {metric: values[metric] for metric in BROKEN_DOWN if metric in values} for row, values in means.items()}
+        few = {
+            row: {metric: values[metric] for metric in BROKEN_DOWN if metric in values} for row, values in means.items()
+        }
         yield name, {"clips": len(part), "rows": few}
 
 
 def _by_turning(result: ClipResult) -> str:
     little, far = TURNED_DEG
-    return f"< {little:g}°" if result.turned_deg < little else f"{little:g}–{far:g}°" if result.turned_deg < far else f"≥ {far:g}°"
+    return (
+        f"< {little:g}°"
+        if result.turned_deg < little
+        else f"{little:g}–{far:g}°"
+        if result.turned_deg < far
+        else f"≥ {far:g}°"
+    )
 
 
 def _by_sync(result: ClipResult) -> str:
@@ -84,10 +96,12 @@ GROUPS: dict[str, Callable[[ClipResult], str]] = {
 
 
 def of_sets(features: Iterable[FeatureSamples], rows: Iterable[str]) -> dict[str, dict[str, Numbers]]:
-    """Row → FID, FVD → the whole set's distance to the truth. One number a set, so without an interval.
+    """Row → FID, FVD → the whole set's distance to the truth. One number a set, so without an
+    interval.
 
     Args:
-        features: of each clip; read one at a time, and always in the same order, so that the sums are the same.
+        features: of each clip; read one at a time, and always in the same order, so that the sums
+            are the same.
         rows: of the table.
     """
     from a2h_models.metrics.frechet import ENOUGH, Moments, frechet_distance
@@ -135,7 +149,9 @@ def _missing(name: str) -> str:
 
 
 def speeds(results: Sequence[ClipResult]) -> dict[str, float]:
-    """Seconds of each part for a second of video; and of a model, how fast it generates (`COUNTED`), its own poses where it makes them."""
+    """Seconds of each part for a second of video; and of a model, how fast it generates
+    (`COUNTED`), its own poses where it makes them.
+    """
     video_s = sum(result.frames for result in results) / FPS
     total: defaultdict[str, float] = defaultdict(float)
     for result in results:

@@ -1,4 +1,6 @@
-"""What makes the films that are measured: a model of ours, or videos that any other system made, named by the keys of the clips."""
+"""What makes the films that are measured: a model of ours, or videos that any other system made,
+named by the keys of the clips.
+"""
 
 from __future__ import annotations
 
@@ -61,27 +63,39 @@ class SystemsUnderTest:
 
 
 def systems_under_test(command: EvaluateCommand) -> SystemsUnderTest:
-    """The candidate, the champion where there is another, and the networks that measure where their weights are.
+    """The candidate, the champion where there is another, and the networks that measure where their
+    weights are.
 
     Raises:
         InputError: if the folder of videos is not there.
         RegistryError: if there is no such model, or its files were changed.
     """
     expert, weights = _sync_expert(command), _foreign(command.paths.assets)
-    judged: dict[str, Any] = {"sync_expert_uri": expert.uri, "weights": weights | ({SYNC_EXPERT: expert.folder} if expert.folder else {})}
+    judged: dict[str, Any] = {
+        "sync_expert_uri": expert.uri,
+        "weights": weights | ({SYNC_EXPERT: expert.folder} if expert.folder else {}),
+    }
     if command.model.startswith(VIDEOS):
         folder = Path(command.model.removeprefix(VIDEOS))
         if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder of videos", hint="it should hold one video a clip, named by the clip's key")
+            raise InputError(
+                f"{folder} is not a folder of videos", hint="it should hold one video a clip, named by the clip's key"
+            )
         uri, champion = _champion(command)
-        return SystemsUnderTest(candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged)
+        return SystemsUnderTest(
+            candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged
+        )
     folder = registry.fetch(command.model, command.logger)
     uri, champion = _champion(command)
-    return SystemsUnderTest(candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged)
+    return SystemsUnderTest(
+        candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged
+    )
 
 
 def _champion(command: EvaluateCommand) -> tuple[str, str]:
-    """The champion's name and folder; empty where there is none, it is not wanted, or it is the candidate."""
+    """The champion's name and folder; empty where there is none, it is not wanted, or it is the
+    candidate.
+    """
     if not command.evaluate.champion:
         return "", ""
     try:
@@ -104,7 +118,8 @@ class Expert(NamedTuple):
 
 
 def _sync_expert(command: EvaluateCommand) -> Expert:
-    """The sync expert's name and folder; empty where none was trained, and none was asked for by name.
+    """The sync expert's name and folder; empty where none was trained, and none was asked for by
+    name.
 
     Raises:
         RegistryError: if there is no such expert.
@@ -145,7 +160,7 @@ def _animator(folder: str) -> Animator:
     return Animator.load(Path(folder), "cuda" if torch.cuda.is_available() else "cpu")
 
 
-# ---------------------------------------------------------------------------------------------------------------- films
+# -------------------------------------------------------------------------------------------- films
 def protocol_of_videos(config: EvaluateConfig) -> str:
     """Other systems make their own head motion, unless only the other protocol is asked for."""
     return PREDICTED_POSE if PREDICTED_POSE in config.protocols else TRUE_POSE
@@ -193,11 +208,15 @@ def animate(
         with clock(f"{protocol}/{POSE}"):
             pose = animator.predict_pose(portrait, speech)
     with clock(f"{protocol}/{RENDER}"):
-        batches = animator.batches(portrait, speech, pose=pose, keypoints=config.keypoints, batch_size=config.batch_size)
+        batches = animator.batches(
+            portrait, speech, pose=pose, keypoints=config.keypoints, batch_size=config.batch_size
+        )
         frames = np.concatenate(list(batches))
     with clock("face_mesh"):
         face = look(frames)
-    return VideoFeatures(frames=frames, face=face, pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)])
+    return VideoFeatures(
+        frames=frames, face=face, pose=None if protocol == TRUE_POSE or pose is None else pose[: len(frames)]
+    )
 
 
 def find_video(folder: Path, key: str) -> Path:
@@ -215,7 +234,8 @@ def find_video(folder: Path, key: str) -> Path:
 
 
 def read_video(path: Path, frames: int) -> UInt8[np.ndarray, "t 256 256 3"]:
-    """The first frames of a square video at 25 fps; a few that are missing at its end are the last one again.
+    """The first frames of a square video at 25 fps; a few that are missing at its end are the last
+    one again.
 
     Raises:
         InputError, MediaError: if it cannot be read, is not square, or is too short.
@@ -227,9 +247,13 @@ def read_video(path: Path, frames: int) -> UInt8[np.ndarray, "t 256 256 3"]:
     film = np.concatenate(chunks)[:frames]
     height, width = film.shape[1:3]
     if height != width:
-        raise MediaError(f"{path} has {width}×{height} pixels; the clips are square", hint="write the crop that the portrait shows")
+        raise MediaError(
+            f"{path} has {width}×{height} pixels; the clips are square", hint="write the crop that the portrait shows"
+        )
     if len(film) < frames - MISSING_FRAMES:
-        raise MediaError(f"{path} has {len(film)} frames at 25 fps, the clip {frames}", hint="make it as long as the speech")
+        raise MediaError(
+            f"{path} has {len(film)} frames at 25 fps, the clip {frames}", hint="make it as long as the speech"
+        )
     return resized(np.concatenate([film, np.repeat(film[-1:], frames - len(film), axis=0)]), SIZE)
 
 
@@ -244,7 +268,9 @@ def resized(frames: UInt8[np.ndarray, "t h w 3"], size: int) -> UInt8[np.ndarray
 
 
 def look(frames: UInt8[np.ndarray, "t h w 3"]) -> Face | None:
-    """The face mesh of a film, where MediaPipe is installed; in pixels of a 256×256 crop, whatever the networks' size."""
+    """The face mesh of a film, where MediaPipe is installed; in pixels of a 256×256 crop, whatever
+    the networks' size.
+    """
     if importlib.util.find_spec("mediapipe") is None:
         return None
     from pipelines.face.face_mesh import mesh

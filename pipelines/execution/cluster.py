@@ -1,7 +1,9 @@
-"""A function over many pieces of work, on Ray: bounded, retried, timed, with progress, and each piece alone with its accidents.
+"""A function over many pieces of work, on Ray: bounded, retried, timed, with progress, and each
+piece alone with its accidents.
 
-The only Ray outside training. The functions know nothing of it: with `workers=0` they run in a plain loop in this process
-and give the same results; there nothing protects the run from a piece that crashes, hangs or eats memory.
+The only Ray outside training. The functions know nothing of it: with `workers=0` they run in a
+plain loop in this process and give the same results; there nothing protects the run from a piece
+that crashes, hangs or eats memory.
 """
 
 from __future__ import annotations
@@ -45,11 +47,14 @@ MAX_TEMP_DIR = 36  # letters: Ray adds some 70 for its sockets, and the system a
 
 @contextmanager
 def session(config: ClusterConfig, *, cache: Path | None = None) -> Iterator[None]:
-    """Keep one Ray session for several calls of `run`. Nothing happens without workers, or where a session is already open.
+    """Keep one Ray session for several calls of `run`. Nothing happens without workers, or where a
+    session is already open.
 
     Args:
-        config: `address` joins an existing cluster; empty starts one on this machine with just the workers asked for.
-        cache: where Ray's session files go, if its path is short enough for the sockets in it; else a short temporary folder.
+        config: `address` joins an existing cluster; empty starts one on this machine with just the
+            workers asked for.
+        cache: where Ray's session files go, if its path is short enough for the sockets in it; else
+            a short temporary folder.
 
     Raises:
         ClusterError: if Ray is not installed or does not start.
@@ -92,11 +97,13 @@ def run(
     retries: int | None = None,
     watch: Watch | None = None,
 ) -> Iterator[tuple[Piece, Result | Failure]]:
-    """Run a function over pieces of work and give each piece with its result, in the order in which they end.
+    """Run a function over pieces of work and give each piece with its result, in the order in which
+    they end.
 
-    A bounded number of pieces is under way, so the driver's memory does not grow with their number. A piece whose worker or node
-    is lost is tried again `config.max_retries` times, also on another node; what stays lost is a `Failure`. An exception that
-    the function raises is raised here, and the rest is cancelled.
+    A bounded number of pieces is under way, so the driver's memory does not grow with their number.
+    A piece whose worker or node is lost is tried again `config.max_retries` times, also on another
+    node; what stays lost is a `Failure`. An exception that the function raises is raised here, and
+    the rest is cancelled.
 
     Args:
         function: plain and picklable; it gets one piece.
@@ -106,9 +113,10 @@ def run(
         key: a piece's name, for messages.
         tally: what of a result is counted beside the progress, by name.
         hours: of video in a piece.
-        isolated: each worker runs the function in a process of its own (pipelines/execution/sandbox.py), which may crash, exceed
-            `config.memory_mb_per_worker`, or say nothing for `config.timeout_s`: a Failure that names what was worked on. Otherwise the
-            worker itself dies, and `timeout_s` is the limit of a whole piece.
+        isolated: each worker runs the function in a process of its own
+            (pipelines/execution/sandbox.py), which may crash, exceed `config.memory_mb_per_worker`,
+            or say nothing for `config.timeout_s`: a Failure that names what was worked on.
+            Otherwise the worker itself dies, and `timeout_s` is the limit of a whole piece.
         retries: of an isolated piece that crashed; None: `config.max_retries`.
         watch: is told of the progress.
     """
@@ -117,7 +125,9 @@ def run(
     if config.workers == 0:
         outcomes: Iterator[Any] = ((piece, function(piece)) for piece in listed)
     else:
-        outcomes = _on_ray(_Work(function, config, key, isolated, config.max_retries if retries is None else retries), listed)
+        outcomes = _on_ray(
+            _Work(function, config, key, isolated, config.max_retries if retries is None else retries), listed
+        )
     with shown(progress, watch) as changed:
         for ended in outcomes:
             if ended is not None:
@@ -137,7 +147,7 @@ def _count(progress: Progress, ended: tuple[Any, Any], key: Any, tally: Any, hou
         progress.counts.update(tally(outcome))
 
 
-# ---------------------------------------------------------------------------------------------------------------- on Ray
+# ------------------------------------------------------------------------------------------- on Ray
 @dataclass(frozen=True)
 class _Work:
     function: Callable[[Any], Any]
@@ -148,14 +158,21 @@ class _Work:
 
     @property
     def in_flight(self) -> int:
-        """Pieces handed to Ray at a time. Only isolated ones may queue: the time of the others runs from here."""
+        """Pieces handed to Ray at a time.
+
+        Only isolated ones may queue: the time of the others runs from here.
+        """
         workers = self.config.workers
         return self.config.max_in_flight or (QUEUE * workers if self.isolated and not self.config.address else workers)
 
     def task(self, ray: Any) -> Any:
         """The function as Ray wants it."""
         config = self.config
-        plain = _isolated(ray.cloudpickle.dumps(self.function), config, self.retries) if self.isolated else _single_threaded(self.function)
+        plain = (
+            _isolated(ray.cloudpickle.dumps(self.function), config, self.retries)
+            if self.isolated
+            else _single_threaded(self.function)
+        )
         return ray.remote(
             num_cpus=config.cpus_per_worker,
             num_gpus=config.gpus_per_worker,
@@ -227,7 +244,9 @@ def _cancel(ray: Any, references: list[Any]) -> None:
 
 
 def _outcome(reference: Any, *, isolated: bool) -> Any:
-    """The value behind a reference; a Failure where the worker died; the function's own exception is raised as it was."""
+    """The value behind a reference; a Failure where the worker died; the function's own exception
+    is raised as it was.
+    """
     ray = _ray()
     lost = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
     try:
@@ -243,7 +262,9 @@ def _outcome(reference: Any, *, isolated: bool) -> Any:
 
 
 def _single_threaded(function: Callable[[Piece], Result]) -> Callable[[Piece], Result]:
-    """One worker is one core: libraries that would start a thread per core of the machine slow each other down."""
+    """One worker is one core: libraries that would start a thread per core of the machine slow each
+    other down.
+    """
 
     def work(piece: Piece) -> Result:
         import cv2
@@ -284,11 +305,12 @@ def _function(packed: bytes) -> Callable[[Any], Any]:
     return _single_threaded(_ray().cloudpickle.loads(packed))
 
 
-# ---------------------------------------------------------------------------------------------------------------- Ray's start
+# -------------------------------------------------------------------------------------- Ray's start
 def _ray() -> Any:
     if importlib.util.find_spec("ray") is None:
         raise ClusterError("Ray is not installed", hint='install the extra "prepare", or set cluster.workers=0')
-    # read when Ray is imported: no token in the home folder, no statistics sent, no warning about visible GPUs
+    # read when Ray is imported: no token in the home folder, no statistics sent, no warning about
+    # visible GPUs
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

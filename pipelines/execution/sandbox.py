@@ -1,7 +1,8 @@
-"""A process of its own for work that may crash natively, hang or eat memory: it is lost, and only the work at hand with it.
+"""A process of its own for work that may crash natively, hang or eat memory: it is lost, and only
+the work at hand with it.
 
-The process is kept from one call to the next, so that its imports are paid once. The work says what it is at (`working_on`), so that
-nobody has to search for the culprit.
+The process is kept from one call to the next, so that its imports are paid once. The work says what
+it is at (`working_on`), so that nobody has to search for the culprit.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any, Final
 
 from a2h_models.errors import ClusterError
 
-CRASHED, TIMED_OUT, OUT_OF_MEMORY = "decoder_crashed", "timed_out", "out_of_memory"  # names of pipelines.prepare.steps.filters.Reason
+# names of pipelines.prepare.steps.filters.Reason
+CRASHED, TIMED_OUT, OUT_OF_MEMORY = "decoder_crashed", "timed_out", "out_of_memory"
 POLL_S = 0.2  # how often time and memory are looked at
 MIB = 2**20
 PAGES_PER_MIB = MIB / resource.getpagesize()
@@ -56,13 +58,16 @@ class _Raised:
     error: Exception
 
 
-# ---------------------------------------------------------------------------------------------------------------- inside
+# ------------------------------------------------------------------------------------------- inside
 _outside: Connection | None = None  # in an isolated process: the way to the process that watches over it
 
 
 @contextmanager
 def working_on(item: str, *, limit_s: float) -> Iterator[None]:
-    """Say what is being worked on, and how many seconds that may take. Means nothing in a process that is not isolated."""
+    """Say what is being worked on, and how many seconds that may take.
+
+    Means nothing in a process that is not isolated.
+    """
     if _outside is None:
         yield
         return
@@ -98,7 +103,7 @@ def _answer(function: Callable[[Any], Any], argument: Any) -> _Ended | _Raised:
         return _Raised(ClusterError(f"{type(error).__name__}: {error}"))  # an error that cannot travel
 
 
-# ---------------------------------------------------------------------------------------------------------------- outside
+# ------------------------------------------------------------------------------------------ outside
 class Sandbox:
     """An isolated process, started when it is first needed and again after it was lost.
 
@@ -114,7 +119,8 @@ class Sandbox:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def call(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float) -> Any:
-        """`function(argument)` in the isolated process; a Failure if that was lost. Its exceptions are raised here.
+        """`function(argument)` in the isolated process; a Failure if that was lost. Its exceptions
+        are raised here.
 
         Args:
             function: of a module, so that it travels by name.
@@ -125,7 +131,9 @@ class Sandbox:
         try:
             pipe.send((function, argument))
             answer = self._watch(pipe, timeout_s)
-        except BaseException:  # the caller was stopped, or the arguments cannot travel: what runs there is not wanted any more
+        # the caller was stopped, or the arguments cannot travel: what runs there is not wanted any
+        # more
+        except BaseException:
             self.stop()
             raise
         if isinstance(answer, _Raised):
@@ -133,7 +141,9 @@ class Sandbox:
         return answer.result if isinstance(answer, _Ended) else answer
 
     def stop(self) -> None:
-        """Kill the process, and the programs that it started, and remove the scratch files that they left."""
+        """Kill the process, and the programs that it started, and remove the scratch files that
+        they left.
+        """
         if self._process is None:
             return
         with suppress(ProcessLookupError, PermissionError):

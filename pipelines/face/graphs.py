@@ -1,7 +1,7 @@
 """MediaPipe's graphs: pictures in, messages out. The only file that uses MediaPipe.
 
-Its `solutions` work the same graphs, but hand each step to another thread and make a class for each answer. Here the thread that asks does
-the steps itself: the same numbers in two thirds of the time.
+Its `solutions` work the same graphs, but hand each step to another thread and make a class for each
+answer. Here the thread that asks does the steps itself: the same numbers in two thirds of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from jaxtyping import Float32, UInt8
 FRAME_US = 33_333  # from one picture to the next: a graph wants times that grow, and these are the `solutions`' own
 # A landmark in a serialised list of them: its own tag and length, then a tag before each coordinate
 LANDMARK = np.dtype(
-    [("tag", "u1"), ("length", "u1"), ("tag_x", "u1"), ("x", "<f4"), ("tag_y", "u1"), ("y", "<f4"), ("tag_z", "u1"), ("z", "<f4")]
+    [
+        ("tag", "u1"),
+        ("length", "u1"),
+        ("tag_x", "u1"),
+        ("x", "<f4"),
+        ("tag_y", "u1"),
+        ("y", "<f4"),
+        ("tag_z", "u1"),
+        ("z", "<f4"),
+    ]
 )
 
 
@@ -47,7 +56,9 @@ class MediaPipeGraph:
             self._graph.start_run({name: _side_packet(value) for name, value in model.told})
 
     def look(self, picture: UInt8[np.ndarray, "h w 3"]) -> list[Any]:
-        """The messages on an RGB picture, which comes after those before; none where nothing is found."""
+        """The messages on an RGB picture, which comes after those before; none where nothing is
+        found.
+        """
         mp = _library()
         image = mp.packet_creator.create_image_frame(np.ascontiguousarray(picture), image_format=mp.ImageFormat.SRGB)
         with self._one_at_a_time, nullcontext() if self._time else _quiet():  # a graph speaks at its first picture
@@ -66,7 +77,8 @@ class MediaPipeGraph:
 def points(landmarks: Any) -> Float32[np.ndarray, "n 3"]:
     """x, y and z of a list of landmarks, as shares of the picture's sides.
 
-    Read from the message's bytes: one by one, 468 landmarks take a tenth of the time of finding them.
+    Read from the message's bytes: one by one, 468 landmarks take a tenth of the time of finding
+    them.
     """
     written = landmarks.SerializeToString()
     count = len(landmarks.landmark)
@@ -77,9 +89,13 @@ def points(landmarks: Any) -> Float32[np.ndarray, "n 3"]:
 
 
 def _configured(model: Model) -> Any:
-    """The graph with all that it is made of, its limits set, worked by the thread that waits for it."""
+    """The graph with all that it is made of, its limits set, worked by the thread that waits for
+    it.
+    """
     mp = _library()
-    from mediapipe.calculators.tensor.tensors_to_detections_calculator_pb2 import TensorsToDetectionsCalculatorOptions as Options
+    from mediapipe.calculators.tensor.tensors_to_detections_calculator_pb2 import (
+        TensorsToDetectionsCalculatorOptions as Options,
+    )
     from mediapipe.framework import calculator_pb2
 
     package = Path(mp.__file__).parent
@@ -110,7 +126,9 @@ def _library() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Send away what MediaPipe's native code writes to the error stream when a graph starts; no setting of its own stops it."""
+    """Send away what MediaPipe's native code writes to the error stream when a graph starts; no
+    setting of its own stops it.
+    """
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

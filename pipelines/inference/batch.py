@@ -1,4 +1,7 @@
-"""Many pairs from a table, on a cluster. Again, it goes on: what is there, made from just this, is left."""
+"""Many pairs from a table, on a cluster.
+
+Again, it goes on: what is there, made from just this, is left.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ class BatchRow:
 
 
 def generate_pairs(command: GenerateCommand) -> str:
-    """Make every pair's video into `result_dir`; what went wrong stands in `generated.csv`, and stops no other.
+    """Make every pair's video into `result_dir`; what went wrong stands in `generated.csv`, and
+    stops no other.
 
     Raises:
         InputError: for a table without pairs, or two pairs with one name.
@@ -56,7 +60,9 @@ def generate_pairs(command: GenerateCommand) -> str:
     """
     check_format(command.generate.format)
     pairs = read_pairs(Path(command.pairs))
-    orders = [replace(command, source_image=pair.portrait, driven_audio=pair.speech, ref_pose=pair.ref_pose) for pair in pairs]
+    orders = [
+        replace(command, source_image=pair.portrait, driven_audio=pair.speech, ref_pose=pair.ref_pose) for pair in pairs
+    ]
     _refuse_same_names(command.pairs, orders)
     if command.model.startswith(registry.SCHEME):  # one version for all, whatever happens to the alias meanwhile
         found = str(registry.find(command.model, command.logger))
@@ -68,13 +74,15 @@ def generate_pairs(command: GenerateCommand) -> str:
     told = ", ".join(f"{counts[status]} {status}" for status in (DONE, THERE, FAILED))
     if counts[FAILED]:
         raise FailedError(
-            f"{len(rows)} pairs: {told}", hint=f"{Path(command.result_dir) / REPORT} says why; the same command tries them again"
+            f"{len(rows)} pairs: {told}",
+            hint=f"{Path(command.result_dir) / REPORT} says why; the same command tries them again",
         )
     return f"{len(rows)} pairs: {told}; see {Path(command.result_dir) / REPORT}"
 
 
 def read_pairs(table: Path) -> list[Pair]:
-    """The rows of a CSV with the columns portrait and speech (and ref_pose); paths are relative to the table.
+    """The rows of a CSV with the columns portrait and speech (and ref_pose); paths are relative to
+    the table.
 
     Raises:
         InputError: naming what is missing.
@@ -86,7 +94,9 @@ def read_pairs(table: Path) -> list[Pair]:
                 raise InputError(f"{table} has no column {missing[0]}", hint="its first line must be portrait,speech")
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} cannot be read as a table ({error})", hint="pairs= takes a CSV file in UTF-8") from None
+        raise InputError(
+            f"{table} cannot be read as a table ({error})", hint="pairs= takes a CSV file in UTF-8"
+        ) from None
     if not rows:
         raise InputError(f"{table} lists no pairs")
     return [_pair(table, number, row) for number, row in enumerate(rows, start=2)]
@@ -102,10 +112,15 @@ def _pair(table: Path, line: int, row: dict[str, str | None]) -> Pair:
 def _refuse_same_names(table: str, orders: list[GenerateCommand]) -> None:
     twice = [str(target) for target, count in Counter(map(target_of, orders)).items() if count > 1]
     if twice:
-        raise InputError(f"{table}: {len(twice)} file(s) would be written more than once, such as {twice[0]}", hint="give other file names")
+        raise InputError(
+            f"{table}: {len(twice)} file(s) would be written more than once, such as {twice[0]}",
+            hint="give other file names",
+        )
 
 
-def _run(orders: list[GenerateCommand], command: GenerateCommand) -> Iterator[tuple[GenerateCommand, str | cluster.Failure]]:
+def _run(
+    orders: list[GenerateCommand], command: GenerateCommand
+) -> Iterator[tuple[GenerateCommand, str | cluster.Failure]]:
     yield from cluster.run(
         make,
         orders,

@@ -1,4 +1,6 @@
-"""A model → files that other programs run: `a2h export`, and the graphs that `generate.backend=onnx` draws with."""
+"""A model → files that other programs run: `a2h export`, and the graphs that
+`generate.backend=onnx` draws with.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")  # the extra "export"
 
 
 def export(command: ExportCommand) -> str:
-    """Write a model's graphs into a new folder, whole or not at all; says what is there, and how near to torch.
+    """Write a model's graphs into a new folder, whole or not at all; says what is there, and how
+    near to torch.
 
     Raises:
         ConfigError: for another format, or if the extra is not installed.
@@ -40,7 +43,8 @@ def export(command: ExportCommand) -> str:
 
 
 def ported(command: GenerateCommand, folder: Path) -> Animator:
-    """A model by ONNX Runtime: the graphs of a folder that `a2h export` wrote, or of a bundle; those are written once, into the cache.
+    """A model by ONNX Runtime: the graphs of a folder that `a2h export` wrote, or of a bundle;
+    those are written once, into the cache.
 
     Raises:
         ConfigError: if the extra is not installed.
@@ -77,7 +81,9 @@ def _publish(source: Path, target: Path, *, model: str) -> list[str]:
         if not target.exists():
             aside.rename(target)
     except OSError as error:
-        raise FailedError(f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder") from error
+        raise FailedError(
+            f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [f"  {each.path.name:<24} {each.difference:.1e}" for each in written]

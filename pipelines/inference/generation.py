@@ -1,4 +1,7 @@
-"""One pair: a portrait and a speech → one file. Frames are encoded while later ones are computed."""
+"""One pair: a portrait and a speech → one file.
+
+Frames are encoded while later ones are computed.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,11 @@ FRAMES = "frames"  # the format that is a folder of pictures
 
 
 def generate(command: GenerateCommand) -> Path:
-    """Write `<result_dir>/<portrait>__<speech>.<format>` (25 fps, as long as the speech) and return its path.
+    """Write `<result_dir>/<portrait>__<speech>.<format>` (25 fps, as long as the speech) and return
+    its path.
 
-    What can be wrong with the inputs is found before the model is loaded; what was there before stays until the new file is whole.
+    What can be wrong with the inputs is found before the model is loaded; what was there before
+    stays until the new file is whole.
 
     Raises:
         InputError: if portrait, speech or poses cannot be used; the message says why.
@@ -62,7 +67,9 @@ def load(command: GenerateCommand) -> tuple[Portrait, Int16[np.ndarray, " n"]]:
 def target_of(command: GenerateCommand) -> Path:
     """Where the result goes."""
     name = f"{Path(command.source_image).stem}__{Path(command.driven_audio).stem}"
-    return Path(command.result_dir) / (name if command.generate.format == FRAMES else f"{name}.{command.generate.format}")
+    return Path(command.result_dir) / (
+        name if command.generate.format == FRAMES else f"{name}.{command.generate.format}"
+    )
 
 
 def origin_of(command: GenerateCommand, model: str) -> GenerationOrigin:
@@ -119,7 +126,9 @@ def render(
 def check_format(word: str) -> None:
     """Raises ConfigError for an unknown one."""
     if word not in (*media.VIDEO_FORMATS, FRAMES):
-        raise ConfigError(f"generate.format={word} does not exist", hint=f"one of: {', '.join((*media.VIDEO_FORMATS, FRAMES))}")
+        raise ConfigError(
+            f"generate.format={word} does not exist", hint=f"one of: {', '.join((*media.VIDEO_FORMATS, FRAMES))}"
+        )
 
 
 @contextmanager
@@ -129,7 +138,13 @@ def _progress(what: str, *, total: int) -> Iterator[Callable[[FrameChunks], Fram
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
 

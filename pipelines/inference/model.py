@@ -32,11 +32,17 @@ def load_animator(command: GenerateCommand) -> tuple[Animator, str]:
     if command.generate.compile and device == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise ConfigError("generate.compile=true needs a C++ compiler on a CPU", hint="install g++, or leave it out")
     if command.generate.backend not in BACKENDS:
-        raise ConfigError(f"generate.backend={command.generate.backend} does not exist", hint=f"one of: {', '.join(BACKENDS)}")
+        raise ConfigError(
+            f"generate.backend={command.generate.backend} does not exist", hint=f"one of: {', '.join(BACKENDS)}"
+        )
     if command.generate.backend == ONNX and (command.generate.compile or command.generate.precision == "bf16"):
-        raise ConfigError("generate.backend=onnx neither compiles nor draws in bf16", hint="leave compile and precision out")
+        raise ConfigError(
+            "generate.backend=onnx neither compiles nor draws in bf16", hint="leave compile and precision out"
+        )
     folder = registry.fetch(command.model, command.logger)
-    model = str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else folder.name
+    model = (
+        str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else folder.name
+    )
     if command.generate.backend == ONNX:
         return ported(command, folder), model
     animator = Animator.load(folder, device, precision=command.generate.precision)

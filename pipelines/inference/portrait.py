@@ -1,4 +1,6 @@
-"""The face in a picture: found, cut out as clips are cut in preparation, and the talking frames laid back into the picture."""
+"""The face in a picture: found, cut out as clips are cut in preparation, and the talking frames
+laid back into the picture.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from pipelines.face.face_mesh import Box, Square
 
 WAYS = ("crop", "resize", "full")  # SadTalker's words
-# Side of a portrait's crop / its one face box. Clips are cut by the union of all their boxes, so that a face is smaller in them than its
-# own box would make it: over 37 real clips it is 0.583 of the crop high, on their first frames 0.641 at 1.6, 0.587 at 1.8 (DECISIONS.md).
+# Side of a portrait's crop / its one face box. Clips are cut by the union of all their boxes, so
+# that a face is smaller in them than its
+# own box would make it: over 37 real clips it is 0.583 of the crop high, on their first frames
+# 0.641 at 1.6, 0.587 at 1.8 (DECISIONS.md).
 PORTRAIT_SCALE = 1.82
 MIN_FACE_PX = 48.0  # of a face box in the picture: below, there is less to see than the networks draw
 SEAM = 0.12  # of the square's side: how wide the frames fade into the picture
@@ -43,10 +47,12 @@ class Portrait:
 
 
 def find(picture: UInt8[np.ndarray, "h w 3"], config: GenerateConfig, *, name: str) -> Portrait:
-    """A portrait by `config.preprocess`: cut to the face (crop), the picture as it is (resize), or cut and laid back (full).
+    """A portrait by `config.preprocess`: cut to the face (crop), the picture as it is (resize), or
+    cut and laid back (full).
 
     Raises:
-        InputError: if no face, too small a one, or not so many as asked for are found; if a picture for `resize` is not square.
+        InputError: if no face, too small a one, or not so many as asked for are found; if a picture
+            for `resize` is not square.
         ConfigError: for another word.
     """
     if config.preprocess not in WAYS:
@@ -69,7 +75,8 @@ def fit(picture: UInt8[np.ndarray, "h w 3"], config: GenerateConfig, *, name: st
 
 
 def crop(picture: UInt8[np.ndarray, "h w 3"], *, name: str, face: int = 0) -> UInt8[np.ndarray, "256 256 3"]:
-    """Cut a picture as clips are cut in preparation. Without MediaPipe, a 256×256 picture is taken for a crop that was made before.
+    """Cut a picture as clips are cut in preparation. Without MediaPipe, a 256×256 picture is taken
+    for a crop that was made before.
 
     Raises:
         InputError: if there is no such face in it, or it would need MediaPipe.
@@ -92,7 +99,10 @@ def whole(picture: UInt8[np.ndarray, "h w 3"], *, name: str) -> UInt8[np.ndarray
 
     height, width = picture.shape[:2]
     if height != width:
-        raise InputError(f"{name} is {width}×{height} pixels, and generate.preprocess=resize takes a square", hint="leave preprocess=crop")
+        raise InputError(
+            f"{name} is {width}×{height} pixels, and generate.preprocess=resize takes a square",
+            hint="leave preprocess=crop",
+        )
     return np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
 
 
@@ -109,7 +119,10 @@ def bounded(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndar
 def paste_back(
     frame: UInt8[np.ndarray, "s s 3"], picture: UInt8[np.ndarray, "h w 3"], square: Square, seam: float = SEAM
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame in its place in the picture. Towards the square's border it fades into it, except where that is the picture's own border."""
+    """A frame in its place in the picture.
+
+    Towards the square's border it fades into it, except where that is the picture's own border.
+    """
     import cv2
 
     side = square.side
@@ -150,15 +163,25 @@ def choose(boxes: Sequence[Box], face: int, *, name: str) -> Box:
     if not boxes:
         raise InputError(f"no face was found in {name}", hint="give a picture that shows one human face from the front")
     if not 0 <= face <= len(boxes):
-        raise InputError(f"{name} shows {len(boxes)} face(s), and generate.face={face} is none of them", hint="they count from the left")
-    box = sorted(boxes, key=lambda each: each.x + each.w / 2)[face - 1] if face else max(boxes, key=lambda each: each.w * each.h)
+        raise InputError(
+            f"{name} shows {len(boxes)} face(s), and generate.face={face} is none of them",
+            hint="they count from the left",
+        )
+    box = (
+        sorted(boxes, key=lambda each: each.x + each.w / 2)[face - 1]
+        if face
+        else max(boxes, key=lambda each: each.w * each.h)
+    )
     if max(box.w, box.h) < MIN_FACE_PX:
         raise InputError(
-            f"the face in {name} is {max(box.w, box.h):.0f} pixels high, and must be {MIN_FACE_PX:.0f}", hint="give a larger picture"
+            f"the face in {name} is {max(box.w, box.h):.0f} pixels high, and must be {MIN_FACE_PX:.0f}",
+            hint="give a larger picture",
         )
     return box
 
 
 def _need_mediapipe(what: str) -> None:
     if importlib.util.find_spec("mediapipe") is None:
-        raise InputError(f"{what} needs MediaPipe", hint='install the extra "generate", or give a square crop of the head')
+        raise InputError(
+            f"{what} needs MediaPipe", hint='install the extra "generate", or give a square crop of the head'
+        )

@@ -1,4 +1,6 @@
-"""The networks beside the encoder: an iterator runs in a thread of its own, a few items ahead of who reads it."""
+"""The networks beside the encoder: an iterator runs in a thread of its own, a few items ahead of
+who reads it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ class _End:
 
 
 def ahead(items: Iterable[Item], *, count: int = AHEAD) -> Iterator[Item]:
-    """The same items in the same order; an exception comes where it belongs. Who stops reading stops the thread."""
+    """The same items in the same order; an exception comes where it belongs.
+
+    Who stops reading stops the thread.
+    """
     ready: queue.Queue[Item | _End] = queue.Queue(maxsize=count)
     left = threading.Event()
     worker = threading.Thread(target=_fill, args=(items, ready, left), name="a2h-ahead", daemon=True)

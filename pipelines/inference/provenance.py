@@ -49,7 +49,8 @@ def inspect(path: Path) -> dict[str, object]:
         said = None
     if not isinstance(said, dict) or said.get("synthetic") is not True:
         raise FailedError(
-            f"{path} does not say that it is synthetic", hint="it was not made by audio2head, or its metadata were lost; both are possible"
+            f"{path} does not say that it is synthetic",
+            hint="it was not made by audio2head, or its metadata were lost; both are possible",
         )
     return said
 

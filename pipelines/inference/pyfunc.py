@@ -1,7 +1,9 @@
-"""What MLflow calls to load `audio2head` (`mlflow.pyfunc.load_model`, `mlflow models serve`): rows of portrait and speech → mp4s.
+"""What MLflow calls to load `audio2head` (`mlflow.pyfunc.load_model`, `mlflow models serve`): rows
+of portrait and speech → mp4s.
 
-The bundle names this module and holds no code and no pickle; this project must be installed where it is served, with its extra
-`generate`. Its files are compared with the hashes that were written when it was made: a changed, missing or added one is refused.
+The bundle names this module and holds no code and no pickle; this project must be installed where
+it is served, with its extra `generate`. Its files are compared with the hashes that were written
+when it was made: a changed, missing or added one is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class TalkingHead:
         self.animator = Animator.load(folder)
 
     def predict(self, rows: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Bytes of a picture file (`portrait`) and of a sound file (`speech`) → bytes of an mp4 (`video`), row by row.
+        """Bytes of a picture file (`portrait`) and of a sound file (`speech`) → bytes of an mp4
+        (`video`), row by row.
 
         Args:
             rows: with the two columns.
@@ -42,7 +45,10 @@ class TalkingHead:
         from pipelines.config import GenerateConfig
 
         config = replace(GenerateConfig(), **dict(params or {}))
-        videos = [self._video(portrait, speech, config) for portrait, speech in zip(rows["portrait"], rows["speech"], strict=True)]
+        videos = [
+            self._video(portrait, speech, config)
+            for portrait, speech in zip(rows["portrait"], rows["speech"], strict=True)
+        ]
         return pd.DataFrame({"video": videos})
 
     def _video(self, portrait: bytes, speech: bytes, config: GenerateConfig) -> bytes:
@@ -65,6 +71,8 @@ def _load_pyfunc(data_path: str) -> TalkingHead:
     root = folder.parents[len(Path(BUNDLE_FOLDER).parts) - 1]
     expected = recorded_hashes(root)
     if not expected:
-        raise RegistryError(f"{root} does not say which files the bundle must have", hint="register it again with this program")
+        raise RegistryError(
+            f"{root} does not say which files the bundle must have", hint="register it again with this program"
+        )
     compare(expected, folder, name="the bundle")
     return TalkingHead(folder)

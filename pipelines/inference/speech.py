@@ -1,4 +1,7 @@
-"""Any sound as 16 kHz mono. Its level does not matter: the features are made zero-mean and divided by their peak."""
+"""Any sound as 16 kHz mono.
+
+Its level does not matter: the features are made zero-mean and divided by their peak.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from pipelines import media
 from pipelines.config import GenerateConfig
 
 MIN_SPEECH_S = 0.04  # one frame
-SILENT_PEAK = 32  # of 32,768, −60 dB: what never gets louder is the noise of a silent line, which levelling would make a loud hiss
+# of 32,768, −60 dB: what never gets louder is the noise of a silent line, which levelling would
+# make a loud hiss
+SILENT_PEAK = 32
 SAMPLES_AT_ONCE = 2**20
 
 
@@ -41,5 +46,8 @@ def frames_of(wave: np.ndarray) -> int:
 
 def gate_silence(wave: Int16[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
     """What the networks hear: the wave, or true silence where it is only the noise of a line."""
-    loudest = max(int(np.abs(wave[at : at + SAMPLES_AT_ONCE].astype(np.int32)).max()) for at in range(0, len(wave), SAMPLES_AT_ONCE))
+    loudest = max(
+        int(np.abs(wave[at : at + SAMPLES_AT_ONCE].astype(np.int32)).max())
+        for at in range(0, len(wave), SAMPLES_AT_ONCE)
+    )
     return wave if loudest > SILENT_PEAK else np.broadcast_to(np.int16(0), wave.shape)

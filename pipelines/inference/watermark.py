@@ -15,7 +15,9 @@ EDGE = 0.5  # of the letters' height: how far they stand from the border
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def draw_watermark(batches: Iterable[UInt8[np.ndarray, "n h w 3"]], text: str = TEXT) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
+def draw_watermark(
+    batches: Iterable[UInt8[np.ndarray, "n h w 3"]], text: str = TEXT
+) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
     """Batches with the text at the lower left, white with a black outline."""
     for batch in batches:
         yield np.stack([_mark(frame, text) for frame in batch])

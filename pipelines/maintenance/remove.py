@@ -1,7 +1,9 @@
-"""Take somebody, or one video, out of a dataset: out of its shards, companions, previews, plan, ledger and report.
+"""Take somebody, or one video, out of a dataset: out of its shards, companions, previews, plan,
+ledger and report.
 
-The plan is changed first: from then on it says that the videos are not to be used, and everything else follows from it, however often
-it is interrupted. A resumed `a2h prepare` goes by the same plan and brings nobody back.
+The plan is changed first: from then on it says that the videos are not to be used, and everything
+else follows from it, however often it is interrupted. A resumed `a2h prepare` goes by the same plan
+and brings nobody back.
 """
 
 from __future__ import annotations
@@ -46,15 +48,21 @@ class ForgetReport:
     def __str__(self) -> str:
         verb = "forgot" if self.done else "would forget"
         splits = ", ".join(f"{number} in {split}" for split, number in self.samples.items() if number) or "none"
-        counts = [f"{number} {word}{'s' * (number != 1)}" for number, word in ((self.videos, "video"), (len(self.shards), "shard"))]
+        counts = [
+            f"{number} {word}{'s' * (number != 1)}"
+            for number, word in ((self.videos, "video"), (len(self.shards), "shard"))
+        ]
         lines = [f"{self.path}: {verb} {counts[0]}; samples: {splits}; {counts[1]} written again"]
         if self.after:
             lines.append(f"  fingerprint {self.after}")
         return "\n".join(lines)
 
 
-def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: bool = False, on: str = "") -> ForgetReport:
-    """Take all videos of an identity, or of a content hash, out of a dataset. Interrupted, the same call finishes it.
+def forget(
+    path: str | Path, *, identity: str = "", source: str = "", dry_run: bool = False, on: str = ""
+) -> ForgetReport:
+    """Take all videos of an identity, or of a content hash, out of a dataset. Interrupted, the same
+    call finishes it.
 
     Args:
         path: the dataset's folder, on any store.
@@ -69,7 +77,9 @@ def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: b
         DatasetError: if a shard that must be written again is damaged.
     """
     if bool(identity) == bool(source):
-        raise ConfigError("forget wants an identity or a source", hint="say --identity NAME or --source SHA256, not both")
+        raise ConfigError(
+            "forget wants an identity or a source", hint="say --identity NAME or --source SHA256, not both"
+        )
     dataset = Storage(path)
     if not dataset.exists(PLAN_FILE):
         raise InputError(f"{path} holds no dataset: there is no {PLAN_FILE}")
@@ -78,7 +88,10 @@ def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: b
     fresh = [video for video in wanted if not video.file.startswith(f"{NAMELESS}/")]
     said = fingerprint_said(dataset)
     if not wanted and said not in plan.parents:  # where it is, an earlier call was interrupted
-        raise InputError(f"{path}: {unknown(plan, identity, source)}", hint="the ledger's columns `identity` and `sha256` have them all")
+        raise InputError(
+            f"{path}: {unknown(plan, identity, source)}",
+            hint="the ledger's columns `identity` and `sha256` have them all",
+        )
     planned = without(plan, fresh, parent=said, on=on or datetime.now(UTC).date().isoformat()) if fresh else plan
     facts: dict[str, Any] = {"path": str(path), "videos": len(fresh), "sources": _hashes(wanted)}
     if dry_run:
@@ -91,7 +104,8 @@ def forget(path: str | Path, *, identity: str = "", source: str = "", dry_run: b
     samples, shards = _effect(dataset, planned)
     _clean(dataset, planned, shards)
     whole = all(dataset.exists(f"{unit.shard}.json") for unit in planned.units)
-    after = finish(dataset, planned).fingerprint if whole else ""  # else `a2h prepare` has not ended yet, and will do it
+    # else `a2h prepare` has not ended yet, and will do it
+    after = finish(dataset, planned).fingerprint if whole else ""
     return ForgetReport(**facts, samples=samples, shards=shards, before=planned.parents, after=after)
 
 
@@ -106,7 +120,10 @@ def matching(plan: Plan, *, identity: str, source: str) -> list[Video]:
         return [video for video in plan.videos if ledger.printable(video.identity) == identity]
     digits = source.lower()
     if not MIN_DIGITS <= len(digits) <= HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
-        raise InputError(f"{source!r} is no SHA-256", hint=f"give its {HEX_DIGITS} hexadecimal digits, or the first {MIN_DIGITS} or more")
+        raise InputError(
+            f"{source!r} is no SHA-256",
+            hint=f"give its {HEX_DIGITS} hexadecimal digits, or the first {MIN_DIGITS} or more",
+        )
     found = [video for video in plan.videos if video.sha256.startswith(digits)]
     if len({video.sha256 for video in found}) > 1:
         raise InputError(f"{source} is the beginning of several videos' SHA-256", hint="give all its digits")
@@ -114,7 +131,9 @@ def matching(plan: Plan, *, identity: str, source: str) -> list[Video]:
 
 
 def with_their_copies(plan: Plan, wanted: Iterable[Video]) -> list[Video]:
-    """With every other video of the same bytes and frames: a copy under another name shows the same person."""
+    """With every other video of the same bytes and frames: a copy under another name shows the same
+    person.
+    """
     listed = list(wanted)
     same: dict[str, list[Video]] = {}
     for video in listed:
@@ -125,7 +144,9 @@ def with_their_copies(plan: Plan, wanted: Iterable[Video]) -> list[Video]:
 
 
 def overlap(a: Video, b: Video) -> bool:
-    """Whether two videos of the same bytes have a frame in common; a length that is not known may be any."""
+    """Whether two videos of the same bytes have a frame in common; a length that is not known may
+    be any.
+    """
     return (not b.frames or a.start < b.start + b.frames) and (not a.frames or b.start < a.start + a.frames)
 
 
@@ -141,7 +162,10 @@ def unknown(plan: Plan, identity: str, source: str) -> str:
 
 # -------------------------------------------------------------------------------- the plan
 def without(plan: Plan, forgotten: Iterable[Video], *, parent: str, on: str) -> Plan:
-    """The plan with nameless videos in the place of the forgotten ones. Its hash stays, and so do its units' ids: it is still that plan."""
+    """The plan with nameless videos in the place of the forgotten ones.
+
+    Its hash stays, and so do its units' ids: it is still that plan.
+    """
     gone = set(forgotten)
 
     def change(videos: Iterable[Video]) -> tuple[Video, ...]:
@@ -159,7 +183,9 @@ def without(plan: Plan, forgotten: Iterable[Video], *, parent: str, on: str) -> 
 
 
 def nameless(video: Video, on: str) -> Video:
-    """What is kept: that there was a video, how long, and its hash, by which a second request finds it. The hash shows nobody."""
+    """What is kept: that there was a video, how long, and its hash, by which a second request finds
+    it. The hash shows nobody.
+    """
     place = hashlib.sha256(json.dumps([video.sha256, video.file, video.start, video.identity]).encode()).hexdigest()
     return Video(
         file=f"{NAMELESS}/{place[:NAME_DIGITS]}",
@@ -181,7 +207,9 @@ def fingerprint_said(dataset: Storage) -> str:
     try:
         return str(json.loads(dataset.read(DATASET_FILE))["fingerprint"])
     except (ValueError, KeyError, TypeError):
-        raise DatasetError(f"{dataset.url}/{DATASET_FILE} is damaged", hint="run `a2h prepare` again: it is rebuilt") from None
+        raise DatasetError(
+            f"{dataset.url}/{DATASET_FILE} is damaged", hint="run `a2h prepare` again: it is rebuilt"
+        ) from None
 
 
 # -------------------------------------------------------------------------------- the shards

@@ -1,7 +1,9 @@
-"""Another division of a dataset into train, val and test, in a folder of its own, without decoding or encoding anything.
+"""Another division of a dataset into train, val and test, in a folder of its own, without decoding
+or encoding anything.
 
-The videos are planned anew, just as `a2h prepare` would with these settings, and each new shard gathers its samples from the old
-ones, byte for byte. What a sample says of its parents stays true: it was made for the dataset that it came from.
+The videos are planned anew, just as `a2h prepare` would with these settings, and each new shard
+gathers its samples from the old ones, byte for byte. What a sample says of its parents stays true:
+it was made for the dataset that it came from.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def split(
     seed: int | None = None,
     assign: str = "",
 ) -> DatasetSummary:
-    """Write a dataset's samples as another dataset with other splits. Interrupted, the same call goes on where it stopped.
+    """Write a dataset's samples as another dataset with other splits. Interrupted, the same call
+    goes on where it stopped.
 
     Args:
         path: the dataset.
@@ -70,7 +73,9 @@ def split(
     planned = claim(target, plan(old.videos, config, splits=table, parents=[*old.parents, fingerprint]))
     open_units = [unit for unit in planned.units if not target.exists(f"{unit.shard}.json")]
     build = partial(gather, old=OldShards(source, old), out=target)
-    for _ in cluster.run(build, open_units, ClusterConfig(workers=0), describe="gathering shards", key=lambda unit: unit.shard):
+    for _ in cluster.run(
+        build, open_units, ClusterConfig(workers=0), describe="gathering shards", key=lambda unit: unit.shard
+    ):
         pass
     return finish(target, planned)
 
@@ -90,7 +95,9 @@ def config_of(made: Plan) -> PrepareConfig:
             filters=FiltersConfig(**made.config["filters"]),
         )
     except (TypeError, KeyError) as error:
-        raise InputError(f"the plan was made with settings of another version ({error})", hint="prepare the dataset again") from None
+        raise InputError(
+            f"the plan was made with settings of another version ({error})", hint="prepare the dataset again"
+        ) from None
 
 
 def reconfigured(
@@ -107,7 +114,9 @@ def reconfigured(
         raise ConfigError(f"a table and {', '.join(changes)} contradict each other", hint="give one or the other")
     changed = replace(config.plan, **changes)
     if not (changed.val_share >= 0 and changed.test_share >= 0 and changed.val_share + changed.test_share <= 1):
-        raise ConfigError(f"val_share {changed.val_share:g} and test_share {changed.test_share:g} are no shares of one whole")
+        raise ConfigError(
+            f"val_share {changed.val_share:g} and test_share {changed.test_share:g} are no shares of one whole"
+        )
     return replace(config, plan=changed)
 
 
@@ -126,12 +135,17 @@ def read_table(file: str, old: Plan) -> dict[str, str]:
     for number, row in enumerate(rows, start=2):
         who, where = row.get("identity") or "", row.get("split") or ""
         if not who or where not in SPLITS:
-            raise InputError(f"{file}, line {number}: {who!r}, {where!r}", hint=f"columns identity,split; a split is {', '.join(SPLITS)}")
+            raise InputError(
+                f"{file}, line {number}: {who!r}, {where!r}",
+                hint=f"columns identity,split; a split is {', '.join(SPLITS)}",
+            )
         if table.setdefault(who, where) != where:
             raise InputError(f"{file}, line {number}: {who} is in {table[who]} as well")
     everybody = {video.identity for unit in old.units for video in unit.videos if not video.reason}
     if lacking := sorted(everybody - table.keys()):
-        raise InputError(f"{file} does not say where {lacking[0]} belongs ({len(lacking)} of {len(everybody)} identities are missing)")
+        raise InputError(
+            f"{file} does not say where {lacking[0]} belongs ({len(lacking)} of {len(everybody)} identities are missing)"
+        )
     return {who: table[who] for who in sorted(everybody)}
 
 
@@ -154,7 +168,9 @@ def claim(out: Storage, planned: Plan) -> Plan:
 
 # -------------------------------------------------------------------------------- the shards
 class OldShards:
-    """The dataset that is divided anew: where each video is, and the last few shards, each compared with its sidecar once."""
+    """The dataset that is divided anew: where each video is, and the last few shards, each compared
+    with its sidecar once.
+    """
 
     def __init__(self, source: Storage, old: Plan) -> None:
         self.source = source
@@ -169,7 +185,9 @@ class OldShards:
         """
         unit = self._homes[_place(video)]
         if unit.shard not in self._open:
-            sidecar = Sidecar.from_bytes(self.source.read(f"{unit.shard}.json"), name=f"{self.source.url}/{unit.shard}.json")
+            sidecar = Sidecar.from_bytes(
+                self.source.read(f"{unit.shard}.json"), name=f"{self.source.url}/{unit.shard}.json"
+            )
             check(self.source, sidecar)
             while len(self._open) >= OPEN_SHARDS:
                 del self._open[next(iter(self._open))]
@@ -178,7 +196,11 @@ class OldShards:
 
     def sidecar(self, name: str) -> Sidecar:
         """Of a shard or of a companion."""
-        return self._open[name][0] if name in self._open else Sidecar.from_bytes(self.source.read(f"{name}.json"), name=f"{name}.json")
+        return (
+            self._open[name][0]
+            if name in self._open
+            else Sidecar.from_bytes(self.source.read(f"{name}.json"), name=f"{name}.json")
+        )
 
 
 def _place(video: Video) -> Place:
@@ -191,7 +213,11 @@ def gather(unit: Unit, old: OldShards, out: Storage) -> None:
     clips = {row["key"]: row for row in found if row["kind"] == ledger.CLIP}
     samples = {key: row["shard"] for key, row in sorted(clips.items()) if row["status"] == Status.ACCEPTED}
     pictures = {shard: read_previews(old.source, shard) for shard in sorted({row["shard"] for row in clips.values()})}
-    write_previews(out, unit.shard, {key: pictures[row["shard"]][key] for key, row in clips.items() if key in pictures[row["shard"]]})
+    write_previews(
+        out,
+        unit.shard,
+        {key: pictures[row["shard"]][key] for key, row in clips.items() if key in pictures[row["shard"]]},
+    )
     for ending in shared_endings(old.source, set(samples.values())):
         write_samples(unit, ending, samples, old, out, [])
     write_samples(unit, "", samples, old, out, [{**row, "split": unit.split, "shard": unit.shard} for row in found])
@@ -204,8 +230,12 @@ def shared_endings(source: Storage, shards: Collection[str]) -> list[str]:
     return sorted(set.intersection(*endings)) if endings else []
 
 
-def write_samples(unit: Unit, ending: str, samples: Mapping[str, str], old: OldShards, out: Storage, rows: Rows) -> None:
-    """Publish a shard (or a companion of it) whose samples are copied from others, member by member."""
+def write_samples(
+    unit: Unit, ending: str, samples: Mapping[str, str], old: OldShards, out: Storage, rows: Rows
+) -> None:
+    """Publish a shard (or a companion of it) whose samples are copied from others, member by
+    member.
+    """
     sidecars = {shard: old.sidecar(f"{shard}{ending}") for shard in sorted(set(samples.values()))}
     with ShardWriter(out, f"{unit.shard}{ending}") as writer:
         for key, shard in samples.items():

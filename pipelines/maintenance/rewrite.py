@@ -1,7 +1,9 @@
-"""Shards written again without some of their samples. The members of all other samples keep their bytes.
+"""Shards written again without some of their samples. The members of all other samples keep their
+bytes.
 
-A new shard is written whole into a folder of its own, its sidecar last, and then takes the old one's place: first the tar, then the
-sidecar. Whenever that is interrupted, what is there says how to go on.
+A new shard is written whole into a folder of its own, its sidecar last, and then takes the old
+one's place: first the tar, then the sidecar. Whenever that is interrupted, what is there says how
+to go on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ Rows = list[dict[str, Any]]
 
 def leftovers(sidecar: Sidecar, unit: Unit) -> list[str]:
     """Names, in the plan, of the videos that the plan has forgotten and the shard has not."""
-    return [video.file for video, rows in by_video(sidecar, unit) if video.reason and (len(rows) > 1 or rows[0]["file"] != video.file)]
+    return [
+        video.file
+        for video, rows in by_video(sidecar, unit)
+        if video.reason and (len(rows) > 1 or rows[0]["file"] != video.file)
+    ]
 
 
 def by_video(sidecar: Sidecar, unit: Unit) -> Iterator[tuple[Video, Rows]]:
@@ -41,8 +47,12 @@ def by_video(sidecar: Sidecar, unit: Unit) -> Iterator[tuple[Video, Rows]]:
             groups.append([])
         if groups:
             groups[-1].append(row)
-    if len(groups) != len(unit.videos) or any(rows[0]["sha256"] != video.sha256 for video, rows in zip(unit.videos, groups, strict=False)):
-        raise DatasetError(f"{sidecar.shard}: the rows of its sidecar are not those of its unit", hint="`a2h verify` says more")
+    if len(groups) != len(unit.videos) or any(
+        rows[0]["sha256"] != video.sha256 for video, rows in zip(unit.videos, groups, strict=False)
+    ):
+        raise DatasetError(
+            f"{sidecar.shard}: the rows of its sidecar are not those of its unit", hint="`a2h verify` says more"
+        )
     return zip(unit.videos, groups, strict=True)
 
 
@@ -57,7 +67,11 @@ def clean_shard(dataset: Storage, sidecar: Sidecar, unit: Unit) -> None:
     Raises:
         DatasetError: if the shard is damaged: what is left would be sealed with a new hash.
     """
-    rows = [row for video, found in by_video(sidecar, unit) for row in (forgotten_rows(video, unit) if video.reason else found)]
+    rows = [
+        row
+        for video, found in by_video(sidecar, unit)
+        for row in (forgotten_rows(video, unit) if video.reason else found)
+    ]
     keys = {row["key"] for row in rows if row["kind"] == ledger.CLIP}
     clean_previews(dataset, unit.shard, keys)
     for name in dataset.names(f"{unit.shard}{COMPANION_MARK}*.json"):

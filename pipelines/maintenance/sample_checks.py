@@ -1,4 +1,6 @@
-"""Samples, looked into: whether what a shard holds can be decoded, is as long as it says, and is made of numbers."""
+"""Samples, looked into: whether what a shard holds can be decoded, is as long as it says, and is
+made of numbers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ ARRAYS = ("speech", "mel", "pose", "landmarks")  # of a sample, whose numbers mu
 def drawn(keys: Sequence[str], share: float) -> list[str]:
     """About a share of the keys, by their hash: the same whenever and wherever it is asked."""
     bound = share * 2**HASH_BITS
-    return [key for key in keys if int.from_bytes(hashlib.sha256(key.encode()).digest()[: HASH_BITS // 8], "big") < bound]
+    return [
+        key for key in keys if int.from_bytes(hashlib.sha256(key.encode()).digest()[: HASH_BITS // 8], "big") < bound
+    ]
 
 
 def problems(dataset: Storage, sidecar: Sidecar, key: str) -> Iterator[str]:

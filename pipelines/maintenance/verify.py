@@ -1,4 +1,5 @@
-"""Cross-check a dataset: plan, tars, sidecars, companions, ledger and hashes against each other; samples, where that is asked for.
+"""Cross-check a dataset: plan, tars, sidecars, companions, ledger and hashes against each other;
+samples, where that is asked for.
 
 The plan and each sidecar are read once, one at a time. A problem is a sentence that names a file.
 """
@@ -28,7 +29,8 @@ from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit
 from pipelines.prepare.steps.filters import Status
 
 CHUNK = 2**20  # bytes read at a time
-BESIDE = (PLAN_FILE, ledger.LEDGER_FILE, DATASET_FILE, CARD_FILE, CROISSANT_FILE, REPORT_FILE)  # one of each in every dataset
+# one of each in every dataset
+BESIDE = (PLAN_FILE, ledger.LEDGER_FILE, DATASET_FILE, CARD_FILE, CROISSANT_FILE, REPORT_FILE)
 FOLDERS = (PREVIEWS, timings.FOLDER, rewrite.FOLDER)
 AGAIN = "run `a2h prepare` again"
 
@@ -60,7 +62,9 @@ class VerifyReport:
 
 @dataclass
 class Seen:
-    """What is remembered of the shards that were looked at: their hashes and keys, never their contents."""
+    """What is remembered of the shards that were looked at: their hashes and keys, never their
+    contents.
+    """
 
     hashes: dict[str, str] = field(default_factory=dict)  # shard → sha-256
     samples: int = 0
@@ -75,8 +79,10 @@ def verify(path: str | Path, *, clean: bool = False, deep: float = 0.0) -> Verif
 
     Args:
         path: the dataset's folder, on any store.
-        clean: remove unpublished rests (`*.part`), and tars that have no sidecar and so do not exist.
-        deep: the share of samples to decode and check member by member, evenly drawn; 1 is all, 0 none.
+        clean: remove unpublished rests (`*.part`), and tars that have no sidecar and so do not
+            exist.
+        deep: the share of samples to decode and check member by member, evenly drawn; 1 is all, 0
+            none.
 
     Raises:
         InputError: if there is no dataset, or `deep` is no share.
@@ -90,7 +96,12 @@ def verify(path: str | Path, *, clean: bool = False, deep: float = 0.0) -> Verif
     seen = Seen()
     problems = tuple(_problems(dataset, seen, deep))
     return VerifyReport(
-        path=str(path), shards=len(seen.hashes), samples=seen.samples, problems=problems, removed=removed, decoded=seen.decoded
+        path=str(path),
+        shards=len(seen.hashes),
+        samples=seen.samples,
+        problems=problems,
+        removed=removed,
+        decoded=seen.decoded,
     )
 
 
@@ -106,7 +117,11 @@ def _problems(dataset: Storage, seen: Seen, deep: float) -> Iterator[str]:
     for name in sidecar_names(dataset):
         yield from against_shard(dataset, name, units.pop(name, None), plan, seen, deep)
     yield from (f"{name.removesuffix('.json')}.tar is missing: {AGAIN} to build it" for name in units)
-    yield from (f"{identity} is in {' and '.join(sorted(splits))}" for identity, splits in seen.splits.items() if len(splits) > 1)
+    yield from (
+        f"{identity} is in {' and '.join(sorted(splits))}"
+        for identity, splits in seen.splits.items()
+        if len(splits) > 1
+    )
     yield from against_ledger(dataset, plan, seen)
     yield from against_dataset_json(dataset, plan, seen)
 
@@ -134,11 +149,19 @@ def rests_left(dataset: Storage) -> Iterator[str]:
 
 def unexpected_files(dataset: Storage, plan: Plan) -> Iterator[str]:
     """Files that are no part of any dataset. Hidden ones are the file browser's or the store's."""
-    known = {f"{preview_name(unit.shard)}.tar" for unit in plan.units} | {timings.name_of(unit.shard) for unit in plan.units}
+    known = {f"{preview_name(unit.shard)}.tar" for unit in plan.units} | {
+        timings.name_of(unit.shard) for unit in plan.units
+    }
     for name in (*dataset.files("*"), *dataset.files("*/*")):
         folder, _, plain = name.rpartition("/")
         shard = not folder and plain.startswith("a2h-") and plain.endswith((".tar", ".json"))
-        if not (shard or plain.startswith(".") or plain.endswith(PART_SUFFIX) or folder == rewrite.FOLDER or name in {*BESIDE, *known}):
+        if not (
+            shard
+            or plain.startswith(".")
+            or plain.endswith(PART_SUFFIX)
+            or folder == rewrite.FOLDER
+            or name in {*BESIDE, *known}
+        ):
             yield f"{name} does not belong to the dataset"
 
 
@@ -203,7 +226,9 @@ def against_tar(dataset: Storage, sidecar: Sidecar, members: Sequence[str] = MEM
         yield f"{sidecar.shard} has {size} bytes instead of {sidecar.size}"
     elif digest.hexdigest() != sidecar.sha256:
         yield f"{sidecar.shard} has other content than its sidecar says (sha-256)"
-    elif members_of(dataset, sidecar) != [(f"{key}.{ext}", *place) for key, found in sidecar.index.items() for ext, place in found.items()]:
+    elif members_of(dataset, sidecar) != [
+        (f"{key}.{ext}", *place) for key, found in sidecar.index.items() for ext, place in found.items()
+    ]:
         yield f"{sidecar.shard} holds other members than its sidecar says"
     for key, found in sidecar.index.items():
         if lacking := sorted(set(members) - set(found)):
@@ -224,7 +249,9 @@ def against_previews(dataset: Storage, sidecar: Sidecar) -> Iterator[str]:
     name = f"{preview_name(sidecar.shard.removesuffix('.tar'))}.tar"
     if not dataset.exists(name):
         return
-    dropped = {f"{row['key']}.jpg" for row in sidecar.ledger if row["kind"] == ledger.CLIP and row["status"] != Status.ACCEPTED}
+    dropped = {
+        f"{row['key']}.jpg" for row in sidecar.ledger if row["kind"] == ledger.CLIP and row["status"] != Status.ACCEPTED
+    }
     try:
         with dataset.open(name) as handle, tarfile.open(fileobj=handle) as tar:
             unknown = sorted(set(tar.getnames()) - dropped)
@@ -279,4 +306,8 @@ def against_dataset_json(dataset: Storage, plan: Plan, seen: Seen) -> Iterator[s
         yield f"{DATASET_FILE} has schema version {version}, this program reads {SCHEMA_VERSION}: prepare the dataset again"
     elif said != (fingerprint_of(seen.hashes), plan.hash):
         yield f"{DATASET_FILE} has another fingerprint than the shards"
-    yield from (f"{name} is missing: {AGAIN} to finish" for name in (CARD_FILE, CROISSANT_FILE, REPORT_FILE) if not dataset.exists(name))
+    yield from (
+        f"{name} is missing: {AGAIN} to finish"
+        for name in (CARD_FILE, CROISSANT_FILE, REPORT_FILE)
+        if not dataset.exists(name)
+    )

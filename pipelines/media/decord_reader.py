@@ -1,4 +1,6 @@
-"""How we ask decord: open, pick frames or stream them, and its several kinds of error turned into ours."""
+"""How we ask decord: open, pick frames or stream them, and its several kinds of error turned into
+ours.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,16 @@ def open_reader(source: Path | bytes, *, name: str, size: tuple[int, int] | None
     decord.logging.set_level(decord.logging.QUIET)
     scale = {} if size is None else {"width": size[0], "height": size[1]}
     try:
-        return decord.VideoReader(io.BytesIO(source) if isinstance(source, bytes) else str(source), num_threads=1, **scale)
+        return decord.VideoReader(
+            io.BytesIO(source) if isinstance(source, bytes) else str(source), num_threads=1, **scale
+        )
     except (decord.DECORDError, RuntimeError) as error:  # the first is no RuntimeError, and opening raises the second
         raise MediaError(f"{name}: cannot be opened ({_first_line(error)})") from None
 
 
 def pick(reader: Any, indices: Sequence[int] | np.ndarray, *, name: str) -> UInt8[np.ndarray, "k h w 3"]:
-    """Frames in the order asked for, repeats included; each is decoded once. All at once: for small pictures.
+    """Frames in the order asked for, repeats included; each is decoded once. All at once: for small
+    pictures.
 
     Raises:
         MediaError: `unreadable` if the decoder gives up.
@@ -50,10 +55,11 @@ def pick(reader: Any, indices: Sequence[int] | np.ndarray, *, name: str) -> UInt
 
 
 def stream(reader: Any, indices: Iterable[int], *, name: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames one by one, for indices that never fall; the same index twice gives the same picture twice. Not to be written into.
+    """Frames one by one, for indices that never fall; the same index twice gives the same picture
+    twice. Not to be written into.
 
-    A picture is handed on in the decoder's own memory. Batches are allocated and copied twice: 32 frames of 720p in one took twice
-    the time and ten times the memory.
+    A picture is handed on in the decoder's own memory. Batches are allocated and copied twice: 32
+    frames of 720p in one took twice the time and ten times the memory.
 
     Raises:
         MediaError: `unreadable` if the decoder gives up.
@@ -77,7 +83,9 @@ def stream(reader: Any, indices: Iterable[int], *, name: str) -> Iterator[UInt8[
 
 
 class _Lent:
-    """A picture of decord as numpy takes it without copying: decord knows DLPack, but not numpy's way to ask for it."""
+    """A picture of decord as numpy takes it without copying: decord knows DLPack, but not numpy's
+    way to ask for it.
+    """
 
     def __init__(self, picture: Any) -> None:
         self._picture = picture

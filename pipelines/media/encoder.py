@@ -1,4 +1,6 @@
-"""A stream of frames and speech → mp4 (H.264 + AAC), webm (VP9 + Opus) or gif, through a pipe, published whole or not at all."""
+"""A stream of frames and speech → mp4 (H.264 + AAC), webm (VP9 + Opus) or gif, through a pipe,
+published whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from pipelines.media.metadata import add_comment
 STALL_S = 120.0  # an encoder that takes nothing for so long is stuck
 DEFAULT_CRF = 18  # of x264: visually lossless
 EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # 4:2:0 has no odd sides
-PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"  # one for each frame, so that none is waited for
+# one for each frame, so that none is waited for
+PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
 BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 VP9_CRF = 13  # VP9's scale ends at 63, x264's at 51: what is added for about the same quality
 VIDEO_FORMATS = ("mp4", "webm", "gif")  # by the file's suffix; anything else is written as mp4
@@ -41,7 +44,8 @@ def write_video(
     crf: int = DEFAULT_CRF,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write frames (RGB, chunk by chunk) with 16 kHz mono speech, or none, in the format of the path's suffix.
+    """Write frames (RGB, chunk by chunk) with 16 kHz mono speech, or none, in the format of the
+    path's suffix.
 
     Equal input gives equal bytes. A gif is silent, and of the metadata holds the `comment`.
 
@@ -64,7 +68,13 @@ def write_video(
 
 
 def _command(
-    first: UInt8[np.ndarray, "k h w 3"], sound: list[str], part: Path, *, fps: float, crf: int, metadata: Mapping[str, str]
+    first: UInt8[np.ndarray, "k h w 3"],
+    sound: list[str],
+    part: Path,
+    *,
+    fps: float,
+    crf: int,
+    metadata: Mapping[str, str],
 ) -> list[str]:
     height, width = first.shape[1:3]
     return [
@@ -83,15 +93,40 @@ def _format(part: Path, crf: int) -> list[str]:
         case "gif":
             return ["-an", "-filter_complex", PALETTES, "-loop", "0", *BITEXACT, "-f", "gif"]
         case "webm":
-            picture = ["-c:v", "libvpx-vp9", "-b:v", "0", "-crf", str(crf + VP9_CRF), "-deadline", "realtime", "-cpu-used", "6"]
+            picture = [
+                "-c:v",
+                "libvpx-vp9",
+                "-b:v",
+                "0",
+                "-crf",
+                str(crf + VP9_CRF),
+                "-deadline",
+                "realtime",
+                "-cpu-used",
+                "6",
+            ]
             return [*plain, *picture, "-threads", "1", "-c:a", "libopus", "-b:a", "96k", *BITEXACT, "-f", "webm"]
         case _:
             picture = ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-threads", "1"]
-            return [*plain, *picture, "-c:a", "aac", "-b:a", "128k", *BITEXACT, "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
+            return [
+                *plain,
+                *picture,
+                "-c:a",
+                "aac",
+                "-b:a",
+                "128k",
+                *BITEXACT,
+                "-movflags",
+                "+faststart+use_metadata_tags",
+                "-f",
+                "mp4",
+            ]
 
 
 def _sound(folder: Path, wave: Int16[np.ndarray, " n"] | None) -> list[str]:
-    """The speech as a raw file beside the pipe: ffmpeg reads its two inputs in turns, two pipes could block each other."""
+    """The speech as a raw file beside the pipe: ffmpeg reads its two inputs in turns, two pipes
+    could block each other.
+    """
     if wave is None:
         return []
     file = folder / "speech.s16"
@@ -101,7 +136,9 @@ def _sound(folder: Path, wave: Int16[np.ndarray, " n"] | None) -> list[str]:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
-    """A name beside the target that becomes the target when the block ends well, and a folder for what ffmpeg needs meanwhile."""
+    """A name beside the target that becomes the target when the block ends well, and a folder for
+    what ffmpeg needs meanwhile.
+    """
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}").absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +148,9 @@ def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
             os.fsync(handle.fileno())
         part.replace(path)
     except OSError as error:
-        raise FailedError(f"cannot write {path}: {error.strerror}", hint="free some space or choose another folder") from error
+        raise FailedError(
+            f"cannot write {path}: {error.strerror}", hint="free some space or choose another folder"
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -119,7 +158,9 @@ def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _encoder(path: Path, command: list[str], words: IO[bytes]) -> Iterator[IO[bytes]]:
-    """A running ffmpeg; `words` takes its stderr, a file because nobody would empty a pipe meanwhile."""
+    """A running ffmpeg; `words` takes its stderr, a file because nobody would empty a pipe
+    meanwhile.
+    """
     encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)  # noqa: S603  no shell
     assert encoder.stdin is not None  # asked for above
     os.set_blocking(encoder.stdin.fileno(), False)

@@ -1,4 +1,6 @@
-"""The bundled ffmpeg, and the one way to call it: no shell, a time limit, and its own words in the error."""
+"""The bundled ffmpeg, and the one way to call it: no shell, a time limit, and its own words in the
+error.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from typing import IO
 
 from a2h_models.errors import FailedError, MediaError
 
-# Containers that we read. Playlists, concatenations and image patterns stay out: they would open other files.
+# Containers that we read. Playlists, concatenations and image patterns stay out: they would open
+# other files.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,flac,mp3,aac,m4v"
 QUIET = ("-hide_banner", "-nostdin", "-nostats")
 ROUGH = ("-skip_loop_filter", "all")  # of a decoder: a third quicker, and the borders of its blocks may show
@@ -32,7 +35,8 @@ def ffmpeg_path() -> str:
 
 
 def source(path: Path, reading: Sequence[str] = ()) -> tuple[str, ...]:
-    """Arguments that open a file as input, whatever its name holds (dashes, colons, newlines, bytes that are not UTF-8).
+    """Arguments that open a file as input, whatever its name holds (dashes, colons, newlines, bytes
+    that are not UTF-8).
 
     `reading` are options of the container's reader, as `Scan.reading` has them.
     """
@@ -43,7 +47,8 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[byte
     """Run ffmpeg to its end; returns stdout, unless it goes into a file, and stderr.
 
     Raises:
-        MediaError: `unreadable` with ffmpeg's last words when it fails, `timed_out` when it takes too long; both name `path`.
+        MediaError: `unreadable` with ffmpeg's last words when it fails, `timed_out` when it takes
+            too long; both name `path`.
         FailedError: if the disk has no room for what it writes.
     """
     try:
@@ -65,7 +70,8 @@ def run(arguments: Sequence[str], *, path: Path, timeout_s: float, into: IO[byte
 
 
 def raise_if_full(error: Exception) -> None:
-    """Tell a disk without room from a video that cannot be read: the run stops, because every video after this one would fail as well.
+    """Tell a disk without room from a video that cannot be read: the run stops, because every video
+    after this one would fail as well.
 
     Raises:
         FailedError: if the error says that a file cannot grow.
@@ -85,7 +91,10 @@ def raise_if_no_room(returncode: int, stderr: str) -> None:
 
 
 def _no_room(why: str) -> FailedError:
-    return FailedError(f"no room for scratch files in {tempfile.gettempdir()}: {why}", hint="free some space, or say TMPDIR=… before a2h")
+    return FailedError(
+        f"no room for scratch files in {tempfile.gettempdir()}: {why}",
+        hint="free some space, or say TMPDIR=… before a2h",
+    )
 
 
 def last_words(stderr: str) -> str:

@@ -1,7 +1,9 @@
-"""Frames through a pipe from the bundled ffmpeg: cut, scaled and made RGB there, and never more than one of them in memory here.
+"""Frames through a pipe from the bundled ffmpeg: cut, scaled and made RGB there, and never more
+than one of them in memory here.
 
-decord decodes ahead of its reader without a bound: 10 s of 1080×1920 took 1.2 GB where a face detector read them. A pipe makes the decoder
-wait. It is also faster where only a part of the picture or a smaller one is wanted, because only that becomes RGB.
+decord decodes ahead of its reader without a bound: 10 s of 1080×1920 took 1.2 GB where a face
+detector read them. A pipe makes the decoder wait. It is also faster where only a part of the
+picture or a smaller one is wanted, because only that becomes RGB.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ from pipelines.media import ffmpeg
 
 STALL_S = 120.0  # a decoder that gives nothing for so long is stuck
 PIPE_BYTES = 2**20  # of the kernel's buffer: the most that a user may ask for
-SEEK_S = 1.0  # so much before the first frame wanted: seeking may land on a key frame that is decoded early and shown late
+# so much before the first frame wanted: seeking may land on a key frame that is decoded early and
+# shown late
+SEEK_S = 1.0
 LAST_WORDS = 4096  # bytes of stderr that an error may need
-EXACT = "format=yuv420p|yuv422p|yuv444p,scale,format=rgb24"  # scaled first and made RGB then: ffmpeg is slower at both in one
-ROUGH = "scale=out_range=tv,format=yuv420p"  # half the bytes, which OpenCV makes RGB in a third of the time, by one matrix for all
+# scaled first and made RGB then: ffmpeg is slower at both in one
+EXACT = "format=yuv420p|yuv422p|yuv444p,scale,format=rgb24"
+# half the bytes, which OpenCV makes RGB in a third of the time, by one matrix for all
+ROUGH = "scale=out_range=tv,format=yuv420p"
 
 
 class CropRegion(NamedTuple):
@@ -60,7 +66,8 @@ def pipe_frames(
         first: filters that make the pictures plain: all that follows means what they give.
         part: what is cut out, if not all.
         size: width and height to which that is scaled.
-        rough: whether the borders of blocks may show and colours be a little off, for less than two thirds of the time.
+        rough: whether the borders of blocks may show and colours be a little off, for less than two
+            thirds of the time.
         name: of the file, for errors.
 
     Raises:
@@ -74,7 +81,14 @@ def pipe_frames(
     command = [
         *(ffmpeg.ffmpeg_path(), *ffmpeg.QUIET, "-loglevel", "error", "-threads", "1", *(ffmpeg.ROUGH if rough else ())),
         *("-copyts", *seek, *ffmpeg.source(path, reading)),
-        *("-map", "0:V:0", "-filter_threads", "1", "-vf", _filters(first, since, part, size, ROUGH if planes else EXACT)),
+        *(
+            "-map",
+            "0:V:0",
+            "-filter_threads",
+            "1",
+            "-vf",
+            _filters(first, since, part, size, ROUGH if planes else EXACT),
+        ),
         *("-fps_mode", "passthrough", "-frames:v", str(count), "-f", "rawvideo", "pipe:1"),
     ]
     with _decoder(command) as (pipe, words):
@@ -87,7 +101,9 @@ def pipe_frames(
             yield cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_I420) if planes else frame
 
 
-def _filters(first: Sequence[str], since: float | None, part: CropRegion | None, size: tuple[int, int], last: str) -> str:
+def _filters(
+    first: Sequence[str], since: float | None, part: CropRegion | None, size: tuple[int, int], last: str
+) -> str:
     width, height = size
     steps = [*first, *([] if since is None else [f"trim=start={since:.6f}"])]
     steps += [] if part is None else [f"crop={part.side}:{part.side}:{part.x}:{part.y}:exact=1"]

@@ -14,7 +14,8 @@ METADATA_TIMEOUT_S = 60.0
 NOTICE_FILE = "notice.json"  # in a folder of frames
 PICTURES = (".gif", ".png")
 MAX_NOTICE_BYTES = 2**20
-GIF_HEADER, GIF_FLAGS, GIF_TABLE, GIF_SIZE = 13, 10, 0x80, 0x07  # bytes; the place of the flags; a colour table follows; of 2^(1 + these)
+# bytes; the place of the flags; a colour table follows; of 2^(1 + these)
+GIF_HEADER, GIF_FLAGS, GIF_TABLE, GIF_SIZE = 13, 10, 0x80, 0x07
 GIF_COMMENT, GIF_BLOCK = b"\x21\xfe", 255  # a comment begins so, and comes in blocks of so many bytes
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -34,7 +35,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _of_video(path: Path) -> dict[str, str]:
-    """The listing of ffmpeg: a comment line, then key=value, in which a backslash stands before =, ;, # and line ends."""
+    """The listing of ffmpeg: a comment line, then key=value, in which a backslash stands before =,
+    ;, # and line ends.
+    """
     listing, _ = ffmpeg.run([*ffmpeg.source(path), "-f", "ffmetadata", "-"], path=path, timeout_s=METADATA_TIMEOUT_S)
     lines = re.split(r"(?<!\\)\n", listing.decode(errors="replace").partition("\n[")[0])
     pairs = (re.split(r"(?<!\\)=", line, maxsplit=1) for line in lines if line and not line.startswith(";"))
@@ -49,7 +52,10 @@ def _of_picture(path: Path) -> dict[str, str]:
             found = dict(picture.info)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"{path} cannot be read as a picture ({error})") from None
-    texts = {str(key).lower(): value.decode(errors="replace") if isinstance(value, bytes) else value for key, value in found.items()}
+    texts = {
+        str(key).lower(): value.decode(errors="replace") if isinstance(value, bytes) else value
+        for key, value in found.items()
+    }
     return {key: value for key, value in texts.items() if isinstance(value, str)}
 
 
@@ -59,7 +65,9 @@ def _of_folder(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_NOTICE_BYTES))
     except FileNotFoundError:
-        raise InputError(f"{folder} holds no {NOTICE_FILE}", hint="give a video, a picture, or a folder of generated frames") from None
+        raise InputError(
+            f"{folder} holds no {NOTICE_FILE}", hint="give a video, a picture, or a folder of generated frames"
+        ) from None
     except (OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be read ({error})") from None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

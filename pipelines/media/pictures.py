@@ -1,4 +1,6 @@
-"""A stream of frames → a folder of numbered pictures with the speech beside them, published whole or not at all."""
+"""A stream of frames → a folder of numbered pictures with the speech beside them, published whole
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def write_pictures(
     crf: int = 0,  # noqa: ARG001  PNG loses nothing; the argument is there to be called as `write_video` is
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `000000.png` … with the metadata as text in each, `speech.wav`, and `notice.json` with the metadata.
+    """Write `000000.png` … with the metadata as text in each, `speech.wav`, and `notice.json` with
+    the metadata.
 
     Raises:
         InputError: if the folder exists and was not written by this function.
@@ -63,7 +66,9 @@ def _write_wav(path: Path, wave: Int16[np.ndarray, " n"]) -> None:
 
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its place when the block ends well; what was there stays until then."""
+    """A folder beside the target that takes its place when the block ends well; what was there
+    stays until then.
+    """
     if folder.exists() and not (folder / NOTICE_FILE).is_file():
         raise InputError(f"{folder} exists, and is no folder of generated frames", hint="choose another result_dir")
     part, old = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}") for _ in range(2))
@@ -74,7 +79,9 @@ def _aside(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         part.rename(folder)
     except OSError as error:
-        raise FailedError(f"cannot write {folder}: {error.strerror}", hint="free some space or choose another folder") from error
+        raise FailedError(
+            f"cannot write {folder}: {error.strerror}", hint="free some space or choose another folder"
+        ) from error
     finally:
         for rest in (part, old):
             shutil.rmtree(rest, ignore_errors=True)

@@ -19,12 +19,14 @@ WHITE, DEEP_WHITE = 255, 65_535  # of 8 and 16 bits
 
 
 def load_portrait(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture file as 8-bit RGB, turned upright as its EXIF data say; grey, CMYK, palettes and 16 bits alike.
+    """A picture file as 8-bit RGB, turned upright as its EXIF data say; grey, CMYK, palettes and 16
+    bits alike.
 
     Transparency lies on white; of an animation the first picture counts.
 
     Raises:
-        InputError: if there is no such file, it is no picture, is damaged or has more than 100 million pixels.
+        InputError: if there is no such file, it is no picture, is damaged or has more than 100
+            million pixels.
     """
     from PIL import Image, ImageOps
 
@@ -35,7 +37,9 @@ def load_portrait(path: Path) -> UInt8[np.ndarray, "h w 3"]:
             warnings.simplefilter("ignore")  # Pillow warns of a large picture; our own limit decides
             with Image.open(path) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise InputError(f"{path}: {picture.width}×{picture.height} pixels are too many", hint=f"at most {MAX_PIXELS:,}")
+                    raise InputError(
+                        f"{path}: {picture.width}×{picture.height} pixels are too many", hint=f"at most {MAX_PIXELS:,}"
+                    )
                 upright = _eight_bits(ImageOps.exif_transpose(picture))
                 if not upright.has_transparency_data:
                     return np.asarray(upright.convert("RGB"))

@@ -1,7 +1,8 @@
 """What is in a file, judged by its own time stamps.
 
-No ffprobe is bundled, so ffmpeg itself copies the packets into its checksum listing (`-f framecrc`): no decoding, one line a packet
-with its time, and the flag of packets that an edit list hides. Headers are believed only for what packets cannot say.
+No ffprobe is bundled, so ffmpeg itself copies the packets into its checksum listing (`-f
+framecrc`): no decoding, one line a packet with its time, and the flag of packets that an edit list
+hides. Headers are believed only for what packets cannot say.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ MISSING_S = 0.25  # a container that promises this much more than it holds was c
 MISSING_SHARE = 0.02  # … and this share: some containers round their duration
 RATE_TOLERANCE = 0.2  # a step between frames this far off the usual one makes the rate variable
 SQUARE_TOLERANCE = 0.01  # pixel aspect: 635:634 comes from rounding, not from a wide pixel
-# decord reads these codecs from these containers by frame number without a mistake; all else is made plain first
+# decord reads these codecs from these containers by frame number without a mistake; all else is
+# made plain first
 SOUND_CODECS = frozenset({"h264", "hevc", "mpeg4"})
 SOUND_CONTAINERS = frozenset({"mov", "matroska"})
-# A cut without encoding may begin between two frames. ffmpeg then shows the next frame at time zero, up to a frame too early against the
-# sound. Told to only shift the times by the edit list's start, it keeps them, and what lies before zero is ours to hide.
+# A cut without encoding may begin between two frames. ffmpeg then shows the next frame at time
+# zero, up to a frame too early against the
+# sound. Told to only shift the times by the edit list's start, it keeps them, and what lies before
+# zero is ours to hide.
 SHIFTED = ("-advanced_editlist", "0")
 # Lines of ffmpeg's description of its input
 _INPUT = re.compile(r"^Input #0, ([\w]+)", re.MULTILINE)
@@ -83,13 +87,17 @@ class VideoInfo:
 
     @property
     def seekable(self) -> bool:
-        """Whether a time leads to the same frames from everywhere: the container has an index, and the packets have times."""
+        """Whether a time leads to the same frames from everywhere: the container has an index, and
+        the packets have times.
+        """
         return self.container in SOUND_CONTAINERS and self.stamped
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream of a scan: header values as written by framecrc, and its shown packets' times in order."""
+    """One stream of a scan: header values as written by framecrc, and its shown packets' times in
+    order.
+    """
 
     header: dict[str, str]
     times: Float64[np.ndarray, " n"]
@@ -123,7 +131,8 @@ def probe(path: Path, *, timeout_s: float = PROBE_TIMEOUT_S) -> VideoInfo:
 
     Raises:
         InputError: if there is no such file.
-        MediaError: `unreadable` (not a video), `truncated` (the container promises more than it holds) or `timed_out`.
+        MediaError: `unreadable` (not a video), `truncated` (the container promises more than it
+            holds) or `timed_out`.
     """
     return describe(path, scan(path, timeout_s=timeout_s))
 
@@ -148,14 +157,30 @@ def _scan(path: Path, reading: tuple[str, ...], timeout_s: float) -> ContainerIn
     return ContainerInfo(streams.get("video"), streams.get("audio"), stderr.partition("\nOutput #0")[0], reading)
 
 
-def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str] = (), *, timeout_s: float) -> StreamInfo:
-    """The frames that a decoder shows, after `filters`, with their times: what packets cannot say of an odd file. One pass of decoding.
+def shown_frames(
+    path: Path, filters: Sequence[str] = (), reading: Sequence[str] = (), *, timeout_s: float
+) -> StreamInfo:
+    """The frames that a decoder shows, after `filters`, with their times: what packets cannot say
+    of an odd file. One pass of decoding.
 
     Raises:
         MediaError: `unreadable` if there are none, or `timed_out`.
     """
     small = ",".join([*filters, "scale=16:16:flags=neighbor"])
-    listing = ("-map", "0:V:0", "-vf", small, "-fps_mode", "passthrough", "-enc_time_base:v", "filter", "-copyts", "-f", "framecrc", "-")
+    listing = (
+        "-map",
+        "0:V:0",
+        "-vf",
+        small,
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base:v",
+        "filter",
+        "-copyts",
+        "-f",
+        "framecrc",
+        "-",
+    )
     arguments = ["-threads", "1", *ffmpeg.BLIND, *ffmpeg.source(path, reading), *listing]
     stdout, _ = ffmpeg.run(arguments, path=path, timeout_s=timeout_s)
     streams = _streams(stdout, shifted=bool(reading))
@@ -165,9 +190,12 @@ def shown_frames(path: Path, filters: Sequence[str] = (), reading: Sequence[str]
 
 
 def _streams(listing: bytes, *, shifted: bool) -> list[StreamInfo]:
-    """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[, F=flags][, side data …]`."""
+    """Parse framecrc: `#key stream: value` lines, then `stream, dts, pts, duration, size, crc[,
+    F=flags][, side data …]`.
+    """
     headers: defaultdict[bytes, dict[str, str]] = defaultdict(dict)
-    packets: defaultdict[bytes, array[int]] = defaultdict(lambda: array("q"))  # four numbers each: an hour of video has 250,000
+    # four numbers each: an hour of video has 250,000
+    packets: defaultdict[bytes, array[int]] = defaultdict(lambda: array("q"))
     for line in io.BytesIO(listing):
         if line.startswith(b"#"):
             key, _, value = line[1:].partition(b":")
@@ -177,15 +205,22 @@ def _streams(listing: bytes, *, shifted: bool) -> list[StreamInfo]:
             number, decoded, shown, length, _, _, *more = line.split(b",")
             flags = next((int(field.strip()[2:], 0) for field in more if field.strip().startswith(b"F=")), 0)
             packets[number.strip()].extend((int(decoded), int(shown), int(length), flags))
-    return [_stream(headers[number], rows, shifted=shifted) for number, rows in packets.items() if "media_type" in headers[number]]
+    return [
+        _stream(headers[number], rows, shifted=shifted)
+        for number, rows in packets.items()
+        if "media_type" in headers[number]
+    ]
 
 
 def _stream(header: dict[str, str], packets: array[int], *, shifted: bool) -> StreamInfo:
-    """Times of the shown packets; the time of decoding stands in where a program stream gives no other.
+    """Times of the shown packets; the time of decoding stands in where a program stream gives no
+    other.
 
-    Where the times are `shifted`, what begins half a step or more before zero is hidden: the frame nearest to the cut is the first.
+    Where the times are `shifted`, what begins half a step or more before zero is hidden: the frame
+    nearest to the cut is the first.
     """
-    decoded, shown, length, flags = np.frombuffer(packets, np.int64).reshape(-1, 4).T  # in ticks of the stream, or NO_TIME
+    # in ticks of the stream, or NO_TIME
+    decoded, shown, length, flags = np.frombuffer(packets, np.int64).reshape(-1, 4).T
     timed, hidden = shown != NO_TIME, (flags & HIDDEN) > 0
     first = shown[timed].min() if timed.any() else NO_TIME
     shown = np.where(timed, shown, np.maximum(decoded, first))
@@ -237,7 +272,11 @@ def _refuse_truncated(path: Path, scanned: ContainerInfo) -> None:
     if not found:  # "N/A": the container does not know
         return
     promised = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
-    held = max(stream.end - min(float(stream.times[0]), 0.0) for stream in (scanned.video, scanned.audio) if stream and len(stream.times))
+    held = max(
+        stream.end - min(float(stream.times[0]), 0.0)
+        for stream in (scanned.video, scanned.audio)
+        if stream and len(stream.times)
+    )
     if promised - held > max(MISSING_S, MISSING_SHARE * promised):
         message = f"{path}: the container promises {promised:.2f} s and holds {held:.2f} s"
         raise MediaError(message, hint="copy or download the file again", reason="truncated")
@@ -249,7 +288,9 @@ def _shape(path: Path, video: StreamInfo, description: str) -> tuple[int, int, i
     if not min(width, height):
         raise MediaError(f"{path}: a picture of {width}×{height} pixels is none")
     if max(width, height) > MAX_SIDE:
-        raise MediaError(f"{path}: pictures of {width}×{height} pixels; at most {MAX_SIDE} a side are read", reason="too_large")
+        raise MediaError(
+            f"{path}: pictures of {width}×{height} pixels; at most {MAX_SIDE} a side are read", reason="too_large"
+        )
     across, _, up = video.header.get("sar", "0/1").partition("/")
     aspect = int(across) / int(up) if int(across) and int(up) else 1.0  # 0/1: not said
     square = abs(aspect - 1) < SQUARE_TOLERANCE
@@ -261,7 +302,9 @@ def _shape(path: Path, video: StreamInfo, description: str) -> tuple[int, int, i
 
 
 def channels(header: dict[str, str]) -> int:
-    """Number of channels of a sound stream from ffmpeg's name of the layout ("mono", "5.1(side)", "3 channels")."""
+    """Number of channels of a sound stream from ffmpeg's name of the layout ("mono", "5.1(side)",
+    "3 channels").
+    """
     name = header.get("channel_layout_name", "mono")
     named = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
     if base := next((count for word, count in named.items() if name.startswith(word)), 0):

@@ -21,8 +21,8 @@ SPEECH_TIMEOUT_S = 600.0
 def read_speech(path: Path, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.ndarray, " n"]:
     """The first sound stream of a video or sound file: 16 kHz, the mean of its channels.
 
-    The start offsets of both streams are honoured: sound before the first shown frame is cut, a late start and gaps are silence.
-    A file without pictures starts at its first sample.
+    The start offsets of both streams are honoured: sound before the first shown frame is cut, a
+    late start and gaps are silence. A file without pictures starts at its first sample.
 
     Raises:
         InputError: if there is no such file.
@@ -31,16 +31,29 @@ def read_speech(path: Path, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.
     return decode_speech(path, scan(path, timeout_s=min(timeout_s, PROBE_TIMEOUT_S)), timeout_s=timeout_s)
 
 
-def decode_speech(path: Path, scanned: ContainerInfo, *, timeout_s: float = SPEECH_TIMEOUT_S) -> Int16[np.ndarray, " n"]:
-    """The sound of a file that was scanned already. An hour of it is 115 MB, in pages that the system can take back."""
+def decode_speech(
+    path: Path, scanned: ContainerInfo, *, timeout_s: float = SPEECH_TIMEOUT_S
+) -> Int16[np.ndarray, " n"]:
+    """The sound of a file that was scanned already.
+
+    An hour of it is 115 MB, in pages that the system can take back.
+    """
     if scanned.audio is None or not len(scanned.audio.times):
         raise MediaError(f"{path}: there is no sound in it", reason="no_audio")
     leader = scanned.audio if scanned.video is None or not len(scanned.video.times) else scanned.video
-    start = max(float(leader.times[0]), 0.0) if leader is scanned.audio else float(leader.times[0])  # before 0: the encoder's priming
+    # before 0: the encoder's priming
+    start = max(float(leader.times[0]), 0.0) if leader is scanned.audio else float(leader.times[0])
     # a time stamp that leaps ahead would be filled with silence: no more than goes with the picture
     until = () if leader is scanned.audio else ("-t", f"{leader.end - start + 1 / FPS:.6f}")
     arguments = [
-        *("-copyts", *ffmpeg.source(path, scanned.reading), "-map", "0:a:0", "-af", _filters(channels(scanned.audio.header), start)),
+        *(
+            "-copyts",
+            *ffmpeg.source(path, scanned.reading),
+            "-map",
+            "0:a:0",
+            "-af",
+            _filters(channels(scanned.audio.header), start),
+        ),
         *("-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-bitexact", *until, "-f", "s16le", "-"),
     ]
     with tempfile.TemporaryFile(prefix="a2h-") as sound:
@@ -51,7 +64,10 @@ def decode_speech(path: Path, scanned: ContainerInfo, *, timeout_s: float = SPEE
 
 
 def give_back(wave: np.ndarray) -> None:
-    """Take the pages of a decoded sound out of memory; what is read again comes back from its file. For sounds that nobody wrote into."""
+    """Take the pages of a decoded sound out of memory; what is read again comes back from its file.
+
+    For sounds that nobody wrote into.
+    """
     owner: object = wave
     while isinstance(owner, np.ndarray):
         owner = owner.base
@@ -60,7 +76,9 @@ def give_back(wave: np.ndarray) -> None:
 
 
 def _filters(count: int, start: float) -> str:
-    """Mean of the channels (ffmpeg's own mix to mono is louder for some sample types), then a timeline that starts at `start`."""
+    """Mean of the channels (ffmpeg's own mix to mono is louder for some sample types), then a
+    timeline that starts at `start`.
+    """
     mean = "+".join(f"{1 / count:.9f}*c{channel}" for channel in range(count))
     timeline = f"asetpts=PTS-({start:.9f})/TB"
     return f"aformat=sample_fmts=fltp,pan=mono|c0={mean},{timeline},aresample={SAMPLE_RATE}:async=1:first_pts=0"

@@ -1,10 +1,11 @@
 """Frames of a video at exactly 25 fps, by time stamps.
 
-A sound file is read as it is: by decord, once and whole, where its frames fit into memory, else through ffmpeg's pipe, pass by pass. An
-odd one (see `VideoInfo.oddities`), or one for which decord's time stamps disagree with the file's own, goes through the pipe, which makes
-it upright, progressive and of square pixels; which frames it shows, and when, one pass of decoding has told before. Where seeking cannot
-be trusted, it is first rewritten as plain H.264. Then one rule holds for all: frame n is the one whose time is nearest to n / 25 s after
-the first.
+A sound file is read as it is: by decord, once and whole, where its frames fit into memory, else
+through ffmpeg's pipe, pass by pass. An odd one (see `VideoInfo.oddities`), or one for which
+decord's time stamps disagree with the file's own, goes through the pipe, which makes it upright,
+progressive and of square pixels; which frames it shows, and when, one pass of decoding has told
+before. Where seeking cannot be trusted, it is first rewritten as plain H.264. Then one rule holds
+for all: frame n is the one whose time is nearest to n / 25 s after the first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from pipelines.media.speech import SPEECH_TIMEOUT_S, decode_speech
 CHUNK = 32  # frames at a time …
 CHUNK_BYTES = 32 * 2**20  # … and bytes
 COLOURS = 3
-KEPT_BYTES = 128 * 2**20  # a video whose frames fit into so much is decoded once, by decord: 35 s at 224×224, 2 s at 720p
+# a video whose frames fit into so much is decoded once, by decord: 35 s at 224×224, 2 s at 720p
+KEPT_BYTES = 128 * 2**20
 MAX_FRAMES = 24 * 3600 * FPS  # a day: time stamps that leap ahead would ask for frames without end
 PLAIN_CRF = 8  # of x264 at its fastest: about 50 dB, so that the rewrite costs no quality that could be seen
 PLAIN_GOP = 25
@@ -98,7 +100,9 @@ class VideoReader:
         else:
             yield from itertools.islice(self._piped(span, max_height, part, rough=rough), 0, None, every)
 
-    def read(self, span: Span | None = None, *, every: int = 1, max_height: int | None = None) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
+    def read(
+        self, span: Span | None = None, *, every: int = 1, max_height: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
         """What `stream` gives, in chunks of at most 32 frames and 32 MB."""
         width, height = self._size(max_height, None)
         frames = self.stream(span, every=every, max_height=max_height)
@@ -121,7 +125,11 @@ class VideoReader:
         if not self._kept:
             everything = Span(0, self.frames)
             reader, name = self._source.reader, str(self.path)
-            frames = self._piped(everything, None, None) if reader is None else decord_reader.stream(reader, self._picks, name=name)
+            frames = (
+                self._piped(everything, None, None)
+                if reader is None
+                else decord_reader.stream(reader, self._picks, name=name)
+            )
             self._kept = [frame.copy() for frame in frames]
             if wrong := {frame.shape for frame in self._kept} - {(self.height, self.width, COLOURS)}:
                 raise MediaError(f"{self.path}: pictures of {sorted(wrong)} beside {self.width}×{self.height}")
@@ -153,17 +161,20 @@ def open_video(
     scratch: Path | None = None,
     timeout_s: float = NORMALISE_TIMEOUT_S,
 ) -> Iterator[VideoReader]:
-    """Open a video for reading at 25 fps; a rewritten copy, where one is needed, lives in `scratch` until the block ends.
+    """Open a video for reading at 25 fps; a rewritten copy, where one is needed, lives in `scratch`
+    until the block ends.
 
     Raises:
-        InputError, MediaError: as `probe`; and `unreadable` or `timed_out` from decoding an odd one.
+        InputError, MediaError: as `probe`; and `unreadable` or `timed_out` from decoding an odd
+            one.
     """
     scanned = scan(path, timeout_s=min(timeout_s, PROBE_TIMEOUT_S))
     info = describe(path, scanned)
     with tempfile.TemporaryDirectory(prefix="a2h-", dir=scratch) as folder:
         if info.frames > MAX_FRAMES:
             raise MediaError(
-                f"{path}: its time stamps reach {info.duration_s:.0f} s; at most {MAX_FRAMES // FPS} are read", reason="too_long"
+                f"{path}: its time stamps reach {info.duration_s:.0f} s; at most {MAX_FRAMES // FPS} are read",
+                reason="too_long",
             )
         source = _source(_plain_name(path, Path(folder)), scanned, info, Path(folder), timeout_s)
         yield VideoReader(path, scanned, source)
@@ -182,7 +193,8 @@ def read_clip(
 
 
 def nearest_frames(times: Float64[np.ndarray, " n"], frames: int) -> Int64[np.ndarray, " frames"]:
-    """For each 25 fps frame the file's frame that is nearest in time; the earlier one of two equally near.
+    """For each 25 fps frame the file's frame that is nearest in time; the earlier one of two
+    equally near.
 
     >>> nearest_frames(np.array([0, 1, 2, 3]) / 50, 2).tolist()
     [0, 2]
@@ -195,7 +207,9 @@ def nearest_frames(times: Float64[np.ndarray, " n"], frames: int) -> Int64[np.nd
 
 
 def _open_sound(path: Path, times: Float64[np.ndarray, " n"]) -> Any:
-    """The reader of decord, or None where its frames are not the file's frames (its silent errors all show in the time stamps)."""
+    """The reader of decord, or None where its frames are not the file's frames (its silent errors
+    all show in the time stamps).
+    """
     try:
         reader = decord_reader.open_reader(path, name=str(path))
     except MediaError:
@@ -258,13 +272,17 @@ def _cut(frame: UInt8[np.ndarray, "h w 3"], part: CropRegion) -> UInt8[np.ndarra
 
 
 def shrink(frame: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """A picture scaled down to a width and height, each output pixel an average over what it stands for.
+    """A picture scaled down to a width and height, each output pixel an average over what it stands
+    for.
 
-    In two steps, to the nearest multiple and then by a whole number: OpenCV is so two to three times as fast as in one.
+    In two steps, to the nearest multiple and then by a whole number: OpenCV is so two to three
+    times as fast as in one.
     """
     import cv2
 
     if frame.shape[1::-1] == size:
         return frame
     times = max(2, round(len(frame) / size[1]))
-    return np.asarray(cv2.resize(cv2.resize(frame, (size[0] * times, size[1] * times)), size, interpolation=cv2.INTER_AREA))
+    return np.asarray(
+        cv2.resize(cv2.resize(frame, (size[0] * times, size[1] * times)), size, interpolation=cv2.INTER_AREA)
+    )

@@ -1,1 +1,3 @@
-"""Raw video → shards: plan, then the steps probe, clips, faces, samples, filters, in the order of the data."""
+"""Raw video → shards: plan, then the steps probe, clips, faces, samples, filters, in the order of
+the data.
+"""

@@ -1,6 +1,8 @@
-"""The graph of steps: one unit → one shard, and around it plan → units → ledger, fingerprint, data card, report.
+"""The graph of steps: one unit → one shard, and around it plan → units → ledger, fingerprint, data
+card, report.
 
-`build_shard` is a plain function: in a loop, on Ray, and in a run that was killed and resumed it writes the same bytes.
+`build_shard` is a plain function: in a loop, on Ray, and in a run that was killed and resumed it
+writes the same bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +41,15 @@ from pipelines.prepare.sources.discover import Inputs, find_inputs, placed
 from pipelines.prepare.steps.active_speaker import Speaker, speakers
 from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
 from pipelines.prepare.steps.filters import Reason, Scores, judge
-from pipelines.prepare.steps.samples import crop_buffer, cut_wave, level_db, rounded, to_features, to_sample, with_voiced_share
+from pipelines.prepare.steps.samples import (
+    crop_buffer,
+    cut_wave,
+    level_db,
+    rounded,
+    to_features,
+    to_sample,
+    with_voiced_share,
+)
 from pipelines.prepare.steps.sync_network import SyncNetworkRef, find_sync_network, load_sync_network, pin_weights
 
 logger = logging.getLogger(__name__)
@@ -71,7 +81,7 @@ class VideoError:
     message: str
 
 
-# -------------------------------------------------------------------------------- one unit → one shard
+# ----------------------------------------------------------------------------- one unit → one shard
 def build_shard(
     unit: Unit,
     config: PrepareConfig,
@@ -88,7 +98,8 @@ def build_shard(
         config: prepare/.
         source: where the videos are.
         out: the dataset.
-        quarantined: videos, by content hash, that kill or stall their worker; they get a row and no look.
+        quarantined: videos, by content hash, that kill or stall their worker; they get a row and no
+            look.
         limit: of the time for one video, where somebody watches over this process.
         sync_judge: of sound and lips, where a network is to be asked.
 
@@ -113,19 +124,29 @@ def build_shard(
                         continue
                     clips.append(outcome.row)
                     if outcome.encoded:
-                        shard.add(outcome.encoded, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
+                        shard.add(
+                            outcome.encoded, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity
+                        )
                     if outcome.preview and kept[outcome.row.reason] < MAX_DROPPED:
                         kept[outcome.row.reason] += 1
-                        previews.add(outcome.preview, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity)
+                        previews.add(
+                            outcome.preview, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity
+                        )
             rows += [make_video_row(video, unit, clips, trouble), *clips]
     timings.write(out, unit.shard, {sha256: clock.seconds for sha256, clock in clocks.items()})
     return report_of(shard.finish(split=unit.split, unit=unit.id, plan=unit.plan, ledger=[row.flat() for row in rows]))
 
 
 def retry_video_alone(
-    suspect: tuple[Unit, Video], config: PrepareConfig, source: Storage, limit: TimeLimit, sync_judge: SyncNetworkRef | None = None
+    suspect: tuple[Unit, Video],
+    config: PrepareConfig,
+    source: Storage,
+    limit: TimeLimit,
+    sync_judge: SyncNetworkRef | None = None,
 ) -> None:
-    """Do what `build_shard` does with one video, and publish nothing: does it take the process down, alone and again?"""
+    """Do what `build_shard` does with one video, and publish nothing: does it take the process
+    down, alone and again?
+    """
     unit, video = suspect
     with working_on(video.sha256, limit_s=limit.of(video)):
         for _ in outcomes(video, unit, config, source, None, sync_judge=sync_judge):
@@ -141,7 +162,10 @@ def outcomes(
     clock: Stopwatch | None = None,
     sync_judge: SyncNetworkRef | None = None,
 ) -> Iterator[Outcome | VideoError]:
-    """What becomes of each candidate clip of a video, in the order of keys. Trouble with the video is a value, not an exception."""
+    """What becomes of each candidate clip of a video, in the order of keys.
+
+    Trouble with the video is a value, not an exception.
+    """
     clock = clock or Stopwatch()
     if video.reason:  # forgotten since the plan was made
         yield VideoError(reason=Reason(video.reason), message=video.error_message)
@@ -168,13 +192,19 @@ def outcomes(
         yield VideoError(reason=Reason.OUT_OF_MEMORY, message="it needs more memory than a worker may have")
     except FailedError:
         raise
-    except Exception as error:  # one odd video of a million must not end the run: it is counted, and logged with its traceback
+    # one odd video of a million must not end the run: it is counted, and logged with its traceback
+    except Exception as error:
         logger.warning("%s", video.file, exc_info=error)
         yield VideoError(reason=Reason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
 def outcomes_of_file(
-    path: Path, video: Video, unit: Unit, config: PrepareConfig, clock: Stopwatch, sync_judge: SyncNetworkRef | None = None
+    path: Path,
+    video: Video,
+    unit: Unit,
+    config: PrepareConfig,
+    clock: Stopwatch,
+    sync_judge: SyncNetworkRef | None = None,
 ) -> Iterator[Outcome | VideoError]:
     """The steps, in the order of the data. Raises what the decoder raises."""
     with ExitStack() as stack:
@@ -206,18 +236,29 @@ def outcome_of(
 ) -> Outcome:
     """Measure a candidate, judge it, and encode it if it is accepted."""
     row = partial(
-        ledger.clip_row, video, unit=unit, key=clip.key, span=clip.span, crop=f"{clip.square.x},{clip.square.y},{clip.square.side}"
+        ledger.clip_row,
+        video,
+        unit=unit,
+        key=clip.key,
+        span=clip.span,
+        crop=f"{clip.square.x},{clip.square.y},{clip.square.side}",
     )
     if len(clip.span) < config.clips.min_frames:
         message = f"{len(clip.span)} frames, at least {config.clips.min_frames}"
         scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
-        return Outcome(row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message))
+        return Outcome(
+            row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message)
+        )
     with clock("features"):
-        features = to_features(opened, clip, wave, speaker, config.features, sync_judge, room=crop_buffer(len(clip.span)))
+        features = to_features(
+            opened, clip, wave, speaker, config.features, sync_judge, room=crop_buffer(len(clip.span))
+        )
     reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
     if reason:
         picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")
-        return Outcome(row=row(scores=features.scores, reason=reason), preview=Encoded(key=clip.key, members={"jpg": picture}))
+        return Outcome(
+            row=row(scores=features.scores, reason=reason), preview=Encoded(key=clip.key, members={"jpg": picture})
+        )
     with clock("speech"):
         speech = speech_features(features.wave, frames=len(features.frames), f0=config.features.f0)
     scores = with_voiced_share(features.scores, speech)
@@ -232,7 +273,12 @@ def provenance(clip: Clip, video: Video, unit: Unit, config: PrepareConfig, scor
         "identity": ledger.printable(video.identity),
         "video": video.video_id,
         "utterance": video.utterance,
-        "source": {"file": ledger.printable(video.file), "sha256": video.sha256, "fps": video.fps, "size": [video.width, video.height]},
+        "source": {
+            "file": ledger.printable(video.file),
+            "sha256": video.sha256,
+            "fps": video.fps,
+            "size": [video.width, video.height],
+        },
         "span": [clip.span.start, clip.span.stop],
         "crop": asdict(clip.square),
         "scores": asdict(scores),
@@ -260,13 +306,15 @@ def report_of(sidecar: Sidecar) -> ShardReport:
 
 # -------------------------------------------------------------------------------- all of it
 def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSummary:
-    """Raw videos → a dataset. A run that was interrupted goes on where it stopped. `watch` is told how far the shards are.
+    """Raw videos → a dataset. A run that was interrupted goes on where it stopped. `watch` is told
+    how far the shards are.
 
     Raises:
         InputError: if there are no videos, or the folder holds a dataset of another plan.
         ClusterError: if a unit fails as a whole although each of its videos works alone.
         FailedError: if the output cannot be written.
-        CheckpointError, RegistryError: if the network that judges sound and lips is not there, or is none.
+        CheckpointError, RegistryError: if the network that judges sound and lips is not there, or
+            is none.
     """
     inputs, sync_judge = find_inputs(command), find_sync_network(command)
     command = replace(command, prepare=pin_weights(command.prepare, sync_judge))
@@ -274,7 +322,10 @@ def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSumma
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
         planned = make_plan(inputs, command)
         if command.dry_run:
-            rows = [ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat() for v in planned.videos]
+            rows = [
+                ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat()
+                for v in planned.videos
+            ]
             build = partial(build_sample, config=command.prepare, source=inputs.source, sync_judge=sync_judge)
             said = forecast(planned, build, command.cluster)
             return replace(summarise(command.out, planned, ledger.table(rows), fingerprint=""), forecast=said)
@@ -288,13 +339,16 @@ def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     return plan(probe_all(inputs, command), command.prepare)
 
 
-def build_sample(unit: Unit, out: Storage, config: PrepareConfig, source: Storage, sync_judge: SyncNetworkRef | None = None) -> None:
+def build_sample(
+    unit: Unit, out: Storage, config: PrepareConfig, source: Storage, sync_judge: SyncNetworkRef | None = None
+) -> None:
     """`build_shard` with its arguments in the order that the estimate knows."""
     build_shard(unit, config, source, out, sync_judge=sync_judge)
 
 
 def publish_plan(out: Storage, planned: Plan) -> Plan:
-    """Publish the plan, or see that it is the one that is already there, and take that: it knows what was forgotten since.
+    """Publish the plan, or see that it is the one that is already there, and take that: it knows
+    what was forgotten since.
 
     Raises:
         InputError: if the folder holds something else.
@@ -323,14 +377,19 @@ def build_units(
     watch: Watch | None = None,
     sync_judge: SyncNetworkRef | None = None,
 ) -> None:
-    """Build every unit that has no shard yet. A video that takes its worker down is left out, and the rest of its unit built.
+    """Build every unit that has no shard yet. A video that takes its worker down is left out, and
+    the rest of its unit built.
 
-    When this ends, also by Ctrl-C, nothing half-written is left: one run at a time writes to a dataset.
+    When this ends, also by Ctrl-C, nothing half-written is left: one run at a time writes to a
+    dataset.
 
     Raises:
-        ClusterError: if a unit cannot be built and no video of it is to blame; all others are built by then.
+        ClusterError: if a unit cannot be built and no video of it is to blame; all others are built
+            by then.
     """
-    done = {sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)}
+    done = {
+        sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)
+    }
     limit = TimeLimit(command.cluster.video_timeout_s, command.cluster.video_timeout_factor)
     told: dict[str, Any] = {"config": command.prepare, "source": source, "limit": limit, "sync_judge": sync_judge}
     trial = CrashTriage(command.cluster, partial(retry_video_alone, **told))

@@ -1,4 +1,6 @@
-"""Who is to blame when the process that built a unit was lost: the video that it was at, if that happens again or could be no accident."""
+"""Who is to blame when the process that built a unit was lost: the video that it was at, if that
+happens again or could be no accident.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class TimeLimit:
 
 
 class CrashTriage:
-    """Which videos took their workers down. Time and memory convict at once; a crash may be somebody else's, and is tried again.
+    """Which videos took their workers down. Time and memory convict at once; a crash may be
+    somebody else's, and is tried again.
 
     Args:
         config: cluster/.
@@ -50,7 +53,9 @@ class CrashTriage:
             self._strikes[unit.id, failure.culprit] += 1
             strikes = self._strikes[unit.id, failure.culprit]
             if not failure.culprit and strikes > self._config.max_retries:
-                raise ClusterError(f"{unit.shard} cannot be built: {failure.message}", hint="the same command again tries it again")
+                raise ClusterError(
+                    f"{unit.shard} cannot be built: {failure.message}", hint="the same command again tries it again"
+                )
             if failure.culprit and failure.reason == CRASHED and strikes == 1 and self._config.max_retries:
                 doubtful += [(unit, video) for video in unit.videos if video.sha256 == failure.culprit]
             elif failure.culprit:
@@ -62,4 +67,6 @@ class CrashTriage:
             isolated=True,
             retries=self._config.max_retries - 1,
         )
-        self.guilty |= {video.sha256: outcome for (_, video), outcome in again if isinstance(outcome, Failure)} if doubtful else {}
+        self.guilty |= (
+            {video.sha256: outcome for (_, video), outcome in again if isinstance(outcome, Failure)} if doubtful else {}
+        )

@@ -1,6 +1,8 @@
-"""Weights of other people (conf/assets.yaml): whether they are here, whether they are the right ones, and how to get them.
+"""Weights of other people (conf/assets.yaml): whether they are here, whether they are the right
+ones, and how to get them.
 
-Only `fetch` opens a connection, and only `a2h assets fetch` calls it. Everything else asks `locate`, which says what is missing.
+Only `fetch` opens a connection, and only `a2h assets fetch` calls it. Everything else asks
+`locate`, which says what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from pipelines.config.compose import CONF_DIR
 from pipelines.pretrained.download import MB, discard, download
 
 LISTING = CONF_DIR / "assets.yaml"
-PIN_SUFFIX = ".sha256"  # beside a file whose hash the listing does not know: the one that was used first, as sha256sum writes it
+# beside a file whose hash the listing does not know: the one that was used first, as sha256sum
+# writes it
+PIN_SUFFIX = ".sha256"
 ALL = "all"  # for `a2h assets fetch`
 TABLE_WIDTH = 160  # letters
 
@@ -75,7 +79,9 @@ def listed(folder: str | Path) -> dict[str, Asset]:
 
     rows = OmegaConf.load(LISTING)
     schema = OmegaConf.structured(AssetSpec)
-    abouts = {str(name): cast("AssetSpec", OmegaConf.to_object(OmegaConf.merge(schema, row))) for name, row in rows.items()}
+    abouts = {
+        str(name): cast("AssetSpec", OmegaConf.to_object(OmegaConf.merge(schema, row))) for name, row in rows.items()
+    }
     return {name: Asset(name=name, about=about, folder=Path(folder)) for name, about in abouts.items()}
 
 
@@ -96,7 +102,8 @@ def chosen(names: Sequence[str], assets: Mapping[str, Asset]) -> list[Asset]:
 
 
 def locate(name: str, folder: str | Path, *, otherwise: str = "") -> Path:
-    """The path of an asset that is here and is the right file. A hash that nobody knows is remembered at the first use.
+    """The path of an asset that is here and is the right file. A hash that nobody knows is
+    remembered at the first use.
 
     Args:
         name: of the listing.
@@ -117,14 +124,16 @@ def locate(name: str, folder: str | Path, *, otherwise: str = "") -> Path:
     return asset.path
 
 
-# ---------------------------------------------------------------------------------------------------------------- getting
+# ------------------------------------------------------------------------------------------ getting
 def fetch(asset: Asset) -> Path:
-    """Download an asset, or go on with a download that was cut off. Nothing stands under its name before its hash was checked.
+    """Download an asset, or go on with a download that was cut off. Nothing stands under its name
+    before its hash was checked.
 
     Raises:
         InputError: if there is only a page for people.
         FailedError: if the download does not work out; what came is kept for the next call.
-        CheckpointError: if another file came, which is thrown away, or lies there already, which is left alone.
+        CheckpointError: if another file came, which is thrown away, or lies there already, which is
+            left alone.
     """
     if asset.path.is_file():
         _accept(asset, asset.path)
@@ -170,7 +179,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# ---------------------------------------------------------------------------------------------------------------- showing
+# ------------------------------------------------------------------------------------------ showing
 def state(asset: Asset) -> str:
     """Whether an asset is here and right, for people."""
     if asset.path.is_file():

@@ -1,4 +1,6 @@
-"""The alias that moves only when every gate holds, and back again; what was decided stays with the version."""
+"""The alias that moves only when every gate holds, and back again; what was decided stays with the
+version.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,13 @@ REMEMBERED = 100  # versions in a history
 
 
 def promote(command: PromoteCommand) -> Decision:
-    """Give the alias to a version if every gate holds; record the decision on the version in either case, unless it is a dry run.
+    """Give the alias to a version if every gate holds; record the decision on the version in either
+    case, unless it is a dry run.
 
     Raises:
         ConfigError: if `model` names no version.
-        RegistryError: if there is no such version, the registry cannot be reached, or somebody else moves the alias.
+        RegistryError: if there is no such version, the registry cannot be reached, or somebody else
+            moves the alias.
     """
     logger, alias = command.logger, command.alias
     candidate = find(command.model, logger)
@@ -40,7 +44,9 @@ def promote(command: PromoteCommand) -> Decision:
     facts = gather(candidate, logger)
     set_id = facts.measured.set_id if facts.measured else ""
     same = champion is not None and champion.version == candidate.version
-    rival = None if champion is None or same else Champion(champion.uri, read_evaluation(champion, logger, set_id=set_id))
+    rival = (
+        None if champion is None or same else Champion(champion.uri, read_evaluation(champion, logger, set_id=set_id))
+    )
     gates = judge(facts, rival, command.promote)
     decision = Decision(
         model=candidate.uri,
@@ -60,7 +66,8 @@ def promote(command: PromoteCommand) -> Decision:
 
 
 def force_promote(version: ModelVersion, alias: str, reason: str, logger: TrackingConfig) -> Decision:
-    """Give the alias to a version by a person's word, without looking at any gate; the record says so.
+    """Give the alias to a version by a person's word, without looking at any gate; the record says
+    so.
 
     Raises:
         RegistryError: if the registry cannot be reached, or somebody else moves the alias.
@@ -79,7 +86,8 @@ def assign_alias(
     with hold_lock(version.name, decision.alias, logger, seconds=seconds) as confirm:
         _check_unmoved(champion, version.name, decision.alias, logger)
         _record(decision, version, logger)
-        if champion is None or champion.version != version.version:  # first, for whoever never got the alias is dropped when it is read
+        # first, for whoever never got the alias is dropped when it is read
+        if champion is None or champion.version != version.version:
             earlier = read_history_of(version.name, decision.alias, logger)
             _write_history(version.name, decision.alias, [*earlier, version.version], logger)
         _move(version, champion, decision.alias, logger, confirm)
@@ -106,7 +114,9 @@ def gather(version: ModelVersion, logger: TrackingConfig) -> Facts:
 
 
 def _sound(version: ModelVersion, logger: TrackingConfig) -> tuple[Path | None, str]:
-    """The version's folder, or what is wrong with it: a changed file is a reason to refuse, not to stop."""
+    """The version's folder, or what is wrong with it: a changed file is a reason to refuse, not to
+    stop.
+    """
     try:
         return fetch(version.uri, logger), ""
     except RegistryError as error:
@@ -114,26 +124,42 @@ def _sound(version: ModelVersion, logger: TrackingConfig) -> tuple[Path | None, 
 
 
 def _verify(datasets: Iterable[Mapping[str, str]], measured: EvaluationResults | None) -> dict[str, str]:
-    """Each dataset of training and evaluation → empty, or why it is not what was recorded. Nothing where training recorded none."""
+    """Each dataset of training and evaluation → empty, or why it is not what was recorded.
+
+    Nothing where training recorded none.
+    """
     recorded = [(entry["path"], entry["fingerprint"]) for entry in datasets]
     if recorded and measured:
         recorded.append((measured.dataset_path, measured.dataset_fingerprint))
-    return {f"{path} (fingerprint {fingerprint[:DIGITS_SHOWN]})": verify(path, fingerprint) for path, fingerprint in recorded}
+    return {
+        f"{path} (fingerprint {fingerprint[:DIGITS_SHOWN]})": verify(path, fingerprint)
+        for path, fingerprint in recorded
+    }
 
 
 # -------------------------------------------------------------------------------- moving the alias
 def _check_unmoved(champion: ModelVersion | None, name: str, alias: str, logger: TrackingConfig) -> None:
-    """The claim keeps promotions apart while they move; between judging and claiming somebody may have been faster.
+    """The claim keeps promotions apart while they move; between judging and claiming somebody may
+    have been faster.
 
     Raises:
         RegistryError: if somebody was.
     """
     now = version_with_alias(name, alias, logger)
     if (now and now.version) != (champion and champion.version):
-        raise RegistryError(f"{alias} of {name} went to {now or 'nobody'} in the meantime", hint="again: it must be compared with that one")
+        raise RegistryError(
+            f"{alias} of {name} went to {now or 'nobody'} in the meantime",
+            hint="again: it must be compared with that one",
+        )
 
 
-def _move(version: ModelVersion, champion: ModelVersion | None, alias: str, logger: TrackingConfig, confirm: Callable[[], None]) -> None:
+def _move(
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    alias: str,
+    logger: TrackingConfig,
+    confirm: Callable[[], None],
+) -> None:
     confirm()
     _check_unmoved(champion, version.name, alias, logger)  # once more: by hand, an alias is moved without a claim
     with session(logger) as client:
@@ -141,7 +167,9 @@ def _move(version: ModelVersion, champion: ModelVersion | None, alias: str, logg
 
 
 def _record(decision: Decision, version: ModelVersion, logger: TrackingConfig) -> None:
-    """Tags and an artefact, written before the alias moves: a promotion that is killed leaves the old champion and its reasons."""
+    """Tags and an artefact, written before the alias moves: a promotion that is killed leaves the
+    old champion and its reasons.
+    """
     values = {**asdict(decision), "reasons": decision.reasons, "decided_at": _now()}
     tags = {
         "validation_status": decision.status,
@@ -168,10 +196,11 @@ def _now() -> str:
 
 # -------------------------------------------------------------------------------- who had the alias
 def read_history_of(name: str, alias: str, logger: TrackingConfig) -> list[int]:
-    """The versions that had an alias, oldest first; the last one has it now. Empty where nobody has it.
+    """The versions that had an alias, oldest first; the last one has it now. Empty where nobody has
+    it.
 
-    The alias is the truth: what the record holds after its holder was a promotion that was killed, and a holder that the record does not
-    know was set by hand.
+    The alias is the truth: what the record holds after its holder was a promotion that was killed,
+    and a holder that the record does not know was set by hand.
     """
     with session(logger) as client:
         model = client.get_registered_model(name)
@@ -201,10 +230,12 @@ class Rollback:
 
 
 def rollback(command: RollbackCommand) -> Rollback:
-    """Give the alias back to the version that had it before; again and again, until the first one has it.
+    """Give the alias back to the version that had it before; again and again, until the first one
+    has it.
 
     Raises:
-        RegistryError: if nobody has the alias, nobody had it before, the earlier version's files were changed, or somebody else moves it.
+        RegistryError: if nobody has the alias, nobody had it before, the earlier version's files
+            were changed, or somebody else moves it.
     """
     name, alias, logger = command.model.removeprefix(SCHEME), command.alias, command.logger
     versions = read_history_of(name, alias, logger)
@@ -213,7 +244,10 @@ def rollback(command: RollbackCommand) -> Rollback:
     current = find(f"{name}/{versions[-1]}", logger)
     earlier = _earlier(name, versions, logger)
     if earlier is None:
-        raise RegistryError(f"{current} is the first {alias} of {name}: there is none to go back to", hint="`a2h models` shows the others")
+        raise RegistryError(
+            f"{current} is the first {alias} of {name}: there is none to go back to",
+            hint="`a2h models` shows the others",
+        )
     fetch(earlier.uri, logger)  # its files must be sound before anybody generates with them
     outcome = Rollback(model=current.uri, restored=earlier.uri, alias=alias, dry_run=command.dry_run)
     if command.dry_run:
@@ -229,7 +263,9 @@ def rollback(command: RollbackCommand) -> Rollback:
 def _earlier(name: str, versions: list[int], logger: TrackingConfig) -> ModelVersion | None:
     """The last holder but this one that still exists."""
     there = {version.version: version for version, _ in list_versions(logger, name=name)}
-    return next((there[number] for number in reversed(versions[:-1]) if number != versions[-1] and number in there), None)
+    return next(
+        (there[number] for number in reversed(versions[:-1]) if number != versions[-1] and number in there), None
+    )
 
 
 def _last(versions: list[int], number: int) -> int:

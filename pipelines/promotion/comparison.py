@@ -1,7 +1,9 @@
-"""Two versions on one evaluation set: is one worse than the other by more than chance? Pure functions of what was measured.
+"""Two versions on one evaluation set: is one worse than the other by more than chance? Pure
+functions of what was measured.
 
-Both were measured on the same clips, so clips are compared one by one, and the mean loss gets a bootstrap interval over clips. That is
-much narrower than the two means' own intervals: what makes a clip hard is hard for both.
+Both were measured on the same clips, so clips are compared one by one, and the mean loss gets a
+bootstrap interval over clips. That is much narrower than the two means' own intervals: what makes a
+clip hard is hard for both.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ TRUTH = "ground_truth"  # the row of the table that metrics without a good direc
 
 
 class Loss(NamedTuple):
-    """By how much a candidate is worse than the champion; negative: better. In the metric's unit."""
+    """By how much a candidate is worse than the champion; negative: better.
+
+    In the metric's unit.
+    """
 
     mean: float
     low: float  # of the 95 % interval; NaN where there is none
@@ -28,7 +33,9 @@ class Loss(NamedTuple):
     missing: int  # clips on which only the champion was measured
 
     def exceeds(self, margin: float) -> bool:
-        """Whether the loss is more than the margin for sure; where chance cannot be told (a single clip), whether it is more at all."""
+        """Whether the loss is more than the margin for sure; where chance cannot be told (a single
+        clip), whether it is more at all.
+        """
         return (self.low if isfinite(self.low) else self.mean) > margin
 
     def __str__(self) -> str:
@@ -37,7 +44,8 @@ class Loss(NamedTuple):
 
 
 def loss(metric: str, ours: EvaluationResults, theirs: EvaluationResults) -> Loss | None:
-    """The loss in a metric ("row/metric"), by clip where both recorded their clips, else from the candidate's own interval.
+    """The loss in a metric ("row/metric"), by clip where both recorded their clips, else from the
+    candidate's own interval.
 
     None where the metric was not measured for both, or has no direction.
     """

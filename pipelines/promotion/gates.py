@@ -31,7 +31,8 @@ class Facts:
     rights: frozenset[tuple[str, str]]  # (licence, consent) of those videos, each pair once
     features: tuple[Mapping[str, Any], ...]  # how the training data's features were computed, each way once
     measured: EvaluationResults | None
-    data: Mapping[str, str] = field(default_factory=dict)  # dataset of training or evaluation → empty, or why it could not be verified
+    # dataset of training or evaluation → empty, or why it could not be verified
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 class Champion(NamedTuple):
@@ -42,7 +43,10 @@ class Champion(NamedTuple):
 
 
 def judge(candidate: Facts, champion: Champion | None, config: PromoteConfig) -> tuple[Gate, ...]:
-    """All gates, in a fixed order. Metrics' gates stand only where there is an evaluation to read."""
+    """All gates, in a fixed order.
+
+    Metrics' gates stand only where there is an evaluation to read.
+    """
     return (*_of_the_version(candidate, config), *_of_the_evaluation(candidate, champion, config))
 
 
@@ -55,7 +59,13 @@ def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
         candidate.weights_sound,
     )
     version = candidate.tags.get("schema_version", UNKNOWN)
-    yield _gate("schema_version", version == str(SCHEMA_VERSION), str(SCHEMA_VERSION), version, "made with another version of the samples")
+    yield _gate(
+        "schema_version",
+        version == str(SCHEMA_VERSION),
+        str(SCHEMA_VERSION),
+        version,
+        "made with another version of the samples",
+    )
     yield _code_version(candidate, config)
     yield _training_data(candidate)
     yield _verified(candidate, config)
@@ -71,9 +81,17 @@ def _of_the_evaluation(candidate: Facts, champion: Champion | None, config: Prom
         return
     yield _gate("evaluation", True, "recorded", measured.dataset)
     found = measured.dataset_fingerprint[:DIGITS_SHOWN]
-    yield _gate("evaluation_data", _known(measured.dataset_fingerprint), "known fingerprint", found, "the dataset has no fingerprint")
+    yield _gate(
+        "evaluation_data",
+        _known(measured.dataset_fingerprint),
+        "known fingerprint",
+        found,
+        "the dataset has no fingerprint",
+    )
     few = "chance could hide a loss; evaluate more clips, or lower promote.min_clips"
-    yield _gate("evaluation_size", measured.clips >= config.min_clips, f"{config.min_clips} clips", str(measured.clips), few)
+    yield _gate(
+        "evaluation_size", measured.clips >= config.min_clips, f"{config.min_clips} clips", str(measured.clips), few
+    )
     yield _disjoint("speakers_disjoint", candidate.trained_on, measured.identities, config)
     yield _disjoint("sources_disjoint", candidate.sources, measured.sources, config)
     if config.max_real_time_factor:
@@ -86,7 +104,9 @@ def _of_the_evaluation(candidate: Facts, champion: Champion | None, config: Prom
 
 
 def _gate(name: str, holds: bool, required: str, found: str, reason: str = "") -> Gate:
-    return Gate(name=name, status=PASSED if holds else FAILED, required=required, found=found, reason="" if holds else reason)
+    return Gate(
+        name=name, status=PASSED if holds else FAILED, required=required, found=found, reason="" if holds else reason
+    )
 
 
 def _waived(gate: Gate, required: bool) -> Gate:
@@ -100,12 +120,14 @@ def _some(names: list[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])}{' …' if len(names) > NAMES_SHOWN else ''}"
 
 
-# -------------------------------------------------------------------------------- what the version is made of
+# ---------------------------------------------------------------------- what the version is made of
 def _code_version(candidate: Facts, config: PromoteConfig) -> Gate:
     sha, clean = candidate.tags.get("git_sha", UNKNOWN), candidate.tags.get("code_clean") == "true"
     found = f"{sha[:DIGITS_SHOWN]}{'' if clean else ', changed'}"
     reason = "nobody can build this code again; commit, and train from that"
-    return _waived(_gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason), config.require_clean_code)
+    return _waived(
+        _gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason), config.require_clean_code
+    )
 
 
 def _known(fingerprint: str) -> bool:
@@ -115,13 +137,19 @@ def _known(fingerprint: str) -> bool:
 def _training_data(candidate: Facts) -> Gate:
     fingerprint = candidate.tags.get("dataset_fingerprint", UNKNOWN)
     found = ", ".join(part[:DIGITS_SHOWN] for part in fingerprint.split(","))
-    return _gate("training_data", _known(fingerprint), "known fingerprint", found, "a stage does not say what it was trained on")
+    return _gate(
+        "training_data", _known(fingerprint), "known fingerprint", found, "a stage does not say what it was trained on"
+    )
 
 
 def _verified(candidate: Facts, config: PromoteConfig) -> Gate:
-    """The datasets themselves, looked at again: their shards still add up to the recorded fingerprints."""
+    """The datasets themselves, looked at again: their shards still add up to the recorded
+    fingerprints.
+    """
     wrong = [f"{path} {problem}" for path, problem in sorted(candidate.data.items()) if problem]
-    found = f"{len(candidate.data) - len(wrong)} of {len(candidate.data)} verified" if candidate.data else "not recorded"
+    found = (
+        f"{len(candidate.data) - len(wrong)} of {len(candidate.data)} verified" if candidate.data else "not recorded"
+    )
     reason = "; ".join(wrong) or "where the training data lies is not recorded"
     holds = bool(candidate.data) and not wrong
     return _waived(_gate("data_verified", holds, "datasets as recorded", found, reason), config.require_verified_data)
@@ -135,8 +163,14 @@ def _features(candidate: Facts, config: PromoteConfig) -> Gate:
     ways = sorted(set(every))
     current = all(features.get("version") == FEATURES_VERSION for features in (*candidate.features, *evaluated))
     found = " | ".join(ways) if known else "not recorded"
-    reason = "computed in different ways" if known and len(ways) > 1 else "computed by another version of this program, or not recorded"
-    gate = _gate("feature_version", known and len(ways) == 1 and current, f"one way, version {FEATURES_VERSION}", found, reason)
+    reason = (
+        "computed in different ways"
+        if known and len(ways) > 1
+        else "computed by another version of this program, or not recorded"
+    )
+    gate = _gate(
+        "feature_version", known and len(ways) == 1 and current, f"one way, version {FEATURES_VERSION}", found, reason
+    )
     return _waived(gate, config.require_same_features)
 
 
@@ -147,10 +181,17 @@ def _text(features: Mapping[str, Any]) -> str:
 def _licence(candidate: Facts, config: PromoteConfig) -> Gate:
     patterns = [pattern.casefold() for pattern in config.licences]
     licences = sorted({licence for licence, _ in candidate.rights})
-    bad = [name or "not stated" for name in licences if not name or not any(fnmatchcase(name.casefold(), p) for p in patterns)]
+    bad = [
+        name or "not stated"
+        for name in licences
+        if not name or not any(fnmatchcase(name.casefold(), p) for p in patterns)
+    ]
     found = _some([name or "not stated" for name in licences]) or "not recorded"
     reason = f"not allowed: {_some(bad)}" if bad else "the sources of the training data are not recorded"
-    return _waived(_gate("licence", bool(licences) and not bad, _some(list(config.licences)), found, reason), config.require_licence)
+    return _waived(
+        _gate("licence", bool(licences) and not bad, _some(list(config.licences)), found, reason),
+        config.require_licence,
+    )
 
 
 def _consent(candidate: Facts, config: PromoteConfig) -> Gate:
@@ -161,8 +202,12 @@ def _consent(candidate: Facts, config: PromoteConfig) -> Gate:
 
 
 # -------------------------------------------------------------------------------- what was measured
-def _disjoint(name: str, trained: tuple[str, ...] | frozenset[str], evaluated: tuple[str, ...], config: PromoteConfig) -> Gate:
-    """Nothing of the evaluation set may have been seen in training; a version that does not say what was seen cannot pass."""
+def _disjoint(
+    name: str, trained: tuple[str, ...] | frozenset[str], evaluated: tuple[str, ...], config: PromoteConfig
+) -> Gate:
+    """Nothing of the evaluation set may have been seen in training; a version that does not say
+    what was seen cannot pass.
+    """
     if not trained or not evaluated:
         gate = _gate(name, False, "none in both", "not recorded", "those of training or evaluation are not recorded")
     else:
@@ -175,7 +220,9 @@ def _disjoint(name: str, trained: tuple[str, ...] | frozenset[str], evaluated: t
 def _latency(measured: EvaluationResults, limit: float) -> Gate:
     found = measured.real_time_factor
     if found is None or not isfinite(found):
-        return _gate("real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not take the time")
+        return _gate(
+            "real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not take the time"
+        )
     return _gate("real_time_factor", found <= limit, f"at most {limit:g}", f"{found:.3g}", "too slow")
 
 
@@ -207,6 +254,14 @@ def _not_worse(metric: str, margin: float, ours: EvaluationResults, theirs: Eval
         return _gate(name, False, required, "not measured", "not measured for both, or a metric that cannot be ranked")
     if found.missing:
         missing = f"{found.missing} clips lack it"
-        return _gate(name, False, required, missing, f"it could not be measured on {found.missing} clips on which the champion's was")
+        return _gate(
+            name,
+            False,
+            required,
+            missing,
+            f"it could not be measured on {found.missing} clips on which the champion's was",
+        )
     means = f"{ours.means.get(metric, float('nan')):.4g} against the champion's {theirs.means.get(metric, float('nan')):.4g}"
-    return _gate(name, not found.exceeds(margin), required, f"loss {found}", f"{means}: worse by more than chance and {margin:g}")
+    return _gate(
+        name, not found.exceeds(margin), required, f"loss {found}", f"{means}: worse by more than chance and {margin:g}"
+    )

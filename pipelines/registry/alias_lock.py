@@ -1,9 +1,11 @@
 """One promotion at a time: a claim on an alias, which no store gives twice.
 
-A claim is a registered model without versions, named after what it claims. Names of registered models are unique in every store that
-MLflow has, so of two promotions that begin at once exactly one gets the name. Whoever is killed leaves the claim behind; it says until
-when it counts. A claim that has run out is not taken over but outnumbered: the next one is made under the next number, which again
-only one promotion can get. Before an alias moves, its claim is confirmed: still there, in time, and the only one that counts.
+A claim is a registered model without versions, named after what it claims. Names of registered
+models are unique in every store that MLflow has, so of two promotions that begin at once exactly
+one gets the name. Whoever is killed leaves the claim behind; it says until when it counts. A claim
+that has run out is not taken over but outnumbered: the next one is made under the next number,
+which again only one promotion can get. Before an alias moves, its claim is confirmed: still there,
+in time, and the only one that counts.
 
 Machines that promote need clocks that agree within seconds.
 """
@@ -46,7 +48,8 @@ class AliasLock:
 
 @contextmanager
 def hold_lock(model: str, alias: str, logger: TrackingConfig, *, seconds: float) -> Iterator[Callable[[], None]]:
-    """Hold the claim on an alias during the block; gives a function that confirms it, to be called right before the alias moves.
+    """Hold the claim on an alias during the block; gives a function that confirms it, to be called
+    right before the alias moves.
 
     Raises:
         RegistryError: if somebody else holds it.
@@ -94,7 +97,10 @@ def _confirm(prefix: str, mine: AliasLock, logger: TrackingConfig, *, reserve_s:
     if others:
         raise _busy(prefix, others[0])
     if mine.name not in {claim.name for claim in claims} or mine.until - reserve_s < time.time():
-        raise RegistryError(f"the claim on {_claimed(prefix)} ran out before the alias moved", hint="again, with a longer promote.claim_s")
+        raise RegistryError(
+            f"the claim on {_claimed(prefix)} ran out before the alias moved",
+            hint="again, with a longer promote.claim_s",
+        )
 
 
 def _release(mine: AliasLock, logger: TrackingConfig) -> None:
@@ -118,7 +124,11 @@ def _claims(client: MlflowClient, prefix: str) -> list[AliasLock]:
 
 def _busy(prefix: str, claim: AliasLock | None) -> RegistryError:
     by = f" by {claim.owner}" if claim else ""
-    left = f"wait for it; if it was killed, it keeps others out for {claim.until - time.time():.0f} s more" if claim else "try again"
+    left = (
+        f"wait for it; if it was killed, it keeps others out for {claim.until - time.time():.0f} s more"
+        if claim
+        else "try again"
+    )
     return RegistryError(f"{_claimed(prefix)} is being moved{by}", hint=left)
 
 

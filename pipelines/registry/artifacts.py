@@ -1,4 +1,6 @@
-"""A version's files: their SHA-256 stand in the version's tags, and are compared whenever the files are fetched."""
+"""A version's files: their SHA-256 stand in the version's tags, and are compared whenever the files
+are fetched.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ NOT_OURS = "registered_model_meta"  # MLflow writes it beside what it downloads
 
 
 def fetch(uri: str, logger: TrackingConfig) -> Path:
-    """The local folder with a version's weights, hashes checked; a folder's own path is given back as it is.
+    """The local folder with a version's weights, hashes checked; a folder's own path is given back
+    as it is.
 
-    Files of a local store are used where they lie; those of a server are downloaded once, to `logger.cache`.
+    Files of a local store are used where they lie; those of a server are downloaded once, to
+    `logger.cache`.
 
     Raises:
         InputError: if `uri` is a folder's path and the folder does not exist.
@@ -28,7 +32,9 @@ def fetch(uri: str, logger: TrackingConfig) -> Path:
     if not uri.startswith(SCHEME):
         folder = Path(uri)
         if not folder.is_dir():
-            raise InputError(f"{uri} is neither a folder nor a model of the registry", hint="those are named models:/NAME/VERSION")
+            raise InputError(
+                f"{uri} is neither a folder nor a model of the registry", hint="those are named models:/NAME/VERSION"
+            )
         return folder
     version = find(uri, logger)
     root = download(version, logger)
@@ -53,7 +59,9 @@ def download(version: ModelVersion, logger: TrackingConfig) -> Path:
     with session(logger) as client, TemporaryDirectory(dir=_made(target.parent)) as aside:
         import mlflow.artifacts
 
-        whole = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=aside, tracking_uri=client.tracking_uri)
+        whole = mlflow.artifacts.download_artifacts(
+            artifact_uri=version.source, dst_path=aside, tracking_uri=client.tracking_uri
+        )
         Path(whole).rename(target)  # a download that broke off leaves nothing under the final name
     return target
 
@@ -86,7 +94,9 @@ def compare(expected: dict[str, str], root: Path, *, name: str) -> None:
         if file not in found:
             raise RegistryError(f"{name}: {root / file} is missing")
         if found[file] != expected.get(file):
-            raise RegistryError(f"{name}: {root / file} is not the file that was registered", hint="restore it before use")
+            raise RegistryError(
+                f"{name}: {root / file} is not the file that was registered", hint="restore it before use"
+            )
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""A model card, in Markdown, made only from what is recorded with a version (Mitchell et al. 2019 give the headings)."""
+"""A model card, in Markdown, made only from what is recorded with a version (Mitchell et al.
+
+2019 give the headings).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ a scale of its own: numbers of two experts do not compare."""
 USES = {
     BUNDLE: """Makes the head in a portrait talk to a speech recording:
 `a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.""",
-    STAGE_MODELS["image_generator"]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
+    STAGE_MODELS[
+        "image_generator"
+    ]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
     STAGE_MODELS["motion_field"]: "Says from speech, head poses and a portrait where its keypoints move.",
     STAGE_MODELS["head_pose"]: "Says from speech and a portrait how the head moves.",
     JUDGE_MODELS["sync_expert"]: JUDGING,

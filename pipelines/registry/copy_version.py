@@ -1,4 +1,6 @@
-"""A version from one registry to another, for example from staging to production: files, tags, evaluations; hashes checked on arrival."""
+"""A version from one registry to another, for example from staging to production: files, tags,
+evaluations; hashes checked on arrival.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,20 @@ OF_THE_STORE = frozenset({"sha256", "model_id", "promotion_alias"})  # tags that
 
 
 def copy(command: CopyCommand) -> ModelVersion:
-    """Copy a version, with the run that made it and the runs of its evaluations. No alias moves there: that is for `a2h promote`.
+    """Copy a version, with the run that made it and the runs of its evaluations. No alias moves
+    there: that is for `a2h promote`.
 
     Raises:
         ConfigError: if both registries are the same.
-        RegistryError: if a registry refuses or cannot be reached, or a file is not what was registered.
+        RegistryError: if a registry refuses or cannot be reached, or a file is not what was
+            registered.
     """
     here = command.logger
     there = replace(here, tracking_uri=command.to, artifacts=command.to_artifacts or here.artifacts)
     if tracking_uri(here) == tracking_uri(there):
-        raise ConfigError(f"to={public(command.to)} is the registry that {command.model} is in", hint="say another tracking URI")
+        raise ConfigError(
+            f"to={public(command.to)} is the registry that {command.model} is in", hint="say another tracking URI"
+        )
     version = find(command.model, here)
     files = download(version, here)
     check(version, files)
@@ -51,7 +57,9 @@ def _copy_run(run_id: str, here: TrackingConfig, there: TrackingConfig) -> str:
     with session(here) as client:
         run = client.get_run(run_id)
         tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
-    made = open_run(there, run_name=str(run.info.run_name), tags={**tags, "copied_from": run_id}, params=run.data.params)
+    made = open_run(
+        there, run_name=str(run.info.run_name), tags={**tags, "copied_from": run_id}, params=run.data.params
+    )
     with session(there) as client:
         _copy_metrics(client, made, run.data.metrics)
     with TemporaryDirectory() as aside:

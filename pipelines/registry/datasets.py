@@ -14,10 +14,14 @@ DIGITS_SHOWN = 12  # of a fingerprint
 
 
 def verify(path: str, fingerprint: str) -> str:
-    """Empty if a dataset has a fingerprint and its shards' hashes add up to it, else what is wrong. No shard is read: `a2h verify` does."""
+    """Empty if a dataset has a fingerprint and its shards' hashes add up to it, else what is wrong.
+
+    No shard is read: `a2h verify` does.
+    """
     try:
         return _difference(Storage(path), fingerprint)
-    except (A2HError, OSError, ValueError, KeyError, TypeError, ImportError) as error:  # whatever a store and damaged JSON can raise
+    # whatever a store and damaged JSON can raise
+    except (A2HError, OSError, ValueError, KeyError, TypeError, ImportError) as error:
         return f"cannot be read from here ({first_line(error)})"
 
 
@@ -28,4 +32,6 @@ def _difference(dataset: Storage, fingerprint: str) -> str:
     if stated != fingerprint:
         return f"has the fingerprint {stated[:DIGITS_SHOWN]} now, not {fingerprint[:DIGITS_SHOWN]}"
     found = fingerprint_of({sidecar.shard: sidecar.sha256 for sidecar in iterate_sidecars(dataset)})
-    return "" if found == fingerprint else f"has shards that do not add up to its fingerprint {fingerprint[:DIGITS_SHOWN]}"
+    return (
+        "" if found == fingerprint else f"has shards that do not add up to its fingerprint {fingerprint[:DIGITS_SHOWN]}"
+    )

@@ -38,7 +38,9 @@ class Decision:
 
     @property
     def status(self) -> str:
-        """The tag `validation_status`: passed | refused, or waived, where a person decided without gates."""
+        """The tag `validation_status`: passed | refused, or waived, where a person decided without
+        gates.
+        """
         if not self.accepted:
             return "refused"
         return WAIVED if all(gate.status == WAIVED for gate in self.gates) else PASSED

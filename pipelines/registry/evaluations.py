@@ -1,4 +1,6 @@
-"""Evaluations, as they are recorded with versions and read back for promotion: means, intervals, and the numbers of each clip."""
+"""Evaluations, as they are recorded with versions and read back for promotion: means, intervals,
+and the numbers of each clip.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def evaluation_set_id(*, fingerprint: str, split: str, clips: list[str], max_fra
 
 
 def record_evaluation(uri: str, *, set_id: str, run_id: str, logger: TrackingConfig) -> None:
-    """Say on a version which run holds its numbers on an evaluation set. The run must have `metrics.json` among its artefacts."""
+    """Say on a version which run holds its numbers on an evaluation set.
+
+    The run must have `metrics.json` among its artefacts.
+    """
     version = find(uri, logger)
     with session(logger) as client:
         client.set_model_version_tag(version.name, str(version.version), f"{EVALUATION_TAG}.{set_id}", run_id)
@@ -64,7 +69,8 @@ def evaluation_runs(version: ModelVersion) -> dict[str, str]:
 
 
 def read_evaluation(version: ModelVersion, logger: TrackingConfig, *, set_id: str = "") -> EvaluationResults | None:
-    """A version's numbers on an evaluation set, by default the one it was last evaluated on; None where there are none.
+    """A version's numbers on an evaluation set, by default the one it was last evaluated on; None
+    where there are none.
 
     Raises:
         RegistryError: if the run's `metrics.json` or `metrics.parquet` is gone or damaged.
@@ -84,7 +90,9 @@ def read_evaluation(version: ModelVersion, logger: TrackingConfig, *, set_id: st
 
 
 def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> EvaluationResults:
-    found = {f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()}
+    found = {
+        f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()
+    }
     return EvaluationResults(
         set_id=str(summary["set_id"]),
         dataset=f"{Path(summary['dataset']).name}, {summary['split']}, {summary['clips']} clips",
@@ -112,7 +120,9 @@ def _by_clip(data: bytes) -> dict[str, Values]:
     import pandas as pd
 
     table = pd.read_parquet(io.BytesIO(data))
-    metrics: Sequence[str] = [name for name in table.columns if name not in LABELS and pd.api.types.is_numeric_dtype(table[name])]
+    metrics: Sequence[str] = [
+        name for name in table.columns if name not in LABELS and pd.api.types.is_numeric_dtype(table[name])
+    ]
     return {
         f"{row}/{metric}": dict(zip(part["key"], part[metric].astype(float), strict=True))
         for row, part in table.groupby("row")

@@ -23,11 +23,16 @@ class ModelExposure:
 
     def __str__(self) -> str:
         known = f"{self.version} ({', '.join(self.aliases)})" if self.aliases else str(self.version)
-        return known if self.certain else f"{known}, by the dataset's fingerprint: the version has no list of its source videos"
+        return (
+            known
+            if self.certain
+            else f"{known}, by the dataset's fingerprint: the version has no list of its source videos"
+        )
 
 
 def trained_on(sources: Collection[str], fingerprints: Collection[str], logger: TrackingConfig) -> list[ModelExposure]:
-    """Every version that lists one of the videos; of those without a list, every one whose dataset held them.
+    """Every version that lists one of the videos; of those without a list, every one whose dataset
+    held them.
 
     Args:
         sources: SHA-256 of the videos.

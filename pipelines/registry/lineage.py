@@ -1,4 +1,6 @@
-"""What is in the registry, and where it comes from: version ← run ← dataset ← source videos, by SHA-256."""
+"""What is in the registry, and where it comes from: version ← run ← dataset ← source videos, by
+SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def models(command: ModelsCommand) -> str:
     if not versions:
         wanted = f"no model {name}" if name else "no models"
         raise RegistryError(f"the registry has {wanted}", hint="`a2h train` and `a2h register` make them")
-    return draw(name or "models", ("version", "aliases", "status", "made", "data", "code"), [_row(*found) for found in versions]).rstrip()
+    return draw(
+        name or "models", ("version", "aliases", "status", "made", "data", "code"), [_row(*found) for found in versions]
+    ).rstrip()
 
 
 def list_versions(logger: TrackingConfig, *, name: str = "") -> list[tuple[ModelVersion, tuple[str, ...]]]:
@@ -64,7 +68,8 @@ def list_versions(logger: TrackingConfig, *, name: str = "") -> list[tuple[Model
             (version_of(client, version), _aliases(registered[model].aliases, version.version))
             for model in wanted
             for version in sorted(
-                _pages(client.search_model_versions, filter_string=f"name = '{model}'"), key=lambda found: -int(found.version)
+                _pages(client.search_model_versions, filter_string=f"name = '{model}'"),
+                key=lambda found: -int(found.version),
             )
         ]
 
@@ -103,7 +108,10 @@ def trace(version: ModelVersion, logger: TrackingConfig) -> Lineage:
     known = read_provenance(folder)
     with session(logger) as client:
         aliases = _aliases(client.get_registered_model(version.name).aliases, version.version)
-    datasets = {entry["path"]: (entry["fingerprint"], verify(entry["path"], entry["fingerprint"])) for entry in known.get("datasets", [])}
+    datasets = {
+        entry["path"]: (entry["fingerprint"], verify(entry["path"], entry["fingerprint"]))
+        for entry in known.get("datasets", [])
+    }
     return Lineage(
         version=version,
         aliases=aliases,
@@ -120,7 +128,9 @@ def _rows(folder: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _parents(version: ModelVersion, logger: TrackingConfig) -> Iterator[Lineage]:
-    """The stages, where the version was not copied from another registry, whose names mean nothing here."""
+    """The stages, where the version was not copied from another registry, whose names mean nothing
+    here.
+    """
     for stage in STAGE_MODELS:
         uri = version.tags.get(stage, "")
         if uri and "copied_from" not in version.tags:
@@ -165,7 +175,9 @@ def _add_data(tree: Tree, lineage: Lineage, max_sources: int) -> None:
     if not lineage.sources:
         tree.add(Text("source videos: not recorded"))
         return
-    branch = tree.add(Text(f"source videos: {len(lineage.sources)}, people: {len(lineage.provenance.get('identities', []))}"))
+    branch = tree.add(
+        Text(f"source videos: {len(lineage.sources)}, people: {len(lineage.provenance.get('identities', []))}")
+    )
     shown = lineage.sources[: max_sources or None]
     for row in shown:
         rights = f"licence: {row['licence'] or 'not stated'}, consent: {row['consent'] or 'not stated'}"

@@ -1,7 +1,8 @@
 """The published weights in and out: `a2h import-release`, `a2h export-release`.
 
-An import registers the three stages as well as their bundle, so that a training can go on from any of them. They carry the tag
-`origin=release` and the SHA-256 of the file, and know nothing of the data they were trained on.
+An import registers the three stages as well as their bundle, so that a training can go on from any
+of them. They carry the tag `origin=release` and the SHA-256 of the file, and know nothing of the
+data they were trained on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RELEASE = "release"  # value of ORIGIN
 BY_HAND = "set by hand when the release was imported; no gate was looked at"
 
 
-# ---------------------------------------------------------------------------------------------------------------- in
+# ----------------------------------------------------------------------------------------------- in
 @dataclass(frozen=True, kw_only=True)
 class Imported:
     """A version made of a release."""
@@ -44,7 +45,10 @@ class Imported:
     def __str__(self) -> str:
         lines = [f"{self.version}{', imported before from the same file' if self.known else ''}"]
         if self.decision:
-            lines += [f"{self.decision.verdict}: {BY_HAND}", "next: a2h generate --source_image face.jpg --driven_audio speech.wav"]
+            lines += [
+                f"{self.decision.verdict}: {BY_HAND}",
+                "next: a2h generate --source_image face.jpg --driven_audio speech.wav",
+            ]
         else:
             lines += [
                 f"next: a2h generate model={self.version} --source_image face.jpg --driven_audio speech.wav",
@@ -54,25 +58,37 @@ class Imported:
 
 
 def import_release(command: ImportReleaseCommand) -> Imported:
-    """Make a version of the bundle from a released checkpoint, once: the same file again gives the same version.
+    """Make a version of the bundle from a released checkpoint, once: the same file again gives the
+    same version.
 
     Raises:
         InputError: if the file is not there.
         CheckpointError: if it is not a release; the message says what is wrong with it.
         RegistryError: if the registry refuses.
     """
-    path = Path(command.file) if command.file else assets.locate(ASSET, command.paths.assets, otherwise="say where it is: file=…")
+    path = (
+        Path(command.file)
+        if command.file
+        else assets.locate(ASSET, command.paths.assets, otherwise="say where it is: file=…")
+    )
     if not path.is_file():
-        raise InputError(f"there is no file {path}", hint="the release's is called audio2head.pth.tar; `a2h assets` says where it is from")
+        raise InputError(
+            f"there is no file {path}",
+            hint="the release's is called audio2head.pth.tar; `a2h assets` says where it is from",
+        )
     digest = sha256_of(path)
     known = _known(digest, command.logger)
-    version = known or _register(read_release(path), {ORIGIN: RELEASE, SOURCE_HASH: digest, SOURCE_FILE: path.name}, command)
+    version = known or _register(
+        read_release(path), {ORIGIN: RELEASE, SOURCE_HASH: digest, SOURCE_FILE: path.name}, command
+    )
     decision = force_promote(version, CHAMPION, BY_HAND, command.logger) if command.champion else None
     return Imported(version=version, known=known is not None, decision=decision)
 
 
 def _known(digest: str, logger: TrackingConfig) -> ModelVersion | None:
-    """The newest version that was imported from a file of this hash; None if its own files are not sound any more."""
+    """The newest version that was imported from a file of this hash; None if its own files are not
+    sound any more.
+    """
     with session(logger) as client:
         found = client.search_model_versions(
             f"name = '{BUNDLE}' and tags.{SOURCE_HASH} = '{digest}'", max_results=1, order_by=["version_number DESC"]
@@ -101,9 +117,10 @@ def _register(modules: dict[str, nn.Module], tags: Mapping[str, str], command: I
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------- out
+# ---------------------------------------------------------------------------------------------- out
 def export_release(command: ExportReleaseCommand) -> Path:
-    """Write a bundle in the release's format, whole or not at all. What the release's own program could not run is refused.
+    """Write a bundle in the release's format, whole or not at all. What the release's own program
+    could not run is refused.
 
     Raises:
         InputError: if there is no such folder, or the file exists.

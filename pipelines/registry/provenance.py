@@ -1,6 +1,8 @@
-"""What lies beside a version's weights: `provenance.json` (which run, which data, who was seen) and `sources.parquet` (every source video).
+"""What lies beside a version's weights: `provenance.json` (which run, which data, who was seen) and
+`sources.parquet` (every source video).
 
-Both are files of the version, so they are hashed with it, and travel with it from registry to registry. Tags are too short for them.
+Both are files of the version, so they are hashed with it, and travel with it from registry to
+registry. Tags are too short for them.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ SOURCES = "sources.parquet"
 
 
 def write(folder: Path, values: Mapping[str, Any], sources: Table) -> None:
-    """Write both files. `values` holds at least `run_id`, `tags`, `identities`, `datasets`, `features`."""
+    """Write both files.
+
+    `values` holds at least `run_id`, `tags`, `identities`, `datasets`, `features`.
+    """
     import pyarrow.parquet as pq
 
     pq.write_table(sources, folder / SOURCES)
-    (folder / PROVENANCE).write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / PROVENANCE).write_text(
+        json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -31,14 +38,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def read_sources(folder: Path) -> Table:
-    """Every source video of the training data, with the columns of `dataset.sources`; no rows where nothing is recorded."""
+    """Every source video of the training data, with the columns of `dataset.sources`; no rows where
+    nothing is recorded.
+    """
     import pyarrow.parquet as pq
 
     path = folder / SOURCES
     return pq.read_table(path) if path.is_file() else as_table([])
 
 
-def of_stage(stage: str, run_id: str, tags: Mapping[str, str], identities: Iterable[str], origin: DatasetOrigin | None) -> dict[str, Any]:
+def of_stage(
+    stage: str, run_id: str, tags: Mapping[str, str], identities: Iterable[str], origin: DatasetOrigin | None
+) -> dict[str, Any]:
     """The provenance of one trained stage."""
     return {
         "stage": stage,
@@ -51,7 +62,10 @@ def of_stage(stage: str, run_id: str, tags: Mapping[str, str], identities: Itera
 
 
 def of_bundle(run_id: str, tags: Mapping[str, str], stages: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The provenance of a bundle: what its stages say, together. What one stage does not say, the bundle does not say."""
+    """The provenance of a bundle: what its stages say, together.
+
+    What one stage does not say, the bundle does not say.
+    """
     parts = list(stages.values())
     return {
         "stages": dict(stages),
@@ -67,7 +81,9 @@ def join_sources(tables: Sequence[Table]) -> Table:
 
 
 def _together(lists: Sequence[list[Any]]) -> list[Any]:
-    """Sorted and once each; nothing if one stage does not say, so that promotion cannot be fooled by half of the truth."""
+    """Sorted and once each; nothing if one stage does not say, so that promotion cannot be fooled
+    by half of the truth.
+    """
     if not all(lists):
         return []
     unique = {json.dumps(value, sort_keys=True): value for values in lists for value in values}

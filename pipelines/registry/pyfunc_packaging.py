@@ -1,4 +1,6 @@
-"""The bundle as MLflow sees it: a pyfunc whose code is a module of this project, with signature, input example and hashes; no pickle."""
+"""The bundle as MLflow sees it: a pyfunc whose code is a module of this project, with signature,
+input example and hashes; no pickle.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,15 @@ HASHES = "sha256"  # in the metadata of the file MLmodel: of each file of the bu
 EXAMPLE_S = 0.2  # of speech
 EXAMPLE_HZ = 220.0
 HEAD, FACE = (0.45, 0.6), 180  # of the example's portrait: half axes of an ellipse, share of the picture; its grey
-SPOKEN = ("preprocess", "keypoints", "still", "pose_scale", "batch_size", "crf")  # fields of GenerateConfig that a caller may set
+# fields of GenerateConfig that a caller may set
+SPOKEN = ("preprocess", "keypoints", "still", "pose_scale", "batch_size", "crf")
 
 
 def save_pyfunc(bundle: Path, target: Path) -> Path:
-    """Wrap the folder of a bundle. MLflow checks the signature against the input example, but runs nothing."""
+    """Wrap the folder of a bundle.
+
+    MLflow checks the signature against the input example, but runs nothing.
+    """
     with quiet():
         import mlflow.pyfunc
         from mlflow.models import ModelSignature
@@ -56,7 +62,10 @@ def save_pyfunc(bundle: Path, target: Path) -> Path:
 
 
 def example() -> pd.DataFrame:
-    """One row: a drawn head on a crop's 256×256 pixels, and a hum. It shows the form, and runs with `preprocess=resize`."""
+    """One row: a drawn head on a crop's 256×256 pixels, and a hum.
+
+    It shows the form, and runs with `preprocess=resize`.
+    """
     import pandas as pd
     import soundfile
     from PIL import Image

@@ -1,7 +1,7 @@
 """Registering: the three stages, and `audio2head`, the bundle that generates.
 
-A version's files are safetensors, JSON and Parquet; nothing is pickled. Their SHA-256 stand in the version's tags (`files.py`), and
-what is known of their origin lies beside them (`provenance.py`).
+A version's files are safetensors, JSON and Parquet; nothing is pickled. Their SHA-256 stand in the
+version's tags (`files.py`), and what is known of their origin lies beside them (`provenance.py`).
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def register_stage(
         run_id: the training run.
         tags: at least `dataset_fingerprint` and `config_hash`; the code's are added.
         logger: where.
-        identities: everybody whose clips were trained on; promotion refuses a version that does not say.
-        origin: the training data's sources and features; promotion refuses a version that does not say.
+        identities: everybody whose clips were trained on; promotion refuses a version that does not
+            say.
+        origin: the training data's sources and features; promotion refuses a version that does not
+            say.
 
     Raises:
         ConfigError: for a stage that does not exist.
@@ -65,7 +67,8 @@ def register_stage(
 
 
 def register_bundle(command: RegisterCommand) -> ModelVersion:
-    """Join three registered stages into a version of `audio2head`: a pyfunc whose code is this project, by reference.
+    """Join three registered stages into a version of `audio2head`: a pyfunc whose code is this
+    project, by reference.
 
     Raises:
         RegistryError: if a stage cannot be fetched or the stages do not fit each other.
@@ -73,16 +76,26 @@ def register_bundle(command: RegisterCommand) -> ModelVersion:
     from pipelines.registry.pyfunc_packaging import save_pyfunc
 
     logger = command.logger
-    uris = {"image_generator": command.image_generator, "motion_field": command.motion_field, "head_pose": command.head_pose}
+    uris = {
+        "image_generator": command.image_generator,
+        "motion_field": command.motion_field,
+        "head_pose": command.head_pose,
+    }
     parts = {stage: find(uri, logger) for stage, uri in uris.items()}
     folders = {stage: fetch(part.uri, logger) for stage, part in parts.items()}
     tags = _bundle_tags(parts)
-    run_id = open_run(logger, run_name=f"register {BUNDLE}", tags=tags, params={stage: part.uri for stage, part in parts.items()})
+    run_id = open_run(
+        logger, run_name=f"register {BUNDLE}", tags=tags, params={stage: part.uri for stage, part in parts.items()}
+    )
     with TemporaryDirectory() as aside:
         bundle = Path(aside) / "bundle"
         join(folders, bundle)
-        values = provenance.of_bundle(run_id, tags, {stage: provenance.read_provenance(folder) for stage, folder in folders.items()})
-        provenance.write(bundle, values, provenance.join_sources([provenance.read_sources(folder) for folder in folders.values()]))
+        values = provenance.of_bundle(
+            run_id, tags, {stage: provenance.read_provenance(folder) for stage, folder in folders.items()}
+        )
+        provenance.write(
+            bundle, values, provenance.join_sources([provenance.read_sources(folder) for folder in folders.values()])
+        )
         saved = save_pyfunc(bundle, Path(aside) / "model")
         version = upload(BUNDLE, saved, run_id=run_id, tags=tags, logger=logger)
     with session(logger) as client:
@@ -92,7 +105,9 @@ def register_bundle(command: RegisterCommand) -> ModelVersion:
 
 
 def join(folders: Mapping[str, Path], bundle: Path) -> None:
-    """Load the three stages strictly and write them as one bundle, so that what does not fit is found here and not in production."""
+    """Load the three stages strictly and write them as one bundle, so that what does not fit is
+    found here and not in production.
+    """
     from a2h_models.inference.animator import Animator
     from a2h_models.networks import HeadPose, ImageGenerator, MotionField, load
 
@@ -100,7 +115,9 @@ def join(folders: Mapping[str, Path], bundle: Path) -> None:
     motion_field, other = load(folders["motion_field"], "motion_field")
     head_pose, another = load(folders["head_pose"], "head_pose")
     if not config == other == another:
-        raise RegistryError("the three stages were trained with different networks", hint="register stages of one scale")
+        raise RegistryError(
+            "the three stages were trained with different networks", hint="register stages of one scale"
+        )
     assert isinstance(image_generator, ImageGenerator)
     assert isinstance(motion_field, MotionField)
     assert isinstance(head_pose, HeadPose)
@@ -108,7 +125,9 @@ def join(folders: Mapping[str, Path], bundle: Path) -> None:
 
 
 def _bundle_tags(parts: Mapping[str, ModelVersion]) -> dict[str, str]:
-    """The code's state is the worst of the parts' and of the joining; what differs between stages is joined by commas."""
+    """The code's state is the worst of the parts' and of the joining; what differs between stages
+    is joined by commas.
+    """
     tags = code_tags()
     every = [part.tags for part in parts.values()]
     for key in ("dataset_fingerprint", "config_hash"):
@@ -120,7 +139,9 @@ def _bundle_tags(parts: Mapping[str, ModelVersion]) -> dict[str, str]:
 
 
 def upload(name: str, folder: Path, *, run_id: str, tags: Mapping[str, str], logger: TrackingConfig) -> ModelVersion:
-    """Upload a folder as a logged model of the run, and make it the next version of a registered model."""
+    """Upload a folder as a logged model of the run, and make it the next version of a registered
+    model.
+    """
     hashes = file_hashes(folder)
     with session(logger) as client:
         from mlflow.entities import LoggedModelOutput

@@ -1,4 +1,6 @@
-"""Which models there are, what a version is, and how it is named: `models:/NAME/7`, `models:/NAME/latest`, `models:/NAME@ALIAS`."""
+"""Which models there are, what a version is, and how it is named: `models:/NAME/7`,
+`models:/NAME/latest`, `models:/NAME@ALIAS`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BUNDLE = "audio2head"
-STAGE_MODELS = {"image_generator": "a2h-image-generator", "motion_field": "a2h-motion-field", "head_pose": "a2h-head-pose"}
+STAGE_MODELS = {
+    "image_generator": "a2h-image-generator",
+    "motion_field": "a2h-motion-field",
+    "head_pose": "a2h-head-pose",
+}
 JUDGE_MODELS = {"sync_expert": "a2h-sync-expert"}  # stages that are part of no bundle
 CHAMPION = "champion"  # alias of the version that generates
 CHALLENGER = "challenger"  # alias of the newest bundle: what `a2h promote` is for
@@ -41,7 +47,8 @@ class ModelVersion:
 
 
 def find(uri: str, logger: TrackingConfig) -> ModelVersion:
-    """The version that `models:/name/7`, `models:/name/latest` or `models:/name@alias` means; the scheme may be left out.
+    """The version that `models:/name/7`, `models:/name/latest` or `models:/name@alias` means; the
+    scheme may be left out.
 
     Raises:
         ConfigError: if the text is none of these.
@@ -55,15 +62,21 @@ def find(uri: str, logger: TrackingConfig) -> ModelVersion:
             if kind == "@":
                 return version_of(client, client.get_model_version_by_alias(name, which))
             if which == LATEST:
-                versions = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+                versions = client.search_model_versions(
+                    f"name = '{name}'", max_results=1, order_by=["version_number DESC"]
+                )
                 if not versions:
-                    raise RegistryError(f"{uri}: the registry has no version of {name}", hint="train or register one first")
+                    raise RegistryError(
+                        f"{uri}: the registry has no version of {name}", hint="train or register one first"
+                    )
                 return version_of(client, versions[0])
             return version_of(client, client.get_model_version(name, which))
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise  # the store itself has a problem
-            raise RegistryError(f"{uri} is not in the registry: {first_line(error)}", hint="`a2h models` lists what is there") from error
+            raise RegistryError(
+                f"{uri} is not in the registry: {first_line(error)}", hint="`a2h models` lists what is there"
+            ) from error
 
 
 def version_with_alias(name: str, alias: str, logger: TrackingConfig) -> ModelVersion | None:
@@ -91,4 +104,7 @@ def _parse(uri: str) -> tuple[str, str, str]:
         name, found, which = path.partition(mark)
         if found and name and which and "/" not in name and (mark == "@" or which == LATEST or which.isdigit()):
             return name, mark, which
-    raise ConfigError(f"{uri!r} names no version of a model", hint="say models:/NAME/VERSION, models:/NAME/latest or models:/NAME@ALIAS")
+    raise ConfigError(
+        f"{uri!r} names no version of a model",
+        hint="say models:/NAME/VERSION, models:/NAME/latest or models:/NAME@ALIAS",
+    )

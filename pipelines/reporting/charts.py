@@ -1,4 +1,6 @@
-"""Charts of the report, as SVG that takes its colours from the page: readable on a phone, in the light and in the dark."""
+"""Charts of the report, as SVG that takes its colours from the page: readable on a phone, in the
+light and in the dark.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 BINS = 30  # of a histogram
-TRIM = (0.5, 99.5)  # percentiles; what lies beyond stands in the outermost bars, so that one odd clip does not squeeze the rest
+# percentiles; what lies beyond stands in the outermost bars, so that one odd clip does not squeeze
+# the rest
+TRIM = (0.5, 99.5)
 STEPS = (1, 2, 2.5, 5, 10)  # of ticks, times a power of ten
 WIDTH, HEIGHT = 320, 170  # of a histogram, in units of its own
 WIDEST = 24  # of a bar, in these units: one number alone would fill the picture
@@ -36,7 +40,9 @@ def count(accepted: np.ndarray, dropped: np.ndarray) -> Histogram:
     else:
         room = max(high - low, abs(low) * 1e-3, 1e-6)
         edges = np.linspace(low, low + room, BINS + 1)
-    return Histogram(edges, *(np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0] for part in (accepted, dropped)))
+    return Histogram(
+        edges, *(np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0] for part in (accepted, dropped))
+    )
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -77,12 +83,17 @@ def draw_histogram(found: Histogram, *, axis: str, bounds: Sequence[float], titl
         parts += _bar(x(start), x(stop), y(0), y(good), "good")
         parts += _bar(x(start), x(stop), y(good), y(good + bad), "bad")
     parts += (
-        f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 12}" text-anchor="middle">{signed(value)}</text>' for value in ticks(low, high)
+        f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 12}" text-anchor="middle">{signed(value)}</text>'
+        for value in ticks(low, high)
     )
     for bound in bounds:
         parts.append(f'<path class="bound" d="M{x(bound):.1f} {TOP - 4}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="bound" x="{x(bound):.1f}" y="{TOP - 7}" text-anchor="{_anchor(x(bound))}">{signed(bound)}</text>')
-    parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{axis}</text></svg>')
+        parts.append(
+            f'<text class="bound" x="{x(bound):.1f}" y="{TOP - 7}" text-anchor="{_anchor(x(bound))}">{signed(bound)}</text>'
+        )
+    parts.append(
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{axis}</text></svg>'
+    )
     return "".join(parts)
 
 
@@ -116,7 +127,8 @@ def _anchor(x: float) -> str:
 
 
 def draw_poses(yaw: np.ndarray, pitch: np.ndarray, *, max_yaw: float, max_pitch: float) -> str:
-    """Where heads look: frames by yaw (across) and pitch (down), darker where there are more, with the limits as a dashed frame.
+    """Where heads look: frames by yaw (across) and pitch (down), darker where there are more, with
+    the limits as a dashed frame.
 
     Args:
         yaw: of each frame, degrees.
@@ -125,23 +137,36 @@ def draw_poses(yaw: np.ndarray, pitch: np.ndarray, *, max_yaw: float, max_pitch:
         max_pitch: likewise.
     """
     across, down = (np.arange(-reach, reach + 1, CELL_DEG) for reach in (YAW_DEG, PITCH_DEG))
-    counts, _, _ = np.histogram2d(np.clip(pitch, -PITCH_DEG, PITCH_DEG), np.clip(yaw, -YAW_DEG, YAW_DEG), (down, across))
+    counts, _, _ = np.histogram2d(
+        np.clip(pitch, -PITCH_DEG, PITCH_DEG), np.clip(yaw, -YAW_DEG, YAW_DEG), (down, across)
+    )
     width, height = CELL * (len(across) - 1), CELL * (len(down) - 1)
     scale = CELL / CELL_DEG
     parts = [f'<svg viewBox="-48 -8 {width + 60} {height + 60}" role="img" aria-label="frames by yaw and pitch">']
-    parts += (f'<path class="grid" d="M{(value + YAW_DEG) * scale:g} 0V{height}"/>' for value in ticks(-YAW_DEG, YAW_DEG, 8))
-    parts += (f'<path class="grid" d="M0 {(value + PITCH_DEG) * scale:g}H{width}"/>' for value in ticks(-PITCH_DEG, PITCH_DEG, 6))
+    parts += (
+        f'<path class="grid" d="M{(value + YAW_DEG) * scale:g} 0V{height}"/>' for value in ticks(-YAW_DEG, YAW_DEG, 8)
+    )
+    parts += (
+        f'<path class="grid" d="M0 {(value + PITCH_DEG) * scale:g}H{width}"/>'
+        for value in ticks(-PITCH_DEG, PITCH_DEG, 6)
+    )
     for row, column in zip(*np.nonzero(counts), strict=True):
         # the eye tells tens from hundreds from thousands: opacity grows with the logarithm
         shade = FAINTEST + (1 - FAINTEST) * math.log1p(counts[row, column]) / math.log1p(counts.max())
-        parts.append(f'<rect class="cell" x="{column * CELL}" y="{row * CELL}" width="{CELL}" height="{CELL}" opacity="{shade:.2f}"/>')
+        parts.append(
+            f'<rect class="cell" x="{column * CELL}" y="{row * CELL}" width="{CELL}" height="{CELL}" opacity="{shade:.2f}"/>'
+        )
     for value in ticks(-YAW_DEG, YAW_DEG, 8):
-        parts.append(f'<text x="{(value + YAW_DEG) * scale:g}" y="{height + 16}" text-anchor="middle">{signed(value)}°</text>')
+        parts.append(
+            f'<text x="{(value + YAW_DEG) * scale:g}" y="{height + 16}" text-anchor="middle">{signed(value)}°</text>'
+        )
     for value in ticks(-PITCH_DEG, PITCH_DEG, 6):
         parts.append(f'<text x="-6" y="{(value + PITCH_DEG) * scale + 4:g}" text-anchor="end">{signed(value)}°</text>')
     x, y = min(max_yaw, YAW_DEG), min(max_pitch, PITCH_DEG)
     frame = f'x="{(YAW_DEG - x) * scale:g}" y="{(PITCH_DEG - y) * scale:g}" width="{2 * x * scale:g}" height="{2 * y * scale:g}"'
     parts.append(f'<rect class="bound" {frame}/>')
     parts.append(f'<text class="axis" x="{width / 2}" y="{height + 40}" text-anchor="middle">yaw</text>')
-    parts.append(f'<text class="axis" transform="rotate(-90)" x="{-height / 2}" y="-36" text-anchor="middle">pitch</text></svg>')
+    parts.append(
+        f'<text class="axis" transform="rotate(-90)" x="{-height / 2}" y="-36" text-anchor="middle">pitch</text></svg>'
+    )
     return "".join(parts)

@@ -1,4 +1,5 @@
-"""Synthetic talkers: videos of people who are no one, with the truth beside them, for the demo, the tests and the benchmarks.
+"""Synthetic talkers: videos of people who are no one, with the truth beside them, for the demo, the
+tests and the benchmarks.
 
 voice     how it sounds, and how the mouth opens for it (espeak-ng)
 outlines  the photograph's parts, drawn by hand

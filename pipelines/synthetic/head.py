@@ -1,7 +1,9 @@
-"""The head of the photograph as a solid: a depth for each of its pixels, from the face's own mesh, and what moves when it speaks.
+"""The head of the photograph as a solid: a depth for each of its pixels, from the face's own mesh,
+and what moves when it speaks.
 
-The photograph is taken as seen by METHOD's camera from the head's middle distance, so that a head at rest looks as it does in the picture.
-All maps share one grid over the photograph; millimetres are those of the face template.
+The photograph is taken as seen by METHOD's camera from the head's middle distance, so that a head
+at rest looks as it does in the picture. All maps share one grid over the photograph; millimetres
+are those of the face template.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from pipelines.synthetic import outlines
 LEFT, TOP, RIGHT, BOTTOM = 136, 2, 318, 206  # the part of the photograph that moves, pixels
 GRID = 1.5  # grid points a pixel of the photograph
 TEXTURE = 3  # texture pixels a pixel of the photograph
-VIEW_MM = 600.0  # the photograph is taken as seen from so far: nearer, and a turned head would bulge; further, and it would look flat
-# MediaPipe reads less of a turn from an evenly lit photograph than from a solid head. A deeper relief gives that back: of a yaw it then
+# the photograph is taken as seen from so far: nearer, and a turned head would bulge; further, and
+# it would look flat
+VIEW_MM = 600.0
+# MediaPipe reads less of a turn from an evenly lit photograph than from a solid head. A deeper
+# relief gives that back: of a yaw it then
 # sees 0.93 instead of 0.75.
 RELIEF = 1.25
 HAIR_DEPTH = 55.0  # mm behind the face's middle: the outline of the hair
-# Cheeks that fall away steeply would be hidden when the head turns, which a picture made backwards cannot show: they are flattened
+# Cheeks that fall away steeply would be hidden when the head turns, which a picture made backwards
+# cannot show: they are flattened
 STEEP_MM, STEEP_SHARE = 25.0, 0.5
 DEPTH_BLUR_PX = 1.5
 EDGE_PX = 1.2  # photograph pixels over which the head's outline is blended
@@ -103,9 +109,11 @@ def _mesh(photo: UInt8[np.ndarray, "512 512 3"]) -> tuple[Float64[np.ndarray, "4
 def _place(
     points: Float64[np.ndarray, "468 3"], rotation: Float64[np.ndarray, "3 3"]
 ) -> tuple[Float64[np.ndarray, " 468"], float, Float64[np.ndarray, " 2"]]:
-    """Depth of the landmarks (mm behind the template's origin), mm a pixel, and the pixel of the origin.
+    """Depth of the landmarks (mm behind the template's origin), mm a pixel, and the pixel of the
+    origin.
 
-    The mesh's own depth leans and is out of scale: it is fitted to the turned template's by a plane and a factor.
+    The mesh's own depth leans and is out of scale: it is fitted to the turned template's by a plane
+    and a factor.
     """
     template = face_mesh.template() @ rotation.T
     flat, target = points[:, :2] - points[:, :2].mean(axis=0), template[:, :2] - template[:, :2].mean(axis=0)
@@ -124,7 +132,9 @@ def _grid() -> tuple[Map, Map]:
     return u.astype(np.float32), v.astype(np.float32)
 
 
-def _depth(points: Float64[np.ndarray, "468 2"], z: Float64[np.ndarray, " 468"], u: Map, v: Map) -> Float64[np.ndarray, "h w"]:
+def _depth(
+    points: Float64[np.ndarray, "468 2"], z: Float64[np.ndarray, " 468"], u: Map, v: Map
+) -> Float64[np.ndarray, "h w"]:
     """A smooth depth through the landmarks, running back to the outline of the hair."""
     from scipy.interpolate import RBFInterpolator
     from scipy.ndimage import gaussian_filter
@@ -138,7 +148,9 @@ def _depth(points: Float64[np.ndarray, "468 2"], z: Float64[np.ndarray, " 468"],
 
 
 def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tuple[Map, Map, Map, Map]:
-    """How the lower lip and the chin go down: for each mm of opening, and to close the smile; upper lip and gap at rest."""
+    """How the lower lip and the chin go down: for each mm of opening, and to close the smile; upper
+    lip and gap at rest.
+    """
     upper, lower = points[list(outlines.UPPER_LIP)], points[list(outlines.LOWER_LIP)]
     top, bottom = np.interp(u, *upper.T), np.interp(u, *lower.T)
     gap = np.maximum(bottom - top, 0)
@@ -146,7 +158,8 @@ def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tu
     aside = np.abs(u - middle) / half  # 1 at the corners of the mouth
     chin = _smooth_step((1.9 - aside) / 1.3)  # the jaw moves as one, up to its corners
     below = _smooth_step((v - bottom) / (9 + 13 * _smooth_step(aside - 0.5)))  # from the lip's way to the chin's
-    reach = np.where(v < bottom, np.clip((v - top) / np.maximum(gap, 1e-3), 0, 1) * (gap > 0), 1.0)  # the upper lip stays
+    # the upper lip stays
+    reach = np.where(v < bottom, np.clip((v - top) / np.maximum(gap, 1e-3), 0, 1) * (gap > 0), 1.0)
     lip_opens, chin_opens = np.sqrt(np.clip(1 - aside**2, 0, 1)), JAW_SHARE * chin  # an open mouth is round
     lip_closes = -gap * mm  # the chin need not rise for that
     opening = reach * (lip_opens + (chin_opens - lip_opens) * below)
@@ -187,7 +200,9 @@ def _white(points: Float64[np.ndarray, "468 2"]) -> Map:
 
 
 def mask(polygon: Float64[np.ndarray, "n 2"], edge_px: float) -> Map:
-    """A polygon of photograph pixels as shares of texture pixels; blurred inwards, so that nothing from outside comes in."""
+    """A polygon of photograph pixels as shares of texture pixels; blurred inwards, so that nothing
+    from outside comes in.
+    """
     import cv2
 
     size = ((BOTTOM - TOP) * TEXTURE, (RIGHT - LEFT) * TEXTURE)

@@ -39,10 +39,14 @@ class HeadMotion:
         return np.asarray(np.cos(np.clip(since / BLINK_S, 0, 0.5) * np.pi) ** 2)
 
 
-def draw_motion(rng: np.random.Generator, rest: Float64[np.ndarray, 6], *, seconds: float, liveliness: float = 1.0) -> HeadMotion:
+def draw_motion(
+    rng: np.random.Generator, rest: Float64[np.ndarray, 6], *, seconds: float, liveliness: float = 1.0
+) -> HeadMotion:
     """Draw a motion around a resting pose; liveliness 0 holds still."""
     rates = np.exp(rng.uniform(np.log(SLOWEST_HZ), np.log(FASTEST_HZ), (6, WAVES)))
     weights = rates**-0.5  # slow motions are wide, quick ones small
     weights *= (SPREAD * liveliness)[:, None] / np.sqrt((weights**2).sum(axis=1, keepdims=True) / 2)
     pauses = rng.uniform(*BLINK_EVERY_S, size=int(seconds / BLINK_EVERY_S[0]) + 2)
-    return HeadMotion(rest=rest, rates=rates, phases=rng.uniform(0, 2 * np.pi, (6, WAVES)), weights=weights, blinks=np.cumsum(pauses))
+    return HeadMotion(
+        rest=rest, rates=rates, phases=rng.uniform(0, 2 * np.pi, (6, WAVES)), weights=weights, blinks=np.cumsum(pauses)
+    )

@@ -1,8 +1,11 @@
-"""Where head, neck and body are in the photograph: outlines drawn by hand over scikit-image's astronaut, in its pixels."""
+"""Where head, neck and body are in the photograph: outlines drawn by hand over scikit-image's
+astronaut, in its pixels.
+"""
 
 from __future__ import annotations
 
-# Hair and ears, clockwise from the left end of the jaw to its right end; the jaw between them is the mesh's own
+# Hair and ears, clockwise from the left end of the jaw to its right end; the jaw between them is
+# the mesh's own
 HAIR = (
     *(
         (183, 146),
@@ -18,11 +21,36 @@ HAIR = (
         (180, 41),
         (189, 38),
     ),
-    *((194, 29), (204, 22), (218, 18), (232, 16), (245, 18), (258, 25), (271, 33), (282, 39), (290, 51), (296, 64), (300, 82), (298, 98)),
+    *(
+        (194, 29),
+        (204, 22),
+        (218, 18),
+        (232, 16),
+        (245, 18),
+        (258, 25),
+        (271, 33),
+        (282, 39),
+        (290, 51),
+        (296, 64),
+        (300, 82),
+        (298, 98),
+    ),
     *((291, 112), (283, 120), (278, 128), (274, 135), (268, 137), (265, 147)),
 )
 # Neck as far as it could be seen if the head were not before it
-NECK = ((187, 120), (185, 160), (185, 179), (193, 185), (205, 187), (220, 190), (236, 193), (254, 188), (256, 178), (259, 165), (258, 120))
+NECK = (
+    (187, 120),
+    (185, 160),
+    (185, 179),
+    (193, 185),
+    (205, 187),
+    (220, 190),
+    (236, 193),
+    (254, 188),
+    (256, 178),
+    (259, 165),
+    (258, 120),
+)
 NECK_ROW, NECK_SKIN = 182, (200, 240)  # row and columns of skin below the chin that lend their colour to what is hidden
 HAIR_END = 118  # below this row there are ears and jaw, no hair
 BODY = (
@@ -40,7 +68,19 @@ BODY = (
         (128, 168),
         (140, 155),
     ),
-    *((158, 149), (178, 148), (186, 150), (187, 178), (220, 187), (254, 178), (262, 176), (276, 186), (290, 203), (300, 220), (305, 236)),
+    *(
+        (158, 149),
+        (178, 148),
+        (186, 150),
+        (187, 178),
+        (220, 187),
+        (254, 178),
+        (262, 176),
+        (276, 186),
+        (290, 203),
+        (300, 220),
+        (305, 236),
+    ),
     *((320, 241), (338, 255), (345, 270), (350, 285), (356, 300), (362, 332), (380, 420), (400, 512)),
 )
 # Curves of the face mesh, from the image's left to its right

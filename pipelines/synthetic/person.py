@@ -1,4 +1,6 @@
-"""Who a talker is: the photographed head recoloured, mirrored and stretched by a seed, before a background that does not move."""
+"""Who a talker is: the photographed head recoloured, mirrored and stretched by a seed, before a
+background that does not move.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from pipelines.synthetic import outlines
 from pipelines.synthetic.head import BOTTOM, LEFT, RIGHT, TEXTURE, TOP, Head, Map
 
 # Factors on red, green and blue: from the photograph's own tones to darker and lighter ones
-SKINS = ((1.0, 1.0, 1.0), (0.82, 0.74, 0.66), (0.56, 0.46, 0.38), (0.92, 0.83, 0.7), (1.05, 1.0, 0.98), (0.7, 0.58, 0.47))
+SKINS = (
+    (1.0, 1.0, 1.0),
+    (0.82, 0.74, 0.66),
+    (0.56, 0.46, 0.38),
+    (0.92, 0.83, 0.7),
+    (1.05, 1.0, 0.98),
+    (0.7, 0.58, 0.47),
+)
 HAIRS = ((1.0, 1.0, 1.0), (0.35, 0.32, 0.33), (0.75, 0.5, 0.35), (1.35, 1.25, 1.0), (0.2, 0.2, 0.22), (1.15, 1.2, 1.3))
 BACKGROUNDS = ("photo", "plain", "rooms")
 HUES = 180  # OpenCV's hue goes round in so many steps
@@ -49,7 +58,9 @@ def make_person(head: Head, rng: np.random.Generator, background: str) -> Person
 
 
 def _texture(head: Head, skin: Float64[np.ndarray, 3], hair: Float64[np.ndarray, 3]) -> Float32[np.ndarray, "h w 3"]:
-    """The head's part of the photograph, enlarged, skin and hair recoloured; eyes and teeth keep their white."""
+    """The head's part of the photograph, enlarged, skin and hair recoloured; eyes and teeth keep
+    their white.
+    """
     import cv2
 
     part = head.photo[TOP:BOTTOM, LEFT:RIGHT]
@@ -59,7 +70,9 @@ def _texture(head: Head, skin: Float64[np.ndarray, 3], hair: Float64[np.ndarray,
     return np.asarray((enlarged * tint).clip(0, 255), np.float32)
 
 
-def _plate(head: Head, skin: Float64[np.ndarray, 3], hue: int, background: str, rng: np.random.Generator) -> UInt8[np.ndarray, "512 512 3"]:
+def _plate(
+    head: Head, skin: Float64[np.ndarray, 3], hue: int, background: str, rng: np.random.Generator
+) -> UInt8[np.ndarray, "512 512 3"]:
     """Body and background, with the head taken out: the wall behind it, and the neck below it."""
     behind = _background(head.photo, background, rng)
     neck = _polygon(outlines.NECK)[..., None]
@@ -80,11 +93,15 @@ def _hidden() -> Map:
     return _polygon(outlines.NECK)
 
 
-def _background(photo: UInt8[np.ndarray, "512 512 3"], kind: str, rng: np.random.Generator) -> Float32[np.ndarray, "512 512 3"]:
+def _background(
+    photo: UInt8[np.ndarray, "512 512 3"], kind: str, rng: np.random.Generator
+) -> Float32[np.ndarray, "512 512 3"]:
     import cv2
 
     if kind == "photo":
-        hole = (_polygon(outlines.HAIR, grow=9) + _polygon(outlines.NECK, grow=9) + _polygon(outlines.BODY, grow=3) > 0).astype(np.uint8)
+        hole = (
+            _polygon(outlines.HAIR, grow=9) + _polygon(outlines.NECK, grow=9) + _polygon(outlines.BODY, grow=3) > 0
+        ).astype(np.uint8)
         small = cv2.resize(photo, (128, 128), interpolation=cv2.INTER_AREA)  # a wide hole is filled better in the small
         filled = cv2.inpaint(small, cv2.resize(hole, (128, 128), interpolation=cv2.INTER_NEAREST), 3, cv2.INPAINT_TELEA)
         wide = cv2.GaussianBlur(cv2.resize(filled, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC), (0, 0), 4)
@@ -110,7 +127,9 @@ def _dyed(photo: UInt8[np.ndarray, "512 512 3"], hue: int) -> Float32[np.ndarray
 
 
 def _polygon(points: tuple[tuple[int, int], ...], grow: int = 0) -> Map:
-    """A polygon over the photograph, 0 to 1, with a soft edge; grown by so many pixels it has a hard one."""
+    """A polygon over the photograph, 0 to 1, with a soft edge; grown by so many pixels it has a
+    hard one.
+    """
     import cv2
 
     drawn = np.zeros((512, 512), np.float32)
@@ -120,7 +139,9 @@ def _polygon(points: tuple[tuple[int, int], ...], grow: int = 0) -> Map:
     return np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.7), np.float32)
 
 
-def plate_to_frame(head: Head, rest: Float64[np.ndarray, 6], scale: float, centre: tuple[float, float]) -> Float64[np.ndarray, "2 3"]:
+def plate_to_frame(
+    head: Head, rest: Float64[np.ndarray, 6], scale: float, centre: tuple[float, float]
+) -> Float64[np.ndarray, "2 3"]:
     """The affine map photograph → frame under which the body fits the head in its resting pose."""
     size = head.mm * FOCAL * scale / rest[5]
     x, y = (FOCAL * scale * rest[3 + axis] / rest[5] + centre[axis] for axis in (0, 1))

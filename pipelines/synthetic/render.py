@@ -1,8 +1,10 @@
-"""One frame of a talker: the solid head turned, the mouth opened, and seen by METHOD's camera before the still plate.
+"""One frame of a talker: the solid head turned, the mouth opened, and seen by METHOD's camera
+before the still plate.
 
-The camera belongs to a square of the frame: the crop that preparation will find. The picture is made backwards, by asking for each pixel
-of the frame where on the photograph it comes from; a few steps of a fixed-point iteration answer that, because a head that turns by less
-than 30° hardly hides any of its own front.
+The camera belongs to a square of the frame: the crop that preparation will find. The picture is
+made backwards, by asking for each pixel of the frame where on the photograph it comes from; a few
+steps of a fixed-point iteration answer that, because a head that turns by less than 30° hardly
+hides any of its own front.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Renderer:
         import cv2
 
         fit = plate_to_frame(self.person.head, rest, self.camera.scale, self.camera.centre)
-        plate = cv2.warpAffine(self.person.plate, fit, (self.size, self.size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+        plate = cv2.warpAffine(
+            self.person.plate, fit, (self.size, self.size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
+        )
         return np.asarray(plate, np.float32)
 
     def draw(self, pose: Float64[np.ndarray, 6], opening: float, blink: float) -> UInt8[np.ndarray, "s s 3"]:
@@ -81,16 +85,26 @@ class Renderer:
         return picture[:, ::-1] if self.person.mirrored else picture
 
     def _project(self, pose: Float64[np.ndarray, 6], opening: float, blink: float) -> tuple[Map, Map]:
-        """Frame pixel of every grid point. A mirrored person moves mirrored, so that the mirrored picture has the true pose."""
+        """Frame pixel of every grid point.
+
+        A mirrored person moves mirrored, so that the mirrored picture has the true pose.
+        """
         import cv2
 
         head, (wide, high, deep) = self.person.head, self.person.stretch.astype(np.float32)
         if self.person.mirrored:
             pose = mirrored(pose)
-        y = head.y + head.open_down * np.float32(GAP_MM * opening) + head.close_down + head.blink_down * np.float32(blink)
+        y = (
+            head.y
+            + head.open_down * np.float32(GAP_MM * opening)
+            + head.close_down
+            + head.blink_down * np.float32(blink)
+        )
         turn = cv2.Rodrigues(pose[:3])[0].astype(np.float32)
         x, y, z = head.x * wide, y * high, head.z * deep
-        eye_x, eye_y, eye_z = (turn[axis, 0] * x + turn[axis, 1] * y + turn[axis, 2] * z + np.float32(pose[3 + axis]) for axis in range(3))
+        eye_x, eye_y, eye_z = (
+            turn[axis, 0] * x + turn[axis, 1] * y + turn[axis, 2] * z + np.float32(pose[3 + axis]) for axis in range(3)
+        )
         focal = np.float32(FOCAL * self.camera.scale)
         centre_x, centre_y = self._centre()
         return focal * eye_x / eye_z + np.float32(centre_x), focal * eye_y / eye_z + np.float32(centre_y)
@@ -133,7 +147,9 @@ class Renderer:
         return np.asarray(np.linalg.lstsq(seen.astype(np.float64), photo, rcond=None)[0].T, np.float32)
 
     def _mouth(self, u: Map, v: Map, opening: float) -> tuple[Map, Float32[np.ndarray, "h w 1"]]:
-        """Between the lips: teeth stay with the upper lip instead of being stretched, and below them it is dark."""
+        """Between the lips: teeth stay with the upper lip instead of being stretched, and below
+        them it is dark.
+        """
         import cv2
 
         head = self.person.head
@@ -141,7 +157,8 @@ class Renderer:
         top = cv2.remap(head.lip_top, *grid, cv2.INTER_LINEAR)
         gap = cv2.remap(head.lip_gap, *grid, cv2.INTER_LINEAR)
         inside = (gap > 0.3) & (v > top) & (v < top + gap)  # noqa: PLR2004  less than a third of a pixel is a corner
-        now = GAP_MM * opening / head.mm * gap / max(float(head.lip_gap.max()), 1e-3)  # pixels between the lips in this frame
+        # pixels between the lips in this frame
+        now = GAP_MM * opening / head.mm * gap / max(float(head.lip_gap.max()), 1e-3)
         deep = (v - top) / np.maximum(gap, 1e-3) * now
         teeth = TEETH_SHARE * gap
         dark = np.clip((deep - teeth) / np.maximum(0.25 * gap, 0.5), 0, 1) * np.clip((top + gap - v) / LIP_EDGE, 0, 1)
@@ -158,6 +175,8 @@ def _sample_points(outline: Map) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of some grid points on the head."""
     import cv2
 
-    grid = cv2.resize(outline, (round((RIGHT - LEFT) * GRID), round((BOTTOM - TOP) * GRID)), interpolation=cv2.INTER_AREA)
+    grid = cv2.resize(
+        outline, (round((RIGHT - LEFT) * GRID), round((BOTTOM - TOP) * GRID)), interpolation=cv2.INTER_AREA
+    )
     rows, columns = np.nonzero(grid > 0)
     return rows[::17], columns[::17]

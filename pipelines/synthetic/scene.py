@@ -1,8 +1,10 @@
-"""A whole talker: who, what is said, how the head moves → an mp4, and beside it everything that is true of it.
+"""A whole talker: who, what is said, how the head moves → an mp4, and beside it everything that is
+true of it.
 
-`talker-0000.mp4` has two companions: `.json` (identity, text, offsets, cut, squares) and `.npz` (pose and mouth opening, per frame of the
-video and per frame at 25 fps). Poses are in the camera of `square`, the crop that preparation should about find. All of it, encoder
-included, is a function of the seed.
+`talker-0000.mp4` has two companions: `.json` (identity, text, offsets, cut, squares) and `.npz`
+(pose and mouth opening, per frame of the video and per frame at 25 fps). Poses are in the camera of
+`square`, the crop that preparation should about find. All of it, encoder included, is a function of
+the seed.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class SceneConfig:
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or not self.fps > 0 or not MIN_SIZE <= self.size <= MAX_SIZE:
-            raise InputError(f"no talker has {self.seconds} seconds, {self.fps} frames a second and {self.size} pixels a side")
+            raise InputError(
+                f"no talker has {self.seconds} seconds, {self.fps} frames a second and {self.size} pixels a side"
+            )
         if self.background and self.background not in BACKGROUNDS:
             raise InputError(f"background={self.background} is none of {', '.join(BACKGROUNDS)}")
 
@@ -97,7 +101,8 @@ def make_talkers(
     cut: bool = False,
     background: str = "",
 ) -> list[Path]:
-    """Write `count` talkers into a folder; one that is there with its truth is kept. Returns the videos' paths.
+    """Write `count` talkers into a folder; one that is there with its truth is kept. Returns the
+    videos' paths.
 
     Raises:
         InputError: for a length, rate, size or background that no talker can have.
@@ -126,7 +131,11 @@ def make_talker(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
     media.write_video(path, _frames(shots, part, config), shifted(part.wave, config), fps=config.fps)
     with store.writer(f"{path.stem}.npz") as handle:
         np.savez_compressed(handle, **_signals(shots, part, config))
-    truth |= {"text": part.text, "voice": part.voice, "squares": [[asdict(actor.camera) for actor in shot] for shot in shots]}
+    truth |= {
+        "text": part.text,
+        "voice": part.voice,
+        "squares": [[asdict(actor.camera) for actor in shot] for shot in shots],
+    }
     store.publish(name, (json.dumps(truth, indent=1, ensure_ascii=False) + "\n").encode())
     return path
 
@@ -146,9 +155,11 @@ def _settings(truth: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in truth.items() if key not in {"text", "voice", "squares"}}
 
 
-# ---------------------------------------------------------------------------------------------------------------- what is said
+# ------------------------------------------------------------------------------------- what is said
 def draw_speech(rng: np.random.Generator, config: SceneConfig) -> Utterance:
-    """Draw a voice and as many sentences as fill the video, and what an early sound needs beyond its end."""
+    """Draw a voice and as many sentences as fill the video, and what an early sound needs beyond
+    its end.
+    """
     voice, pitch, rate = VOICES[rng.integers(len(VOICES))], int(rng.integers(30, 71)), int(rng.integers(145, 186))
     order = iter(rng.permutation(len(SENTENCES)).tolist() * (1 + int(config.seconds)))
     wanted = config.seconds + abs(config.audio_offset_frames) / FPS
@@ -161,7 +172,12 @@ def draw_speech(rng: np.random.Generator, config: SceneConfig) -> Utterance:
         said.append(speech.text)
     wave = np.concatenate(waves)[: round(wanted * SAMPLE_RATE)]
     wave = (wave + rng.normal(0, NOISE, len(wave))).clip(-32768, 32767).round().astype(np.int16)
-    return Utterance(wave=wave, curve=mouth_curve(tuple(phonemes), wanted), text=" ".join(said), voice=f"{voice} pitch {pitch} rate {rate}")
+    return Utterance(
+        wave=wave,
+        curve=mouth_curve(tuple(phonemes), wanted),
+        text=" ".join(said),
+        voice=f"{voice} pitch {pitch} rate {rate}",
+    )
 
 
 def _later(speech: SynthesizedSpeech, by_s: float) -> list[Phoneme]:
@@ -179,9 +195,11 @@ def shifted(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndar
     return late[: round(config.seconds * SAMPLE_RATE)]
 
 
-# ---------------------------------------------------------------------------------------------------------------- who is there
+# ------------------------------------------------------------------------------------- who is there
 def draw_shots(rng: np.random.Generator, config: SceneConfig) -> list[list[SyntheticSpeaker]]:
-    """One shot, or two around a cut; before and after a cut the background differs, or it would hardly be one."""
+    """One shot, or two around a cut; before and after a cut the background differs, or it would
+    hardly be one.
+    """
     kinds = [config.background] * (1 + config.cut) if config.background else rng.permutation(BACKGROUNDS).tolist()
     return [draw_actors(rng, replace(config, background=kind)) for kind in kinds[: 1 + config.cut]]
 
@@ -198,11 +216,15 @@ def _draw_actor(rng: np.random.Generator, config: SceneConfig, *, speaks: bool) 
     rest = np.array([0, 0, 0, 0, REST_HEIGHT, DISTANCE]) + rng.uniform(-1, 1, 6) * REST_SPREAD
     person = make_person(photographed_head(), rng, config.background)
     motion = draw_motion(rng, rest, seconds=config.seconds, liveliness=config.liveliness)
-    return SyntheticSpeaker(renderer=Renderer(person, camera, rest, config.size), motion=motion, camera=camera, speaks=speaks)
+    return SyntheticSpeaker(
+        renderer=Renderer(person, camera, rest, config.size), motion=motion, camera=camera, speaks=speaks
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------- frames and truth
-def _frames(shots: list[list[SyntheticSpeaker]], part: Utterance, config: SceneConfig) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
+# --------------------------------------------------------------------------------- frames and truth
+def _frames(
+    shots: list[list[SyntheticSpeaker]], part: Utterance, config: SceneConfig
+) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
     times = np.arange(config.frames) / config.fps
     for start in range(0, len(times), CHUNK):
         yield np.stack([_frame(shots[_shot(time, config)], time, part) for time in times[start : start + CHUNK]])
@@ -222,9 +244,14 @@ def _shot(time: float, config: SceneConfig) -> int:
 
 
 def _signals(shots: list[list[SyntheticSpeaker]], part: Utterance, config: SceneConfig) -> dict[str, np.ndarray]:
-    """Pose (of the one who speaks; rad and mm) and mouth opening (0 to 1), at the video's rate and at 25 fps."""
+    """Pose (of the one who speaks; rad and mm) and mouth opening (0 to 1), at the video's rate and
+    at 25 fps.
+    """
     signals = {}
-    for name, times in (("", np.arange(config.frames) / config.fps), ("_25", np.arange(max(1, round(config.seconds * FPS))) / FPS)):
+    for name, times in (
+        ("", np.arange(config.frames) / config.fps),
+        ("_25", np.arange(max(1, round(config.seconds * FPS))) / FPS),
+    ):
         poses = [shots[_shot(time, config)][0].motion.pose(np.array([time]))[0] for time in times]
         signals[f"pose{name}"] = np.array(poses, np.float32)
         signals[f"opening{name}"] = part.opening(times).astype(np.float32)

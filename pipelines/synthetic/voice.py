@@ -1,6 +1,7 @@
 """Speech with phoneme times from the bundled espeak-ng, and how far a mouth opens for it.
 
-espeak-ng keeps its state in its library, and what it said before changes what it says next. So each speech loads a copy of its own.
+espeak-ng keeps its state in its library, and what it said before changes what it says next. So each
+speech loads a copy of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +20,25 @@ from jaxtyping import Float64, Int16
 from a2h_models.errors import FailedError
 from a2h_models.timebase import SAMPLE_RATE
 
-VOICES = ("en-us+m3", "en-us+f2", "en-gb-x-rp+m7", "en-us+f3", "en-029+m1", "en-gb-scotland+f1", "en-us+m2", "en-gb-x-rp+f4", "en-us+m4")
+VOICES = (
+    "en-us+m3",
+    "en-us+f2",
+    "en-gb-x-rp+m7",
+    "en-us+f3",
+    "en-029+m1",
+    "en-gb-scotland+f1",
+    "en-us+m2",
+    "en-gb-x-rp+f4",
+    "en-us+m4",
+)
 PHONEME_RATE = 200  # a second: the grid of mouth openings
 SMOOTHING_S = 0.03  # sigma: lips take about a tenth of a second from one shape to the next
-# Lips open before the sound that they shape. With 0.11 s talkers are in time by the measure by which 33 real clips are; with 0.03 s their
+# Lips open before the sound that they shape. With 0.11 s talkers are in time by the measure by
+# which 33 real clips are; with 0.03 s their
 # lips were two frames late
 AHEAD_S = 0.11
-# How far the mouth opens, 0 to 1, by the letter of the phonetic alphabet that leads a phoneme; others: CONSONANT
+# How far the mouth opens, 0 to 1, by the letter of the phonetic alphabet that leads a phoneme;
+# others: CONSONANT
 CONSONANT = 0.16
 OPENNESS = {
     **dict.fromkeys("pbm", 0.0),
@@ -128,7 +141,8 @@ def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
     """A copy of the library that has said nothing yet, started and seeded, and its sample rate."""
     import espeakng_loader
 
-    with tempfile.TemporaryDirectory(prefix="a2h-") as folder:  # the same file would be the same library, its state included
+    # the same file would be the same library, its state included
+    with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
         library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
     try:
         data = str(espeakng_loader.get_data_path()).encode()
@@ -156,11 +170,16 @@ def openness(name: str) -> float:
 
 
 def mouth_curve(phonemes: tuple[Phoneme, ...], seconds: float) -> Float64[np.ndarray, " n"]:
-    """Mouth opening, 0 to 1, at `PHONEME_RATE`: each phoneme's opening held while it sounds, then smoothed."""
+    """Mouth opening, 0 to 1, at `PHONEME_RATE`: each phoneme's opening held while it sounds, then
+    smoothed.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     curve = np.zeros(max(1, round(seconds * PHONEME_RATE)))
-    edges = [max(0, round((start - AHEAD_S) * PHONEME_RATE)) for start in (*(phoneme.start_s for phoneme in phonemes), seconds + AHEAD_S)]
+    edges = [
+        max(0, round((start - AHEAD_S) * PHONEME_RATE))
+        for start in (*(phoneme.start_s for phoneme in phonemes), seconds + AHEAD_S)
+    ]
     for phoneme, start, end in zip(phonemes, edges, edges[1:], strict=False):
         curve[start:end] = openness(phoneme.name)
     return np.asarray(gaussian_filter1d(curve, SMOOTHING_S * PHONEME_RATE, mode="nearest"))

@@ -1,4 +1,7 @@
-"""Runs of the tracking server: opened, written to, read again. The only importer of MLflow's client."""
+"""Runs of the tracking server: opened, written to, read again.
+
+The only importer of MLflow's client.
+"""
 
 from pipelines.tracking.tracker import (
     CodeState,

@@ -1,4 +1,7 @@
-"""A preparation as a run of the tracker: how far it is over time, its settings, and its report. On request."""
+"""A preparation as a run of the tracker: how far it is over time, its settings, and its report.
+
+On request.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +50,18 @@ class Tracked:
         """Log what came out, and the report."""
         from pipelines import tracking
 
-        totals = {"samples": summary.accepted, "shards": summary.shards, **{f"hours/{split}": h for split, h in summary.hours.items()}}
+        totals = {
+            "samples": summary.accepted,
+            "shards": summary.shards,
+            **{f"hours/{split}": h for split, h in summary.hours.items()},
+        }
         self._step += 1
         self._log(totals)
         with Storage(summary.path).local_copy(REPORT_FILE) as report:
             tracking.log_artifacts(self._run_id, report, logger=self._config)
-        tracking.log_dataset(self._run_id, summary.path, summary.fingerprint, logger=self._config, context="preparation")
+        tracking.log_dataset(
+            self._run_id, summary.path, summary.fingerprint, logger=self._config, context="preparation"
+        )
         tracking.set_tags(self._run_id, {"plan": summary.plan}, logger=self._config)
 
     def _log(self, metrics: dict[str, float]) -> None:
@@ -65,7 +74,9 @@ class Tracked:
 
 
 def numbers(progress: Progress) -> dict[str, float]:
-    """A progress as metrics: `units/done`, `units/per_second`, `video_hours/per_hour`, `clips/<reason>`."""
+    """A progress as metrics: `units/done`, `units/per_second`, `video_hours/per_hour`,
+    `clips/<reason>`.
+    """
     return {
         "units/done": progress.done,
         "units/total": progress.total,
@@ -85,8 +96,15 @@ def tracked(command: PrepareCommand) -> Iterator[Tracked]:
     """
     from pipelines import tracking
 
-    settings = {"videos": command.videos, "out": command.out, "prepare": asdict(command.prepare), "cluster": asdict(command.cluster)}
-    run_id = tracking.open_run(command.logger, run_name=f"prepare {command.out}", tags={"command": "prepare"}, params=settings)
+    settings = {
+        "videos": command.videos,
+        "out": command.out,
+        "prepare": asdict(command.prepare),
+        "cluster": asdict(command.cluster),
+    }
+    run_id = tracking.open_run(
+        command.logger, run_name=f"prepare {command.out}", tags={"command": "prepare"}, params=settings
+    )
     try:
         yield Tracked(run_id, command.logger)
     except BaseException:

@@ -1,7 +1,8 @@
 """The tracking server: one way in, runs, and what is logged to them.
 
-Each function opens a `session`, in which MLflow is silent and its exceptions become `RegistryError`. No global state of MLflow is
-touched, so that several databases can be used in one process.
+Each function opens a `session`, in which MLflow is silent and its exceptions become
+`RegistryError`. No global state of MLflow is touched, so that several databases can be used in one
+process.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ QUIET = {  # read by MLflow when it is imported or used; what the user has set s
 }
 
 
-# ---------------------------------------------------------------------------------------------------------------- the way in
+# --------------------------------------------------------------------------------------- the way in
 def tracking_uri(logger: TrackingConfig) -> str:
     """The address of the tracking store, absolute, with the folder of a local database made.
 
@@ -51,7 +52,9 @@ def tracking_uri(logger: TrackingConfig) -> str:
     if scheme != "sqlite":
         return logger.tracking_uri
     if len(rest.strip("/")) == 0:
-        raise ConfigError(f"logger.tracking_uri={logger.tracking_uri} names no file", hint="say for example sqlite:///runs/mlflow.db")
+        raise ConfigError(
+            f"logger.tracking_uri={logger.tracking_uri} names no file", hint="say for example sqlite:///runs/mlflow.db"
+        )
     database = Path(rest[1:]).absolute()
     database.parent.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{database}"
@@ -59,7 +62,9 @@ def tracking_uri(logger: TrackingConfig) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow and its database layer narrate and warn about themselves; nothing of that is for our user."""
+    """MLflow and its database layer narrate and warn about themselves; nothing of that is for our
+    user.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
@@ -105,7 +110,9 @@ def public(uri: str) -> str:
 
 
 def _experiment(client: MlflowClient, logger: TrackingConfig) -> str:
-    """The id of the experiment; it is made on first use, with artifacts where the config says if no server decides that."""
+    """The id of the experiment; it is made on first use, with artifacts where the config says if no
+    server decides that.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(logger.experiment)
@@ -130,7 +137,7 @@ def _artifact_location(logger: TrackingConfig) -> str | None:
     return str(folder)
 
 
-# ---------------------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 def open_run(
     logger: TrackingConfig,
     *,
@@ -139,7 +146,8 @@ def open_run(
     params: Mapping[str, Any] | None = None,
     resume: bool = False,
 ) -> str:
-    """Start a run and return its id; with `resume`, go on with the latest run of that name if there is one.
+    """Start a run and return its id; with `resume`, go on with the latest run of that name if there
+    is one.
 
     Args:
         logger: where.
@@ -202,9 +210,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return rows
 
 
-# ---------------------------------------------------------------------------------------------------------------- what is logged
+# ----------------------------------------------------------------------------------- what is logged
 def log_dataset(run_id: str, path: str, fingerprint: str, *, logger: TrackingConfig, context: str = "training") -> None:
-    """Record which data a run used (MLflow's "dataset" input), by fingerprint; the whole of it becomes a tag.
+    """Record which data a run used (MLflow's "dataset" input), by fingerprint; the whole of it
+    becomes a tag.
 
     Args:
         run_id: the run.
@@ -234,7 +243,8 @@ def log_metrics(
     step: int = 0,
     model_id: str | None = None,
 ) -> None:
-    """Log numbers of one step. What is not finite is left out: databases refuse it, and it is no measurement.
+    """Log numbers of one step. What is not finite is left out: databases refuse it, and it is no
+    measurement.
 
     Args:
         run_id: the run.
@@ -250,7 +260,11 @@ def log_metrics(
         from mlflow.entities import Metric
 
         now = int(time() * 1000)
-        rows = [Metric(name, float(value), now, step, model_id=model_id) for name, value in metrics.items() if isfinite(value)]
+        rows = [
+            Metric(name, float(value), now, step, model_id=model_id)
+            for name, value in metrics.items()
+            if isfinite(value)
+        ]
         client.log_batch(run_id, metrics=rows)
 
 
@@ -258,7 +272,10 @@ def read_history(run_id: str, *, logger: TrackingConfig) -> dict[str, list[tuple
     """All that a run logged over its steps: metric → (step, value), by step."""
     with session(logger) as client:
         names = client.get_run(run_id).data.metrics
-        return {name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name)) for name in sorted(names)}
+        return {
+            name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
+            for name in sorted(names)
+        }
 
 
 def log_artifacts(run_id: str, path: Path, *, logger: TrackingConfig, folder: str = "") -> None:
@@ -280,7 +297,7 @@ def set_tags(run_id: str, tags: Mapping[str, str], *, logger: TrackingConfig) ->
             client.set_tag(run_id, key, value)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the code's own version
+# --------------------------------------------------------------------------- the code's own version
 class CodeState(NamedTuple):
     sha: str  # of the commit, or "unknown" outside a checkout
     clean: bool  # whether the packages and conf/ are exactly that commit
@@ -295,7 +312,8 @@ def git_state() -> CodeState:
     here = Path(__file__).resolve()
     try:
         with git.Repo(here, search_parent_directories=True) as repository:
-            repository.git.ls_files("--error-unmatch", str(here))  # an installed copy below another project's checkout is not ours
+            # an installed copy below another project's checkout is not ours
+            repository.git.ls_files("--error-unmatch", str(here))
             changed = repository.git.status(
                 "--porcelain", "--", *(str(here.parents[2] / part) for part in ("a2h_models", "pipelines", "conf"))
             )

@@ -1,4 +1,6 @@
-"""Config → what trains one stage: its networks, its losses' weights, its teacher, its perceptual network."""
+"""Config → what trains one stage: its networks, its losses' weights, its teacher, its perceptual
+network.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,22 @@ from a2h_models.networks.perceptual import Vgg19, load_vgg19
 from a2h_models.training.base import TrainingModule, adam
 from a2h_models.training.equivariance import Warping
 from a2h_models.training.head_pose import HeadPoseModule, TeacherForcing
-from a2h_models.training.image_generator import AdversarialImageGeneratorModule, Augmentation, ImageGeneratorBase, ImageGeneratorModule
+from a2h_models.training.image_generator import (
+    AdversarialImageGeneratorModule,
+    Augmentation,
+    ImageGeneratorBase,
+    ImageGeneratorModule,
+)
 from a2h_models.training.motion_field import MotionFieldModule, Phases, PredictedPoses, Rendering
 from a2h_models.training.sync_expert import SyncExpertModule
 from pipelines import registry
-from pipelines.config.training import HeadPoseStage, ImageGeneratorStage, MotionFieldStage, SyncExpertStage, TrainCommand
+from pipelines.config.training import (
+    HeadPoseStage,
+    ImageGeneratorStage,
+    MotionFieldStage,
+    SyncExpertStage,
+    TrainCommand,
+)
 from pipelines.pretrained import assets
 
 TEACHER, PREDICTOR = "models:/a2h-image-generator/latest", "models:/a2h-head-pose/latest"
@@ -56,7 +69,12 @@ def make_stage(command: TrainCommand) -> TrainingModule:
             part.compile()
     rates = stage.optimiser
     optimise = partial(
-        adam, lr=rates.lr, betas=tuple(rates.betas), milestones=tuple(rates.milestones), warmup=rates.warmup, cosine=rates.cosine
+        adam,
+        lr=rates.lr,
+        betas=tuple(rates.betas),
+        milestones=tuple(rates.milestones),
+        warmup=rates.warmup,
+        cosine=rates.cosine,
     )
     settings: dict[str, Any] = {"optimise": optimise, "seed": trainer.seed}
     in_turns = {"clip_norm": rates.clip_norm, "accumulate": trainer.accumulate_grad_batches}
@@ -81,7 +99,9 @@ def _called(network: nn.Module) -> list[nn.Module]:
 def _begun(command: TrainCommand) -> Network:
     network = build(command.stage.name, command.networks)
     if command.stage.init_from:
-        theirs = trained(command, "stage.init_from", command.stage.init_from, command.stage.name, NEEDED[command.stage.name])
+        theirs = trained(
+            command, "stage.init_from", command.stage.init_from, command.stage.name, NEEDED[command.stage.name]
+        )
         network.load_state_dict(theirs.state_dict())
     return network
 
@@ -126,7 +146,9 @@ def _motion_field(command: TrainCommand, network: MotionField, settings: dict[st
                 pyramid=config.pyramid,
                 perceptual=_vgg19(config, command.paths.assets) if config.rendered_frames else None,
             ),
-            poses=PredictedPoses(network=predictor, share=config.predicted_share, start=config.predicted_from, end=config.predicted_to),
+            poses=PredictedPoses(
+                network=predictor, share=config.predicted_share, start=config.predicted_from, end=config.predicted_to
+            ),
         ),
         jitter=config.jitter,
         **settings,
@@ -141,7 +163,8 @@ def _check_motion_field(config: MotionFieldStage) -> None:
         )
     if config.rendered_frames and not (config.pixel or config.perceptual):
         raise ConfigError(
-            f"stage.rendered_frames={config.rendered_frames}, but nothing compares them", hint="set stage.perceptual or stage.pixel"
+            f"stage.rendered_frames={config.rendered_frames}, but nothing compares them",
+            hint="set stage.perceptual or stage.pixel",
         )
 
 
@@ -150,7 +173,9 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
     return HeadPoseModule(
         network,
         adversary=PoseDiscriminator(command.networks.pose_discriminator),
-        weights={name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")},
+        weights={
+            name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")
+        },
         forcing=TeacherForcing(every=config.forced_every, until=config.forced_until),
         jitter=config.jitter,
         strangers_from=config.stranger_from,
@@ -159,7 +184,9 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
 
 
 def _vgg19(config: ImageGeneratorStage | MotionFieldStage, folder: str) -> Vgg19 | None:
-    """The network of the perceptual loss, if that has a weight, from where the stage says, else from the assets."""
+    """The network of the perceptual loss, if that has a weight, from where the stage says, else
+    from the assets.
+    """
     if not config.perceptual:
         return None
     without = "set stage.perceptual=0 and stage.pixel=10"
@@ -188,7 +215,9 @@ def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple
         ConfigError: if it is of another scale.
     """
     network, config = load(registry.fetch(uri, command.logger), stage)
-    _check_same(config, command.networks, needed, what=f"the {'teacher' if key == 'stage.teacher' else stage} {uri}", key=key)
+    _check_same(
+        config, command.networks, needed, what=f"the {'teacher' if key == 'stage.teacher' else stage} {uri}", key=key
+    )
     return network
 
 

@@ -1,4 +1,6 @@
-"""`a2h train pipeline=all`: the stages in the order in which they need each other, each taught by what the one before has just become."""
+"""`a2h train pipeline=all`: the stages in the order in which they need each other, each taught by
+what the one before has just become.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,18 @@ OF_ONE_RUN = ("stage", "run_name")  # keys that all stages cannot share
 
 
 def train_all(overrides: Sequence[str]) -> Iterator[TrainResult]:
-    """Train each stage, and give its result; what is finished is not repeated, what was interrupted goes on.
+    """Train each stage, and give its result; what is finished is not repeated, what was interrupted
+    goes on.
 
     Args:
-        overrides: of `a2h train`, for every stage; for one stage only where they begin with its name, as in `motion_field.stage.value=10`.
+        overrides: of `a2h train`, for every stage; for one stage only where they begin with its
+            name, as in `motion_field.stage.value=10`.
 
     Raises:
         ConfigError: for a key that stages cannot share.
     """
-    commands = {stage: _command(stage, overrides) for stage in ORDER}  # what is wrong with the last is told before the first is trained
+    # what is wrong with the last is told before the first is trained
+    commands = {stage: _command(stage, overrides) for stage in ORDER}
     done: dict[str, TrainResult] = {}
     for stage, command in commands.items():
         _take_from(command, done)

@@ -58,7 +58,12 @@ def make_data(command: TrainCommand) -> ClipDataModule:
         look = not stage.companions or stage.rendered_frames or stage.predicted_share
         detector = hash_of(teacher(command).detector) if stage.companions else ""
         return WindowDataModule(
-            command.dataset, size=size, cache=cache, frames_every=int(bool(look)), portrait_first=False, detector=detector
+            command.dataset,
+            size=size,
+            cache=cache,
+            frames_every=int(bool(look)),
+            portrait_first=False,
+            detector=detector,
         )
     if isinstance(command.stage, SyncExpertStage):
         return MouthDataModule(command.dataset, size=command.networks.sync_expert.size, cache=cache)
@@ -66,14 +71,18 @@ def make_data(command: TrainCommand) -> ClipDataModule:
     return WindowDataModule(command.dataset, size=size, cache=cache, frames_every=forced, portrait_first=True)
 
 
-def _validated(trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
+def _validated(
+    trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand
+) -> dict[str, float]:
     """The metrics of the final weights."""
     if len(data.val) and command.trainer.max_steps % command.trainer.val_check_interval:
         trainer.validate(stage, datamodule=data, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
 
 
-def _tested(trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand) -> dict[str, float]:
+def _tested(
+    trainer: pl.Trainer, stage: TrainingModule, data: ClipDataModule, command: TrainCommand
+) -> dict[str, float]:
     """The stage's metrics on the test split, if they are asked for and there is one."""
     if not command.test or not len(data.test) or command.trainer.fast_dev_run:
         return {}

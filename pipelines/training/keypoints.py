@@ -1,6 +1,8 @@
-"""`a2h keypoints`: the frozen detector's keypoints of every frame, once, as companion shards; `motion_field` need not compute them again.
+"""`a2h keypoints`: the frozen detector's keypoints of every frame, once, as companion shards;
+`motion_field` need not compute them again.
 
-On a CPU the bytes are a pure function of shard, detector and batch size, whatever the number of workers.
+On a CPU the bytes are a pure function of shard, detector and batch size, whatever the number of
+workers.
 """
 
 from __future__ import annotations
@@ -77,9 +79,13 @@ def keypoints(command: KeypointsCommand) -> KeypointsSummary:
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
         for name, outcome in cluster.run(build, waiting, command.cluster, describe="finding keypoints", key=str):
             if isinstance(outcome, Failure):
-                raise ClusterError(f"{name}: {outcome.message}", hint="run the same command again: it goes on where it stopped")
+                raise ClusterError(
+                    f"{name}: {outcome.message}", hint="run the same command again: it goes on where it stopped"
+                )
             frames += outcome
-    return KeypointsSummary(path=command.dataset, detector=weights.sha256, shards=len(names), made=len(waiting), frames=frames)
+    return KeypointsSummary(
+        path=command.dataset, detector=weights.sha256, shards=len(names), made=len(waiting), frames=frames
+    )
 
 
 def is_done(dataset: Storage, name: str, detector: str) -> bool:
@@ -107,7 +113,7 @@ def hash_of(detector: KeypointDetector) -> str:
     return digest.hexdigest()[:HASH_DIGITS]
 
 
-# -------------------------------------------------------------------------------- one shard, on a worker
+# --------------------------------------------------------------------------- one shard, on a worker
 def build_companion(name: str, dataset: Storage, weights: Weights, batch_size: int, *, on_gpu: bool) -> int:
     """Publish the companion of one shard; how many frames it has.
 

@@ -1,7 +1,9 @@
-"""One stage, trained: config → stage + data + Trainer → weights, registered. The same function here, under torchrun and in Ray Train.
+"""One stage, trained: config → stage + data + Trainer → weights, registered. The same function
+here, under torchrun and in Ray Train.
 
-A run has a folder, `paths.runs/<run_name>`: checkpoints, sample pictures, weights, and `result.json`, which is written last. The same
-command goes on from the last checkpoint, or gives the result of a run that is finished.
+A run has a folder, `paths.runs/<run_name>`: checkpoints, sample pictures, weights, and
+`result.json`, which is written last. The same command goes on from the last checkpoint, or gives
+the result of a run that is finished.
 """
 
 from __future__ import annotations

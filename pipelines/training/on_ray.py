@@ -1,4 +1,6 @@
-"""Ray Train: the same training as processes on a cluster, restarted from the last checkpoint when one is lost."""
+"""Ray Train: the same training as processes on a cluster, restarted from the last checkpoint when
+one is lost.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +29,33 @@ KEPT_ON_RAY = 2  # checkpoints
 
 
 def train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
-    """Train on a Ray cluster: `cluster.workers` processes, all restarted from the last checkpoint when one is lost.
+    """Train on a Ray cluster: `cluster.workers` processes, all restarted from the last checkpoint
+    when one is lost.
 
-    Checkpoints travel through `cluster.storage_path`, so the nodes need no other folder in common; the run's own folder is on the first
-    worker's node.
+    Checkpoints travel through `cluster.storage_path`, so the nodes need no other folder in common;
+    the run's own folder is on the first worker's node.
 
     Raises:
-        A2HError: what a worker raised, if that is one of ours: a damaged sample, a loss that is no number, …
+        A2HError: what a worker raised, if that is one of ours: a damaged sample, a loss that is no
+            number, …
         ClusterError: if it failed otherwise, more often than `cluster.max_failures`.
     """
-    make_data(command).clips_per_batch(command.cluster.workers)  # what the user got wrong is told here, not after restarts
+    # what the user got wrong is told here, not after restarts
+    make_data(command).clips_per_batch(command.cluster.workers)
     with cluster.session(command.cluster, cache=Path(command.paths.cache)):
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
 
         config = command.cluster
-        resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {})
+        resources = {"CPU": config.cpus_per_worker} | (
+            {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
+        )
         trainer = TorchTrainer(
             _ray_worker,
             train_loop_config={"command": command, "folder": folder},
-            scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=config.gpus_per_worker > 0, resources_per_worker=resources),
+            scaling_config=ScalingConfig(
+                num_workers=config.workers, use_gpu=config.gpus_per_worker > 0, resources_per_worker=resources
+            ),
             run_config=RunConfig(
                 name=folder.name,
                 storage_path=config.storage_path or str(folder.parent / "ray"),
@@ -59,7 +68,9 @@ def train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
                 warnings.simplefilter("ignore", DeprecationWarning)  # Ray's own libraries of each other
                 done = trainer.fit()
         except TrainingFailedError as error:
-            failed = ClusterError(f"the training {folder.name} failed: {error}", hint="the same command goes on from its last checkpoint")
+            failed = ClusterError(
+                f"the training {folder.name} failed: {error}", hint="the same command goes on from its last checkpoint"
+            )
             raise next(_ours(error), failed) from error
     return read_result(json.loads(done.metrics["result"]))
 
@@ -78,7 +89,8 @@ def _ray_worker(config: dict[str, Any]) -> None:
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
     command, folder = config["command"], config["folder"]
-    torch.set_num_threads(max(1, round(command.cluster.cpus_per_worker)))  # whatever the environment says: no more than its share
+    # whatever the environment says: no more than its share
+    torch.set_num_threads(max(1, round(command.cluster.cpus_per_worker)))
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as found:
@@ -97,7 +109,8 @@ def _ray_worker(config: dict[str, Any]) -> None:
         keeper=RayCheckpoint,
     )
     result = fit(command, folder, engine)
-    _report({"result": json.dumps(asdict(result), default=str)}, result.checkpoint)  # Ray keeps no metrics without a checkpoint
+    # Ray keeps no metrics without a checkpoint
+    _report({"result": json.dumps(asdict(result), default=str)}, result.checkpoint)
 
 
 class RayCheckpoint(LastCheckpoint):

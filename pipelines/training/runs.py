@@ -53,10 +53,13 @@ def finished(command: TrainCommand, folder: Path) -> TrainResult | None:
     """The result of a run that has ended under the same settings.
 
     Raises:
-        ConfigError: if the folder holds a run that cannot be gone on with: `resume=false`, or of other networks.
+        ConfigError: if the folder holds a run that cannot be gone on with: `resume=false`, or of
+            other networks.
     """
     if not command.resume and (folder / RUN).exists():
-        raise ConfigError(f"{folder} holds a run already", hint="choose another run_name, or say resume=true to go on with it")
+        raise ConfigError(
+            f"{folder} holds a run already", hint="choose another run_name, or say resume=true to go on with it"
+        )
     _check_same_networks(command, folder)
     if not (folder / RESULT).exists() or command.trainer.fast_dev_run:
         return None
@@ -67,7 +70,9 @@ def finished(command: TrainCommand, folder: Path) -> TrainResult | None:
 
 
 def _check_same_networks(command: TrainCommand, folder: Path) -> None:
-    """Weights of other networks cannot be resumed; the settings of a training may change on the way."""
+    """Weights of other networks cannot be resumed; the settings of a training may change on the
+    way.
+    """
     if not (folder / RUN).exists():
         return
     theirs = json.loads((folder / RUN).read_text())["config"]
@@ -100,7 +105,9 @@ def open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
 
 
 def log_picture(command: TrainCommand, folder: Path, picture: Path) -> None:
-    tracking.log_artifacts(json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name)
+    tracking.log_artifacts(
+        json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name
+    )
 
 
 def finish(command: TrainCommand, stage: TrainingModule, data: ClipDataModule, result: TrainResult) -> TrainResult:

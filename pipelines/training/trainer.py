@@ -33,7 +33,8 @@ CHECKPOINT_NAME = "{epoch:03d}-{step:08d}"
 
 IGNORED = (  # warnings
     ".*`srun` command is available.*",  # on a machine with Slurm; cluster=slurm is the user's choice
-    ".*does not have many workers.*",  # a decoder beside the training threads slows both down; dataset.workers is the user's choice
+    # a decoder beside the training threads slows both down; dataset.workers is the user's choice
+    ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 with torch 2.13
 )
@@ -50,11 +51,17 @@ class Engine:
 
 LIGHTNING = Engine()  # one process, its own DDP, torchrun or SLURM
 
-# cluster=NAME → who started this process, and where it says how many there are on this machine and in all
-STARTERS = {"torchrun": ("torchrun", "LOCAL_WORLD_SIZE", "WORLD_SIZE"), "slurm": ("srun", "SLURM_NTASKS_PER_NODE", "SLURM_NTASKS")}
+# cluster=NAME → who started this process, and where it says how many there are on this machine and
+# in all
+STARTERS = {
+    "torchrun": ("torchrun", "LOCAL_WORLD_SIZE", "WORLD_SIZE"),
+    "slurm": ("srun", "SLURM_NTASKS_PER_NODE", "SLURM_NTASKS"),
+}
 
 
-def make_trainer(command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine) -> pl.Trainer:
+def make_trainer(
+    command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine
+) -> pl.Trainer:
     """Lightning's Trainer, whose steps are optimiser steps: of each stage's own number a batch."""
     config = command.trainer
     every = config.accumulate_grad_batches
@@ -65,7 +72,8 @@ def make_trainer(command: TrainCommand, folder: Path, stage: TrainingModule, dat
         "limit_val_batches": config.limit_val_batches if len(data.val) else 0,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": config.log_every_n_steps,
-        "accumulate_grad_batches": every if stage.automatic_optimization else 1,  # with two optimisers the stage counts for itself
+        # with two optimisers the stage counts for itself
+        "accumulate_grad_batches": every if stage.automatic_optimization else 1,
         "limit_test_batches": config.limit_test_batches if len(data.test) else 0,
         "overfit_batches": config.overfit_batches,
         "profiler": _profiler(config.profiler, folder),
@@ -92,7 +100,9 @@ def _profiler(name: str, folder: Path) -> Profiler | None:
         return None
     kinds: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
     if name not in kinds:
-        raise ConfigError(f"trainer.profiler={name} is not a choice", hint=f"trainer.profiler can be {', '.join(kinds)}")
+        raise ConfigError(
+            f"trainer.profiler={name} is not a choice", hint=f"trainer.profiler can be {', '.join(kinds)}"
+        )
     profiler: Profiler = kinds[name](dirpath=folder, filename="profile")
     return profiler
 
@@ -101,9 +111,11 @@ def _processes(command: TrainCommand, stage: TrainingModule) -> dict[str, Any]:
     """How many processes, and how they talk to each other."""
     config = command.trainer
     devices, nodes = started(command.cluster.name) or (config.devices, config.num_nodes)
-    ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"  # two optimisers: each step uses a half
+    # two optimisers: each step uses a half
+    ddp = "ddp" if stage.automatic_optimization else "ddp_find_unused_parameters_true"
     strategy = ddp if devices * nodes > 1 else "auto"
-    # SLURM's job script starts a job again that was ended too early, and our own last checkpoint is where it goes on
+    # SLURM's job script starts a job again that was ended too early, and our own last checkpoint is
+    # where it goes on
     plugins = [SLURMEnvironment(auto_requeue=False)] if command.cluster.name == "slurm" else []
     return {
         "devices": devices,
@@ -115,7 +127,8 @@ def _processes(command: TrainCommand, stage: TrainingModule) -> dict[str, Any]:
 
 
 def started(cluster: str) -> tuple[int, int] | None:
-    """How many processes torchrun or srun has started on each machine, and on how many; None where they are Lightning's to start.
+    """How many processes torchrun or srun has started on each machine, and on how many; None where
+    they are Lightning's to start.
 
     Raises:
         ConfigError: if this process was not started so.
@@ -156,7 +169,9 @@ def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
     return MLFlowLogger(tracking_uri=tracking.tracking_uri(command.logger), run_id=run_id)
 
 
-def _callbacks(command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine) -> list[Callback]:
+def _callbacks(
+    command: TrainCommand, folder: Path, stage: TrainingModule, data: ClipDataModule, engine: Engine
+) -> list[Callback]:
     config, dirpath = command.trainer, folder / "checkpoints"
     callbacks: list[Callback] = []
     if command.stage.ema_decay:

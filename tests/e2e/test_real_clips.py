@@ -1,4 +1,6 @@
-"""The 51 real videos: prepared once, each ends as a person has written down, and what is accepted looks as it should."""
+"""The 51 real videos: prepared once, each ends as a person has written down, and what is accepted
+looks as it should.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,12 @@ def test_every_video_ends_as_expected(real: Prepared) -> None:
         row = real.videos[name]
         reasons = expected["reasons"].split("|")
         ends_well = row["status"] == "accepted"
-        if (expected["expected"] == "accept" and not ends_well) or (expected["expected"] == "reject" and row["reason"] not in reasons):
-            wrong.append((name, expected["expected"], expected["reasons"], row["status"], row["reason"], row["error_message"]))
+        if (expected["expected"] == "accept" and not ends_well) or (
+            expected["expected"] == "reject" and row["reason"] not in reasons
+        ):
+            wrong.append(
+                (name, expected["expected"], expected["reasons"], row["status"], row["reason"], row["error_message"])
+            )
     assert len(real.videos) == len(real.expected) == 51
     assert wrong == []
 
@@ -91,8 +97,13 @@ def test_of_several_faces_only_a_speaking_one_is_taken(real: Prepared) -> None:
 
 
 def likenesses(frames: np.ndarray) -> np.ndarray:
-    """Of each frame with the one before: correlation of small grey pictures. Nothing that preparation uses."""
-    thumbs = np.stack([cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (THUMB, THUMB), interpolation=cv2.INTER_AREA) for f in frames])
+    """Of each frame with the one before: correlation of small grey pictures.
+
+    Nothing that preparation uses.
+    """
+    thumbs = np.stack(
+        [cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (THUMB, THUMB), interpolation=cv2.INTER_AREA) for f in frames]
+    )
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
     flat = (flat - flat.mean(axis=1, keepdims=True)) / np.maximum(flat.std(axis=1, keepdims=True), 1.0)
     return (flat[1:] * flat[:-1]).mean(axis=1)
@@ -130,7 +141,9 @@ def test_accepted_faces_are_whole_and_upright(real: Prepared) -> None:
             context = (row["name"], row["key"], round(float(inside), 3), round(float(roll), 1))
             assert inside > 0.97, context
             assert abs(roll) < MAX_ROLL_DEG, context
-            assert points[list(EYES), 1].mean() < points[NOSE, 1] < points[list(MOUTH), 1].mean() < points[CHIN, 1], context
+            assert points[list(EYES), 1].mean() < points[NOSE, 1] < points[list(MOUTH), 1].mean() < points[CHIN, 1], (
+                context
+            )
             assert points[CHIN, 1] - points[FOREHEAD, 1] > 0.25 * SIZE, context  # not small in its crop
 
 
@@ -147,12 +160,22 @@ def test_mended_sound_is_in_time(real: Prepared) -> None:
     for row in real.accepted:
         if row["sync_corrected"]:
             sample = real.sample(row)
-            found = av_sync.match(av_sync.mouth_shape(sample.landmarks), av_sync.expected_mouth(sample.wave, len(sample.frames)))
+            found = av_sync.match(
+                av_sync.mouth_shape(sample.landmarks), av_sync.expected_mouth(sample.wave, len(sample.frames))
+            )
             assert abs(found.offset) <= 1
 
 
 def test_every_score_of_an_accepted_clip_was_measured(real: Prepared) -> None:
-    optional = {"speaker_confidence", "speaker_lead", "lse_c", "lse_d", "expert_offset", "expert_confidence", "expert_certainty"}
+    optional = {
+        "speaker_confidence",
+        "speaker_lead",
+        "lse_c",
+        "lse_d",
+        "expert_offset",
+        "expert_confidence",
+        "expert_certainty",
+    }
     for row in real.accepted:
         scores = {name: row[name] for name in ledger.SCORES if name not in optional}
         assert [name for name, value in scores.items() if value is None or not np.isfinite(value)] == []

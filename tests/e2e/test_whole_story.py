@@ -1,4 +1,6 @@
-"""The way through the house: `a2h demo` on a few real clips where they are, on synthetic talkers otherwise, and what it leaves behind."""
+"""The way through the house: `a2h demo` on a few real clips where they are, on synthetic talkers
+otherwise, and what it leaves behind.
+"""
 
 import json
 import shutil
@@ -69,7 +71,11 @@ def test_the_champions_lineage_ends_at_the_videos(story: Path, capsys: pytest.Ca
     import pandas as pd
 
     runs = story / "runs"
-    words = [f"logger.tracking_uri=sqlite:///{runs / 'mlflow.db'}", f"logger.artifacts={runs / 'artifacts'}", "max_sources=0"]
+    words = [
+        f"logger.tracking_uri=sqlite:///{runs / 'mlflow.db'}",
+        f"logger.artifacts={runs / 'artifacts'}",
+        "max_sources=0",
+    ]
     assert main(["models", "audio2head@champion", *words]) == 0
     shown = capsys.readouterr().out
     fingerprint = json.loads((story / "dataset" / "dataset.json").read_text())["fingerprint"]
@@ -100,7 +106,15 @@ def test_the_video_plays_as_long_as_the_speech(story: Path) -> None:
 
 def test_the_page_shows_everything_and_needs_nothing_from_outside(story: Path) -> None:
     page = (story / "index.html").read_text()
-    for section in ("The video", "The data", "The training", "The numbers", "The decision", "Ground truth", "Copied portrait"):
+    for section in (
+        "The video",
+        "The data",
+        "The training",
+        "The numbers",
+        "The decision",
+        "Ground truth",
+        "Copied portrait",
+    ):
         assert section in page
     assert "http://" not in page.replace("http://www.w3.org/", "")
     assert "https://" not in page
@@ -121,14 +135,19 @@ def test_another_demo_in_the_same_folder_is_refused(story: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_each_notebook_runs_on_the_demo(notebook: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_notebook_runs_on_the_demo(
+    notebook: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import nbformat
     from nbclient import NotebookClient
 
     monkeypatch.setenv("A2H_DEMO", str(story))
     copy = Path(shutil.copy(notebook, tmp_path))
     client = NotebookClient(
-        nbformat.read(copy, as_version=4), timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        nbformat.read(copy, as_version=4),
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": tmp_path}},
     )
     executed = client.execute()
     assert any(
@@ -139,7 +158,8 @@ def test_each_notebook_runs_on_the_demo(notebook: Path, story: Path, tmp_path: P
     )
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the closing of files to the collector
+# webdataset leaves the closing of files to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plain_webdataset_reads_the_shards(story: Path) -> None:
     import gc
 

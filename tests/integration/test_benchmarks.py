@@ -1,4 +1,7 @@
-"""The benchmarks stay runnable: each still finds what it imports, and answers `--help`. No time is asserted anywhere."""
+"""The benchmarks stay runnable: each still finds what it imports, and answers `--help`.
+
+No time is asserted anywhere.
+"""
 
 import subprocess
 import sys
@@ -44,7 +47,9 @@ def test_ratio_is_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_help(name: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, BENCHMARKS / f"{name}.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / f"{name}.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert f"usage: {name}.py" in done.stdout
 

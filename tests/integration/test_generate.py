@@ -78,7 +78,9 @@ def test_a_head_talks(portrait: Path, speech: Path, bundle: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_champion_of_the_registry_talks(portrait: Path, speech: Path, registered: TrackingConfig, tmp_path: Path) -> None:
+def test_the_champion_of_the_registry_talks(
+    portrait: Path, speech: Path, registered: TrackingConfig, tmp_path: Path
+) -> None:
     order = command(portrait, speech, tmp_path, "models:/audio2head@challenger", still=True, batch_size=5)
     order.logger = registered
     assert b'"model": "models:/audio2head/1"' in generate(order).read_bytes()
@@ -117,7 +119,9 @@ def test_without_mediapipe_only_a_crop_will_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("samples", "limit"), [(320, 10.0), (32_000, 1.5)])
-def test_speech_that_is_too_short_or_too_long(portrait: Path, bundle: Path, tmp_path: Path, samples: int, limit: float) -> None:
+def test_speech_that_is_too_short_or_too_long(
+    portrait: Path, bundle: Path, tmp_path: Path, samples: int, limit: float
+) -> None:
     soundfile.write(tmp_path / "x.wav", np.ones(samples) / 9, 16_000)
     with pytest.raises(InputError, match=r"x\.wav: .* s of speech; it must be 0\.04 to"):
         generate(command(portrait, tmp_path / "x.wav", tmp_path, bundle, max_speech_s=limit))
@@ -151,9 +155,15 @@ def test_an_unknown_way_to_cut_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
-    [({"format": "avi"}, "format=avi"), ({"keypoints": "lazy"}, "keypoints='lazy'"), ({"precision": "int4"}, "precision='int4'")],
+    [
+        ({"format": "avi"}, "format=avi"),
+        ({"keypoints": "lazy"}, "keypoints='lazy'"),
+        ({"precision": "int4"}, "precision='int4'"),
+    ],
 )
-def test_unknown_words_are_named(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, values: dict[str, str], sentence: str) -> None:
+def test_unknown_words_are_named(
+    portrait: Path, speech: Path, bundle: Path, tmp_path: Path, values: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(ConfigError, match=sentence):
         generate(command(portrait, speech, tmp_path, bundle, **values))
     assert not list(tmp_path.iterdir())
@@ -182,7 +192,9 @@ def test_every_format_says_what_it_is(portrait: Path, speech: Path, bundle: Path
 
 
 @pytest.mark.slow
-def test_pasted_back_into_the_picture(portrait: Path, astronaut: np.ndarray, speech: Path, bundle: Path, tmp_path: Path) -> None:
+def test_pasted_back_into_the_picture(
+    portrait: Path, astronaut: np.ndarray, speech: Path, bundle: Path, tmp_path: Path
+) -> None:
     made = generate(command(portrait, speech, tmp_path, bundle, preprocess="full", format="frames"))
     frame = np.asarray(Image.open(made / "000010.png"))
     assert frame.shape == astronaut.shape
@@ -238,7 +250,9 @@ def test_reference_poses_go_there_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["silent.wav", "short.wav", "tone.mp3", "tone.m4a", "tone.ogg", "tone.flac", "talker.mp4"])
+@pytest.mark.parametrize(
+    "name", ["silent.wav", "short.wav", "tone.mp3", "tone.m4a", "tone.ogg", "tone.flac", "talker.mp4"]
+)
 def test_any_speech(portrait: Path, bundle: Path, tmp_path: Path, name: str, made_talker: Path) -> None:
     sounds = {
         "silent.wav": np.zeros(8000),
@@ -265,8 +279,10 @@ def test_the_noise_of_a_silent_line_is_silence() -> None:
     assert np.array_equal(gate_silence(noise * 3), noise * 3)
 
 
-# ----------------------------------------------------------------------------------------------------- nothing half, nothing lost
-def test_a_run_that_fails_leaves_what_was_there(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
+# ----------------------------------------------------------------------- nothing half, nothing lost
+def test_a_run_that_fails_leaves_what_was_there(
+    portrait: Path, speech: Path, bundle: Path, tmp_path: Path, monkeypatch
+) -> None:
     target = tmp_path / f"{portrait.stem}__{speech.stem}.mp4"
     target.write_bytes(b"the video of yesterday")
 
@@ -309,7 +325,7 @@ def test_killed_half_way(portrait: Path, speech: Path, bundle: Path, tmp_path: P
     assert all(path.name.endswith(PART_SUFFIX) for path in out.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------------------- inspect
+# ------------------------------------------------------------------------------------------ inspect
 def test_a_file_that_says_nothing(tmp_path: Path, made_talker: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for path in (tmp_path / "a.png", made_talker):
@@ -327,9 +343,11 @@ def test_inspect_prints_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["inspect", str(tmp_path / "x.mp4")]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {"synthetic: true", "model: models:/audio2head/3", "portrait_sha256: aa"} <= set(shown)
-    assert inspect(tmp_path / "x.mp4") == {"synthetic": True, "model": "models:/audio2head/3", "portrait_sha256": "aa"} | {
-        "speech_sha256": "b=b;#\n\\"
-    }
+    assert inspect(tmp_path / "x.mp4") == {
+        "synthetic": True,
+        "model": "models:/audio2head/3",
+        "portrait_sha256": "aa",
+    } | {"speech_sha256": "b=b;#\n\\"}
     assert made_before(tmp_path / "x.mp4", origin)
     assert not made_before(tmp_path / "x.mp4", replace(origin, settings="other"))
     assert not made_before(tmp_path / "y.mp4", origin)

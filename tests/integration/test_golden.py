@@ -1,8 +1,10 @@
-"""Golden: what narrow networks of all three stages compute, kept beside this file. It holds where the release's numbers are not at hand.
+"""Golden: what narrow networks of all three stages compute, kept beside this file. It holds where
+the release's numbers are not at hand.
 
-`python tests/integration/test_golden.py` writes `golden.npz` anew: only for a change that is meant to change numbers, and say so in the
-CHANGELOG. Neither weights nor inputs are stored: both are made from formulas and from raw bits of PCG64, which NumPy keeps the same
-for ever (its distributions it does not).
+`python tests/integration/test_golden.py` writes `golden.npz` anew: only for a change that is meant
+to change numbers, and say so in the CHANGELOG. Neither weights nor inputs are stored: both are made
+from formulas and from raw bits of PCG64, which NumPy keeps the same for ever (its distributions it
+does not).
 """
 
 import math
@@ -31,7 +33,8 @@ from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 GOLDEN = Path(__file__).with_name("golden.npz")
 FRAMES = 56  # two windows: the second gives frames 48–55
 KEPT = [0, 20, 47, 48, 55]  # of the frames and boxes: both ends, the middle, both sides of the seam
-# Heads in other sizes than He's, so that heatmaps are neither flat nor tied, Jacobians moderate and colours many.
+# Heads in other sizes than He's, so that heatmaps are neither flat nor tied, Jacobians moderate and
+# colours many.
 GAINS = {
     "image_generator.detector.heatmap.weight": 0.5,
     "image_generator.detector.jacobian.weight": 0.03,
@@ -41,7 +44,8 @@ GAINS = {
 }
 MEL_ROWS = slice(0, None, 16)
 
-# At most, as a difference. In brackets: the largest of what AVX2, SSE4.1 and float64 gave against AVX-512 with 32 bits. About ten times
+# At most, as a difference. In brackets: the largest of what AVX2, SSE4.1 and float64 gave against
+# AVX-512 with 32 bits. About ten times
 # that leaves room for other processors; a wrong kernel, order or grid is off by far more.
 BOUNDS = {
     "speech": 1e-4,  # (0) the release's bounds: logarithms and FFTs of other libraries
@@ -56,7 +60,7 @@ BOUNDS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------ weights and inputs
+# ------------------------------------------------------------------------------- weights and inputs
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Uniform numbers in [-1, 1) that belong to a name."""
     raw = np.random.PCG64(zlib.crc32(name.encode())).random_raw(math.prod(shape))
@@ -89,9 +93,14 @@ def animator() -> Animator:
         keypoints=4,
         keypoint_detector=KeypointDetectorConfig(width=4, max_width=16, depth=3, downscale=2, head_kernel=3),
         generator=GeneratorConfig(
-            width=4, max_width=8, residual_blocks=2, dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, head_kernel=3)
+            width=4,
+            max_width=8,
+            residual_blocks=2,
+            dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, head_kernel=3),
         ),
-        motion_field=MotionFieldConfig(width=4, max_width=8, depth=2, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3),
+        motion_field=MotionFieldConfig(
+            width=4, max_width=8, depth=2, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3
+        ),
         head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=16),
     )
     return Animator(*(network(stage, config) for stage in STAGES), config)
@@ -121,11 +130,13 @@ def driving_pose() -> np.ndarray:
     return ((swing + 1) / 2 * (high - low) + low).astype(np.float32)
 
 
-# --------------------------------------------------------------------------------------------------------------------- the numbers
+# -------------------------------------------------------------------------------------- the numbers
 def compute(made: Animator) -> dict[str, np.ndarray]:
     picture, pose, speech = portrait(), driving_pose(), speech_features(wave(), frames=FRAMES)
     keypoints = joined(made.predict_keypoints(picture, speech, pose))
-    relative = joined(made._driving(made.encode(picture), FrameSequences(StreamBuffer([speech]), StreamBuffer([pose])), relative=True))
+    relative = joined(
+        made._driving(made.encode(picture), FrameSequences(StreamBuffer([speech]), StreamBuffer([pose])), relative=True)
+    )
     return {
         "speech": np.delete(speech, 39, axis=-1),
         "f0": speech[..., 39],
@@ -167,7 +178,9 @@ def test_the_file_is_small_and_holds_nothing_else(golden: dict[str, np.ndarray])
 
 
 def test_it_depends_on_every_input(golden: dict[str, np.ndarray]) -> None:
-    """A golden set that does not move guards nothing: frames, keypoints and poses differ over time, colours over the picture."""
+    """A golden set that does not move guards nothing: frames, keypoints and poses differ over time,
+    colours over the picture.
+    """
     for name in ("pose", "value", "jacobian", "relative"):
         assert golden[name].std(axis=0).max() > 100 * BOUNDS[name]
     frames = golden["frames"].astype(int)

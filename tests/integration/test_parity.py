@@ -1,6 +1,7 @@
 """Golden: the numbers that the published networks compute, with a stand-in of the released weights.
 
-`python -m pytest tests/integration/test_parity.py` ends with the table of PARITY.md, as measured here and now.
+`python -m pytest tests/integration/test_parity.py` ends with the table of PARITY.md, as measured
+here and now.
 """
 
 from collections.abc import Callable
@@ -38,8 +39,10 @@ BOUNDS = {
     "frames, 8-bit, mean difference": 0.02,
     "release → ours → release, tensors that differ": 0,
 }
-# The stand-in's random heatmaps have nearly tied peaks, at a temperature of 0.1: there rounding alone moves a keypoint. With convolutions
-# that add up in the reference's order (oneDNN's for AVX-512) the bounds above hold with much to spare. Other orders gave, from the same
+# The stand-in's random heatmaps have nearly tied peaks, at a temperature of 0.1: there rounding
+# alone moves a keypoint. With convolutions
+# that add up in the reference's order (oneDNN's for AVX-512) the bounds above hold with much to
+# spare. Other orders gave, from the same
 # inputs: AVX2 1.6e-3 (14 of 1,280 values beyond 1e-4), SSE4.1 4.5e-4 (8), float64 4.5e-4 (6).
 SAME_ORDER = torch.backends.cpu.get_cpu_capability() == "AVX512"
 SHARE, LOOSE = 0.97, {"driving keypoints": 5e-3, "driving Jacobians": 0.1}
@@ -66,7 +69,9 @@ def driving(stand_in: Animator, reference: Any, speech: np.ndarray) -> Keypoints
 @pytest.fixture(scope="module")
 def first_frame(stand_in: Animator, reference: Any, driving: Keypoints) -> GeneratorOutput:
     with torch.inference_mode():
-        return stand_in.image_generator.generator.render(stand_in.encode(reference.portrait), driving.each(lambda x: x[:1]))
+        return stand_in.image_generator.generator.render(
+            stand_in.encode(reference.portrait), driving.each(lambda x: x[:1])
+        )
 
 
 def largest(ours: np.ndarray | torch.Tensor, wanted: np.ndarray) -> float:
@@ -127,7 +132,9 @@ def test_frames(stand_in: Animator, driving: Keypoints, reference: Any, hold: Ho
 
 def test_release_to_ours_and_back_gives_the_same_bits(checkpoint: Path, stand_in: Animator, hold: Hold) -> None:
     release = torch.load(checkpoint, weights_only=True, mmap=True)
-    back = to_release(dict(zip(STAGES, (stand_in.image_generator, stand_in.motion_field, stand_in.head_pose), strict=True)))
+    back = to_release(
+        dict(zip(STAGES, (stand_in.image_generator, stand_in.motion_field, stand_in.head_pose), strict=True))
+    )
     names = {(part, name) for part, state in release.items() for name in state}
     assert names == {(part, name) for part, state in back.items() for name in state}
     different = [1 for part, name in names if not _same(back[part][name], release[part][name])]

@@ -17,8 +17,14 @@ from tests.paths import ROOT
 
 @pytest.mark.slow
 def test_the_examples_run(bundle: Path, astronaut: np.ndarray) -> None:
-    names = {"model": bundle, "portrait": astronaut[:256, 100:356], "speech": (np.sin(np.arange(8000) / 9) * 9000).astype(np.int16)}
-    found = doctest.testmod(a2h_models, extraglobs=names, optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
+    names = {
+        "model": bundle,
+        "portrait": astronaut[:256, 100:356],
+        "speech": (np.sin(np.arange(8000) / 9) * 9000).astype(np.int16),
+    }
+    found = doctest.testmod(
+        a2h_models, extraglobs=names, optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    )
     assert found.attempted >= 7
     assert found.failed == 0
 
@@ -26,7 +32,10 @@ def test_the_examples_run(bundle: Path, astronaut: np.ndarray) -> None:
 @pytest.mark.slow
 def test_a_model_of_the_registry(registered: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registered.tracking_uri)
-    assert Animator.from_pretrained(str(pretrained.fetch_pretrained("models:/audio2head/1")), "cpu").config.image_size == 64
+    assert (
+        Animator.from_pretrained(str(pretrained.fetch_pretrained("models:/audio2head/1")), "cpu").config.image_size
+        == 64
+    )
 
 
 def test_the_registry_is_found_through_an_entry_point() -> None:

@@ -1,6 +1,8 @@
-"""However they are run, the networks give the same: one by one or together, channels last, compiled; and nearly so in bf16.
+"""However they are run, the networks give the same: one by one or together, channels last,
+compiled; and nearly so in bf16.
 
-At the release's full size with the stand-in's weights where `../shared` is, and always with narrow networks.
+At the release's full size with the stand-in's weights where `../shared` is, and always with narrow
+networks.
 """
 
 import shutil
@@ -23,7 +25,9 @@ FRAMES = 16
 
 # torch 2.13 itself uses what it deprecates, when its compiler is imported.
 COMPILER = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated:DeprecationWarning")
-NEEDS_A_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU, which is not here")
+NEEDS_A_COMPILER = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU, which is not here"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +69,15 @@ def apart(a: Any, b: Any) -> float:
     return max(apart(x, y) for x, y in zip(a, b, strict=True))
 
 
-# -------------------------------------------------------------------------------------------------------------------- batch, layout
+# ------------------------------------------------------------------------------------ batch, layout
 @torch.inference_mode()
 def test_together_as_one_by_one(narrow: Animator, inputs: tuple[torch.Tensor, ...]) -> None:
     speech, boxes, portrait = inputs
     singly = [narrow.motion_field(*(x[i : i + 1] for x in inputs)).keypoints for i in range(2)]
-    assert apart(narrow.motion_field(speech, boxes, portrait).keypoints, [torch.cat(x) for x in zip(*singly, strict=True)]) < EQUAL
+    assert (
+        apart(narrow.motion_field(speech, boxes, portrait).keypoints, [torch.cat(x) for x in zip(*singly, strict=True)])
+        < EQUAL
+    )
     singly = [narrow.head_pose(speech[i : i + 1], portrait[i : i + 1]) for i in range(2)]
     assert apart(narrow.head_pose(speech, portrait), torch.cat(singly)) < EQUAL
     detector = narrow.image_generator.detector
@@ -101,7 +108,10 @@ def test_full_size_together_as_one_by_one(full: tuple[Animator, EncodedPortrait,
         together = render(portrait, driving).prediction
         assert len(together) == 8
         for i in (0, 7):
-            assert apart(together[i : i + 1], render(portrait, driving.each(lambda x, i=i: x[i : i + 1])).prediction) < EQUAL
+            assert (
+                apart(together[i : i + 1], render(portrait, driving.each(lambda x, i=i: x[i : i + 1])).prediction)
+                < EQUAL
+            )
 
 
 @pytest.mark.slow
@@ -119,7 +129,7 @@ def test_full_size_channels_last_as_contiguous(full: tuple[Animator, EncodedPort
     assert apart(found, wanted) < EQUAL
 
 
-# ------------------------------------------------------------------------------------------------------------------------ compiled
+# ----------------------------------------------------------------------------------------- compiled
 @NEEDS_A_COMPILER
 @COMPILER
 @pytest.mark.slow
@@ -133,7 +143,8 @@ def test_compiled_as_written(part: str, narrow: Animator, inputs: tuple[torch.Te
         "head_pose": (narrow.head_pose, (speech[:, :2], portrait)),
     }[part]
     wanted = network(*arguments)
-    compiled = torch.compile(network, fullgraph=part != "head_pose")  # torch does not trace an LSTM: it runs between compiled pieces
+    # torch does not trace an LSTM: it runs between compiled pieces
+    compiled = torch.compile(network, fullgraph=part != "head_pose")
     assert apart(compiled(*arguments), wanted) < EQUAL
 
 
@@ -149,11 +160,13 @@ def test_full_size_compiled_as_written(full: tuple[Animator, EncodedPortrait, Ke
         assert apart(torch.compile(generator.render, fullgraph=True)(portrait, few), wanted) < EQUAL
 
 
-# ---------------------------------------------------------------------------------------------------------------------------- bf16
+# --------------------------------------------------------------------------------------------- bf16
 @pytest.mark.slow
 def test_full_size_bf16_is_near(full: tuple[Animator, EncodedPortrait, Keypoints], reference: Any) -> None:
     animator, portrait, driving = full
-    fast = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16")
+    fast = Animator(
+        animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16"
+    )
     few = driving.each(lambda x: x[::2])
     encoded = fast.encode(reference.portrait)
     assert encoded.features.dtype == torch.bfloat16
@@ -162,16 +175,23 @@ def test_full_size_bf16_is_near(full: tuple[Animator, EncodedPortrait, Keypoints
 
 
 def test_bf16_places_things_in_32_bits(narrow: Animator, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Under autocast, products of matrices would come out in bf16: coordinates on a grid of half a pixel."""
+    """Under autocast, products of matrices would come out in bf16: coordinates on a grid of half a
+    pixel.
+    """
     portrait = inputs[2]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        source, driving = narrow.image_generator.detector.detect(portrait), narrow.image_generator.detector(portrait.flip(-1))
+        source, driving = (
+            narrow.image_generator.detector.detect(portrait),
+            narrow.image_generator.detector(portrait.flip(-1)),
+        )
         made = narrow.image_generator.generator(portrait, source.keypoints, driving)
         motions = narrow.image_generator.generator.dense_motion.sparse_motions(16, 16, source.keypoints, driving)
     for tensor in (*source.keypoints, source.heatmap, made.deformation, motions):
         assert tensor.dtype == torch.float32
     with torch.inference_mode():
-        assert torch.equal(motions, narrow.image_generator.generator.dense_motion.sparse_motions(16, 16, source.keypoints, driving))
+        assert torch.equal(
+            motions, narrow.image_generator.generator.dense_motion.sparse_motions(16, 16, source.keypoints, driving)
+        )
 
 
 def test_an_unknown_precision_is_refused(narrow: Animator) -> None:

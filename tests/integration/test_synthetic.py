@@ -39,7 +39,10 @@ def opening_of(landmarks: np.ndarray) -> np.ndarray:
 def best_shift(late: np.ndarray, signal: np.ndarray) -> tuple[int, float]:
     """By how many frames the first signal is late against the second, and their correlation then."""
     inner = slice(MAX_SHIFT, len(signal) - MAX_SHIFT)
-    scores = {shift: np.corrcoef(np.roll(late, -shift)[inner], signal[inner])[0, 1] for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)}
+    scores = {
+        shift: np.corrcoef(np.roll(late, -shift)[inner], signal[inner])[0, 1]
+        for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)
+    }
     shift = max(scores, key=scores.get)
     return shift, scores[shift]
 
@@ -88,7 +91,9 @@ def test_the_video_is_what_its_truth_says(talkers: list[Path]) -> None:
 
 def test_mouth_and_speech_go_together_at_the_offset_that_was_asked_for(tmp_path: Path) -> None:
     for offset in (-5, 0, 5):
-        (video,) = make_talkers(tmp_path / str(offset), count=1, seed=3, seconds=4.0, size=96, audio_offset_frames=offset)
+        (video,) = make_talkers(
+            tmp_path / str(offset), count=1, seed=3, seconds=4.0, size=96, audio_offset_frames=offset
+        )
         with np.load(video.with_suffix(".npz")) as truth:
             opening = truth["opening_25"]
         shift, likeness = best_shift(loudness(media.read_speech(video), len(opening)), opening)

@@ -1,7 +1,8 @@
 """The four networks as seven ONNX graphs.
 
-What a video needs once stands apart from what it needs for each frame: the portrait is encoded by `generator_encode` and drawn from by
-`generator_render`; `head_pose_look` starts a recursion that `head_pose_listen` (any number of frames) and `head_pose_step` (one) carry on.
+What a video needs once stands apart from what it needs for each frame: the portrait is encoded by
+`generator_encode` and drawn from by `generator_render`; `head_pose_look` starts a recursion that
+`head_pose_listen` (any number of frames) and `head_pose_step` (one) carry on.
 """
 
 from __future__ import annotations
@@ -43,9 +44,13 @@ class OnnxGraph(NamedTuple):
 
 
 def graphs(animator: Animator) -> Iterator[OnnxGraph]:
-    """All graphs of a model in 32 bits, with examples of noise. An anchored motion field has one input more."""
+    """All graphs of a model in 32 bits, with examples of noise.
+
+    An anchored motion field has one input more.
+    """
     drawing, motion, pose = animator.image_generator, animator.motion_field, animator.head_pose
-    assert isinstance(drawing, ImageGenerator)  # what was exported once is not exported again: `Animator.load` gives torch's
+    # what was exported once is not exported again: `Animator.load` gives torch's
+    assert isinstance(drawing, ImageGenerator)
     assert isinstance(pose, HeadPose)
     size, points = animator.config.image_size, animator.config.keypoints
     draw = torch.Generator().manual_seed(0)
@@ -61,17 +66,28 @@ def graphs(animator: Animator) -> Iterator[OnnxGraph]:
         small, features = _Encode(drawing.generator)(image[:1])
         embedding, first = _Look(pose)(image)
         heard = _Listen(pose)(noise(BATCH, HOPS_PER_FRAME, SPEECH_DIM))
-    portrait = {"image": image[:1], "small": small, "features": features, "source_value": value[:1], "source_jacobian": jacobian[:1]}
+    portrait = {
+        "image": image[:1],
+        "small": small,
+        "features": features,
+        "source_value": value[:1],
+        "source_jacobian": jacobian[:1],
+    }
     moved = {"value": value, "jacobian": jacobian}
     yield OnnxGraph("generator_render", _Render(drawing.generator), portrait | moved, ("frames",), tuple(moved))
-    window = {"speech": noise(BATCH, WINDOW, HOPS_PER_FRAME, SPEECH_DIM), "box": noise(BATCH, WINDOW, 1, SIZE, SIZE), "portrait": image}
+    window = {
+        "speech": noise(BATCH, WINDOW, HOPS_PER_FRAME, SPEECH_DIM),
+        "box": noise(BATCH, WINDOW, 1, SIZE, SIZE),
+        "portrait": image,
+    }
     if animator.config.motion_field.anchored:
         window["turned"] = noise(BATCH, WINDOW, POSE_DIM)
     yield OnnxGraph("motion_field", _Move(motion), window, ("value", "jacobian"), tuple(window))
     yield OnnxGraph("head_pose_look", _Look(pose), {"portrait": image}, ("embedding", "first"), ("portrait",))
     speech = noise(BATCH, HOPS_PER_FRAME, SPEECH_DIM)
     yield OnnxGraph("head_pose_listen", _Listen(pose), {"speech": speech}, ("heard",), ("speech",))
-    hidden, cell = (noise(pose.layers, 1, embedding.shape[-1]) for _ in range(2))  # noise: of zeros an error would not be seen
+    # noise: of zeros an error would not be seen
+    hidden, cell = (noise(pose.layers, 1, embedding.shape[-1]) for _ in range(2))
     state = {"heard": heard[:1], "embedding": embedding[:1], "hidden": hidden, "cell": cell, "first": first[:1]}
     yield OnnxGraph("head_pose_step", _Step(pose), state, ("pose", "next_embedding", "next_hidden", "next_cell"), ())
 
@@ -97,7 +113,7 @@ def write(graph: OnnxGraph, path: Path) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------------- what is traced
+# ----------------------------------------------------------------------------------- what is traced
 class _Detect(nn.Module):
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -175,7 +191,11 @@ class _Listen(nn.Module):
 
 
 class _Step(nn.Module):
-    """One frame of the recursion. torch's exporter writes an `nn.LSTM` that forgets where it stood, so its cells stand here as formulas."""
+    """One frame of the recursion.
+
+    torch's exporter writes an `nn.LSTM` that forgets where it stood, so its cells stand here as
+    formulas.
+    """
 
     def __init__(self, head_pose: HeadPose) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""A model's ONNX graphs as a folder: seven files and `onnx.json`, which says what they are and is written last."""
+"""A model's ONNX graphs as a folder: seven files and `onnx.json`, which says what they are and is
+written last.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def _written(animator: Animator, folder: Path) -> Iterator[ExportedPackage]:
         write(graph, path)
         difference = max(_difference(graph, OnnxSession(folder, graph.name), size) for size in SIZES)
         if not difference <= TOLERANCE:
-            raise FailedError(f"{path} gives other numbers than torch: they differ by {difference:.2g}", hint="this is a bug of ours")
+            raise FailedError(
+                f"{path} gives other numbers than torch: they differ by {difference:.2g}", hint="this is a bug of ours"
+            )
         yield ExportedPackage(graph.name, path, difference)
 
 
@@ -77,7 +81,8 @@ def read_graphs(folder: Path) -> Animator:
     """An animator whose networks run in ONNX Runtime.
 
     Raises:
-        CheckpointError: when a file is missing, is not the one that was written, or is of another version.
+        CheckpointError: when a file is missing, is not the one that was written, or is of another
+            version.
         ConfigError: if ONNX Runtime is not installed.
     """
     from a2h_models.inference.animator import Animator
@@ -98,8 +103,12 @@ def _listing(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{path} is damaged", hint="export the model again") from None
     if found != (FORMAT, VERSION):
-        raise CheckpointError(f"{path} says {found[0]} {found[1]}, not {FORMAT} {VERSION}", hint="export the model again")
+        raise CheckpointError(
+            f"{path} says {found[0]} {found[1]}, not {FORMAT} {VERSION}", hint="export the model again"
+        )
     for name, expected in files.items():
         if not (folder / name).is_file() or sha256(folder / name) != expected:
-            raise CheckpointError(f"{folder / name} is not the file that {LISTING} lists", hint="export the model again")
+            raise CheckpointError(
+                f"{folder / name} is not the file that {LISTING} lists", hint="export the model again"
+            )
     return content

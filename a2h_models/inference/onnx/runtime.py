@@ -105,14 +105,18 @@ class OnnxHeadPose(nn.Module):
     def __init__(self, folder: Path, *, layers: int) -> None:
         super().__init__()
         self.layers = layers
-        self._look, self._listen, self._step = (OnnxSession(folder, f"head_pose_{part}") for part in ("look", "listen", "step"))
+        self._look, self._listen, self._step = (
+            OnnxSession(folder, f"head_pose_{part}") for part in ("look", "listen", "step")
+        )
 
     def start(self, portrait: Float[Tensor, "1 3 h w"]) -> tuple[HeadPoseState, Float[Tensor, "1 1 6"]]:
         embedding, first = self._look(portrait)
         nothing = embedding.new_zeros(self.layers, *embedding.shape)
         return HeadPoseState(embedding=embedding, hidden=nothing, cell=nothing, first=first), first
 
-    def advance(self, speech: Float[Tensor, "1 t 4 41"], state: HeadPoseState) -> tuple[HeadPoseState, Float[Tensor, "1 t 6"]]:
+    def advance(
+        self, speech: Float[Tensor, "1 t 4 41"], state: HeadPoseState
+    ) -> tuple[HeadPoseState, Float[Tensor, "1 t 6"]]:
         embedding, hidden, cell, first = state
         poses = []
         for heard in self._listen(speech[0])[0]:

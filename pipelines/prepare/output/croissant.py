@@ -1,6 +1,7 @@
 """croissant.json: the data card for machines, JSON-LD after MLCommons' Croissant 1.0.
 
-It names every shard with its hash, and every member of a sample with its key. No path of this machine and no name of a person stands in it.
+It names every shard with its hash, and every member of a sample with its key. No path of this
+machine and no name of a person stands in it.
 """
 
 from __future__ import annotations
@@ -91,8 +92,13 @@ CONTEXT = {  # of the standard, word for word: readers compare it
 }
 
 
-def write_croissant(out: Storage, plan: Plan, summary: DatasetSummary, shards: Sequence[ShardFacts], licences: Mapping[str, int]) -> None:
-    """Publish croissant.json, after the ledger, whose hash it gives. A dataset that has not changed keeps its date."""
+def write_croissant(
+    out: Storage, plan: Plan, summary: DatasetSummary, shards: Sequence[ShardFacts], licences: Mapping[str, int]
+) -> None:
+    """Publish croissant.json, after the ledger, whose hash it gives.
+
+    A dataset that has not changed keeps its date.
+    """
     values = describe(out, plan, summary, [shard for shard in shards if shard.samples], licences)
     if out.exists(CROISSANT_FILE):
         with suppress(ValueError, KeyError, TypeError):
@@ -105,7 +111,10 @@ def write_croissant(out: Storage, plan: Plan, summary: DatasetSummary, shards: S
 def describe(
     out: Storage, plan: Plan, summary: DatasetSummary, shards: Sequence[ShardFacts], licences: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The whole document, with every property that the standard requires. Empty shards are left out: a reader could not open them."""
+    """The whole document, with every property that the standard requires.
+
+    Empty shards are left out: a reader could not open them.
+    """
     members = MEMBERS if shards else ()
     return {
         "@context": CONTEXT,
@@ -177,7 +186,10 @@ def _sha256(out: Storage, name: str) -> str:
 
 # -------------------------------------------------------------------------------- records
 def _member_records(extension: str) -> dict[str, Any]:
-    """Key and content of one member of every sample. The members of a sample have the same key; readers cannot join files yet."""
+    """Key and content of one member of every sample.
+
+    The members of a sample have the same key; readers cannot join files yet.
+    """
     source = {"fileSet": {"@id": f"{extension}-files"}}
     key = {
         **_field(f"{extension}/key", "The key of the sample.", "sc:Text"),
@@ -198,13 +210,19 @@ def _ledger_records() -> dict[str, Any]:
         }
         for name, what in LEDGER_COLUMNS.items()
     ]
-    return _records("ledger", "What became of every video and every candidate clip; all scores are columns of the file.", columns)
+    return _records(
+        "ledger", "What became of every video and every candidate clip; all scores are columns of the file.", columns
+    )
 
 
 def _split_records() -> dict[str, Any]:
     fields = [_field("splits/name", "Name of the split.", "sc:Text"), _field("splits/url", "What it is for.", "sc:URL")]
     data = [{"splits/name": split, "splits/url": SPLIT_URLS[split]} for split in SPLITS]
-    return {**_records("splits", "No identity is in two of them.", fields, key="splits/name"), "dataType": "cr:Split", "data": data}
+    return {
+        **_records("splits", "No identity is in two of them.", fields, key="splits/name"),
+        "dataType": "cr:Split",
+        "data": data,
+    }
 
 
 def _records(name: str, what: str, fields: Sequence[Mapping[str, Any]], *, key: str = "") -> dict[str, Any]:

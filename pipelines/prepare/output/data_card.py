@@ -1,4 +1,6 @@
-"""README.md, the data card: what the dataset is, from where, with which rights, and how somebody gets out of it."""
+"""README.md, the data card: what the dataset is, from where, with which rights, and how somebody
+gets out of it.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,12 @@ def write_card(out: Storage, plan: Plan, summary: DatasetSummary, licences: Mapp
         licences: licence → number of videos.
     """
     splits = "\n".join(f"| {split} | {summary.identities[split]} | {summary.hours[split]:.3f} |" for split in SPLITS)
-    reasons = "\n".join(f"| {reason} | {number} |" for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1]))
+    reasons = "\n".join(
+        f"| {reason} | {number} |" for reason, number in sorted(summary.reasons.items(), key=lambda item: -item[1])
+    )
     rights = "\n".join(
-        f"* {one_line(licence) or 'not stated'}: {number} video{'s' * (number != 1)}" for licence, number in sorted(licences.items())
+        f"* {one_line(licence) or 'not stated'}: {number} video{'s' * (number != 1)}"
+        for licence, number in sorted(licences.items())
     )
     text = CARD.format(
         summary=summary,
@@ -45,7 +50,9 @@ def write_card(out: Storage, plan: Plan, summary: DatasetSummary, licences: Mapp
 
 
 def sync_said_by(features: Mapping[str, Any]) -> str:
-    """Who judged sound and lips, with the hash of the weights; datasets of older programs do not name all."""
+    """Who judged sound and lips, with the hash of the weights; datasets of older programs do not
+    name all.
+    """
     for key, name in (("sync_expert", "a sync expert trained by this program"), ("syncnet", "SyncNet")):
         if features.get(key):
             return f"{name}, weights {one_line(str(features[key]))}"

@@ -1,4 +1,5 @@
-"""The end of every command that makes or changes a dataset: ledger, fingerprint, data card, Croissant and report, from the sidecars.
+"""The end of every command that makes or changes a dataset: ledger, fingerprint, data card,
+Croissant and report, from the sidecars.
 
 Sidecars are read one at a time, so that memory does not grow with the number of shards.
 """
@@ -20,7 +21,8 @@ from pipelines.prepare.planning.plan import Plan
 
 
 def finish(out: Storage, planned: Plan, *, price_per_worker_hour: float = 0.0) -> DatasetSummary:
-    """Write everything that stands beside the shards; dataset.json last, for it says that the dataset is whole.
+    """Write everything that stands beside the shards; dataset.json last, for it says that the
+    dataset is whole.
 
     Raises:
         DatasetError: if the ledger does not balance.

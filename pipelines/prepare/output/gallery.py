@@ -1,4 +1,6 @@
-"""The pictures of the report: some of the accepted samples and of each kind of dropped clip, within a number of bytes."""
+"""The pictures of the report: some of the accepted samples and of each kind of dropped clip, within
+a number of bytes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ MAX_NAME = 60  # letters of a file name: its end says more than its folders
 
 
 class Shards:
-    """Sidecars by shard name, the last one kept: rows come in the order of files, so few are read twice."""
+    """Sidecars by shard name, the last one kept: rows come in the order of files, so few are read
+    twice.
+    """
 
     def __init__(self, dataset: Storage) -> None:
         self.dataset = dataset
@@ -49,7 +53,9 @@ class Shards:
 
 
 class Gallery:
-    """Hands out pictures until their bytes are used up: half of them for accepted samples, the rest shared out over the reasons."""
+    """Hands out pictures until their bytes are used up: half of them for accepted samples, the rest
+    shared out over the reasons.
+    """
 
     def __init__(self, dataset: Storage) -> None:
         self.dataset = dataset
@@ -59,7 +65,9 @@ class Gallery:
             return []
         shards = Shards(self.dataset)
         chosen = ledger.records(good.take(spread(len(good), MAX_STRIPS)).sort_by("shard"))
-        return within([strip(sample_strip(self.dataset, shards[row["shard"]], row["key"]), row) for row in chosen], MAX_BYTES // 2)
+        return within(
+            [strip(sample_strip(self.dataset, shards[row["shard"]], row["key"]), row) for row in chosen], MAX_BYTES // 2
+        )
 
     def dropped(self, bad: pa.Table) -> list[dict[str, Any]]:
         """Previews of dropped clips, by reason, the most frequent first."""

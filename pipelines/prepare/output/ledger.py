@@ -1,4 +1,5 @@
-"""The ledger: one row for every video and every candidate clip, with status, reason and all scores. Nothing is lost: it balances.
+"""The ledger: one row for every video and every candidate clip, with status, reason and all scores.
+Nothing is lost: it balances.
 
 Columns `status`, `reason` and `error_message` are named as in video2dataset and datatrove.
 """
@@ -90,7 +91,15 @@ def video_row(video: Video, *, unit: Unit | None, reason: Reason | None, error_m
 
 
 def clip_row(
-    video: Video, *, unit: Unit, key: str, span: Span, crop: str, scores: Scores, reason: Reason | None, error_message: str = ""
+    video: Video,
+    *,
+    unit: Unit,
+    key: str,
+    span: Span,
+    crop: str,
+    scores: Scores,
+    reason: Reason | None,
+    error_message: str = "",
 ) -> LedgerRow:
     """The row of a candidate clip."""
     return LedgerRow(
@@ -118,7 +127,8 @@ def clip_row(
 
 
 def outcome(clips: Sequence[LedgerRow]) -> Reason | None:
-    """What became of a video, from its clips: None if one is accepted; else the reason that cost the most frames.
+    """What became of a video, from its clips: None if one is accepted; else the reason that cost
+    the most frames.
 
     Without a single candidate there was no face.
     """
@@ -130,9 +140,10 @@ def outcome(clips: Sequence[LedgerRow]) -> Reason | None:
     return Reason(min(cost, key=lambda reason: (-cost[reason], ORDER[reason]))) if cost else Reason.NO_FACE
 
 
-# -------------------------------------------------------------------------------- all rows, as one table
+# --------------------------------------------------------------------------- all rows, as one table
 def collect(plan: Plan, batches: Iterable[Sequence[Mapping[str, Any]]]) -> pa.Table:
-    """The whole ledger: what the plan dropped, and the rows of all units. Videos first, each kind by file and key.
+    """The whole ledger: what the plan dropped, and the rows of all units. Videos first, each kind
+    by file and key.
 
     Batches become columns as they come, so that a million rows need some hundred megabytes.
 
@@ -147,12 +158,16 @@ def collect(plan: Plan, batches: Iterable[Sequence[Mapping[str, Any]]]) -> pa.Ta
 def join(plan: Plan, units: Iterable[pa.Table]) -> pa.Table:
     """What the plan dropped, and the tables of all units, in the order of the ledger.
 
-    Columns are put in order one after the other: a sorted copy of the whole would double the memory.
+    Columns are put in order one after the other: a sorted copy of the whole would double the
+    memory.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    dropped = [video_row(video, unit=None, reason=Reason(video.reason), error_message=video.error_message).flat() for video in plan.dropped]
+    dropped = [
+        video_row(video, unit=None, reason=Reason(video.reason), error_message=video.error_message).flat()
+        for video in plan.dropped
+    ]
     joined = pa.concat_tables([table(dropped), *units])
     order = pc.sort_indices(joined, sort_keys=[("kind", "descending"), *((name, "ascending") for name in SORTED_BY)])
     schema, columns = joined.schema, joined.columns
@@ -172,7 +187,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    kinds = {str: pa.large_string(), int: pa.int64(), float: pa.float64()}  # large: the texts of a column may be more than 2 GB
+    # large: the texts of a column may be more than 2 GB
+    kinds = {str: pa.large_string(), int: pa.int64(), float: pa.float64()}
     hints = get_type_hints(LedgerRow)
     plain = [(entry.name, kinds[hints[entry.name]]) for entry in fields(LedgerRow) if entry.name != "scores"]
     return pa.schema([*plain, *((score, pa.float64()) for score in SCORES)])
@@ -226,11 +242,15 @@ def balance(rows: pa.Table, *, inputs: int) -> None:
     if unknown := set(counts(rows["reason"])) - set(ORDER) - {""}:
         raise DatasetError(f"the ledger gives a reason that nobody knows: {min(unknown)!r}")
     if silent := len(where(rows, reason="")) - len(where(rows, status=Status.ACCEPTED)):
-        raise DatasetError(f"the ledger does not balance: {abs(silent)} rows have a status and a reason that contradict each other")
+        raise DatasetError(
+            f"the ledger does not balance: {abs(silent)} rows have a status and a reason that contradict each other"
+        )
 
 
 def _places(videos: pa.Table) -> pa.ChunkedArray:
-    """File and first frame of what came into a unit: a manifest may list several spans of a file, and those that were dropped twice."""
+    """File and first frame of what came into a unit: a manifest may list several spans of a file,
+    and those that were dropped twice.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -249,15 +269,24 @@ def _agree(videos: pa.Table, clips: pa.Table) -> None:
     for one, other in ((accepted, claimed), (claimed, accepted)):
         odd = one.filter(pc.invert(pc.is_in(one, value_set=other)))
         if len(odd):
-            raise DatasetError(f"the ledger does not balance: the video {odd[0]} and its clips disagree on whether one was accepted")
+            raise DatasetError(
+                f"the ledger does not balance: the video {odd[0]} and its clips disagree on whether one was accepted"
+            )
 
 
 def differences(found: pa.Table, expected: pa.Table) -> Iterator[str]:
-    """How a ledger differs from what the plan and the sidecars say; the first few rows, each with the columns."""
-    if lacking := [name for name in expected.schema.names if name not in found.schema.names and expected[name].null_count < len(expected)]:
+    """How a ledger differs from what the plan and the sidecars say; the first few rows, each with
+    the columns.
+    """
+    if lacking := [
+        name
+        for name in expected.schema.names
+        if name not in found.schema.names and expected[name].null_count < len(expected)
+    ]:
         yield f"{LEDGER_FILE} lacks the columns {', '.join(lacking)}"
         return
-    shared = [name for name in expected.schema.names if name in found.schema.names]  # a newer program may know more scores
+    # a newer program may know more scores
+    shared = [name for name in expected.schema.names if name in found.schema.names]
     if len(found) != len(expected):
         yield f"{LEDGER_FILE} has {len(found)} rows, the plan and the sidecars have {len(expected)}"
         return
@@ -297,4 +326,6 @@ def read(dataset: Storage, columns: Sequence[str] | None = None) -> pa.Table:
             return pq.read_table(handle, columns=columns)
     except (pa.ArrowException, OSError) as error:
         sentence = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{dataset.url}/{LEDGER_FILE} is damaged ({sentence})", hint="run `a2h prepare` again: it is rebuilt") from None
+        raise DatasetError(
+            f"{dataset.url}/{LEDGER_FILE} is damaged ({sentence})", hint="run `a2h prepare` again: it is rebuilt"
+        ) from None

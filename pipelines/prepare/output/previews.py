@@ -32,7 +32,8 @@ def contact_sheet(
     picture: int = PICTURE,
     kind: str = ".png",
 ) -> bytes:
-    """Frames of one clip side by side, evenly spaced, with the pose box (white) and the landmarks (green) drawn on them.
+    """Frames of one clip side by side, evenly spaced, with the pose box (white) and the landmarks
+    (green) drawn on them.
 
     Args:
         frames: of the crop, RGB.
@@ -65,7 +66,9 @@ def spread(length: int, count: int) -> list[int]:
 def draw_on(
     frame: UInt8[np.ndarray, "s s 3"], pose: Float[np.ndarray, " 6"] | None, landmarks: Float[np.ndarray, "n 3"] | None
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """A crop of any size with its landmarks as dots and its pose as the networks' box; both are given for 256 pixels."""
+    """A crop of any size with its landmarks as dots and its pose as the networks' box; both are
+    given for 256 pixels.
+    """
     image, size = frame.copy(), len(frame)
     if landmarks is not None:
         x, y = (np.nan_to_num(landmarks[:, :2]).astype(np.float32) * (size / SIZE)).round().astype(int).T
@@ -113,4 +116,6 @@ def read_previews(dataset: Storage, shard: str) -> dict[str, bytes]:
             files = ((member, tar.extractfile(member)) for member in tar)
             return {member.name.removesuffix(".jpg"): file.read() for member, file in files if file}
     except tarfile.TarError as error:
-        raise DatasetError(f"{dataset.url}/{name} is damaged ({error})", hint="remove it: it holds nothing but pictures") from None
+        raise DatasetError(
+            f"{dataset.url}/{name} is damaged ({error})", hint="remove it: it holds nothing but pictures"
+        ) from None

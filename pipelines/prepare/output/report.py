@@ -1,6 +1,8 @@
-"""report.html: what became of the videos, in numbers and pictures. One file that needs nothing beside it.
+"""report.html: what became of the videos, in numbers and pictures. One file that needs nothing
+beside it.
 
-Whatever the dataset's size, it reads columns and not rows, a bounded number of clips, and stays below `MAX_BYTES`.
+Whatever the dataset's size, it reads columns and not rows, a bounded number of clips, and stays
+below `MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -117,7 +119,10 @@ def write_report(path: str | Path | Storage, *, fingerprint: str = "", price_per
         accepted_count=len(good),
         dropped=pictures.dropped(bad),
         videos=[
-            shortened(row) for row in ledger.records(useless.select(["file", "status", "reason", "error_message"]).slice(0, MAX_VIDEOS))
+            shortened(row)
+            for row in ledger.records(
+                useless.select(["file", "status", "reason", "error_message"]).slice(0, MAX_VIDEOS)
+            )
         ],
         videos_left_out=max(0, len(useless) - MAX_VIDEOS),
     )
@@ -157,7 +162,8 @@ def duration(frames: float) -> str:
 def funnel(videos: pa.Table, good: pa.Table, bad: pa.Table) -> list[dict[str, Any]]:
     """All video, then what came of it: accepted clips, and what each reason cost, the most first.
 
-    A reason is a video's where no clip came of it, else the clips'. What is left over lay between clips: no face, or none for long enough.
+    A reason is a video's where no clip came of it, else the clips'. What is left over lay between
+    clips: no face, or none for long enough.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -165,7 +171,10 @@ def funnel(videos: pa.Table, good: pa.Table, bad: pa.Table) -> list[dict[str, An
     files = pa.concat_tables([good.select(["file"]), bad.select(["file"])])["file"].unique()
     with_clips = pc.is_in(videos["file"], value_set=files)
     barren = _dropped(videos.filter(pc.invert(with_clips)))
-    lost = {reason: (ledger.where(barren, reason=reason), ledger.where(bad, reason=reason)) for reason in _reasons(barren, bad)}
+    lost = {
+        reason: (ledger.where(barren, reason=reason), ledger.where(bad, reason=reason))
+        for reason in _reasons(barren, bad)
+    }
     steps = [
         ("all video", ledger.frames(videos), _number(videos, "video"), "all"),
         ("accepted", ledger.frames(good), _number(good, "clip"), "accepted"),
@@ -179,7 +188,13 @@ def funnel(videos: pa.Table, good: pa.Table, bad: pa.Table) -> list[dict[str, An
         ordered.append(("between clips", between, "", "dropped"))
     total = max(1, ledger.frames(videos))
     return [
-        {"name": name.replace("_", " "), "time": duration(frames), "count": what, "kind": kind, "percent": round(100 * frames / total, 1)}
+        {
+            "name": name.replace("_", " "),
+            "time": duration(frames),
+            "count": what,
+            "kind": kind,
+            "percent": round(100 * frames / total, 1),
+        }
         for name, frames, what, kind in ordered
     ]
 
@@ -215,7 +230,11 @@ def time_table(taken: timings.Timings, frames: int, price: float) -> dict[str, A
     known = {step: taken.steps.get(step, 0.0) for step in (*STEPS, *sorted(taken.steps.keys() - STEPS.keys()))}
     return {
         "steps": [
-            {"name": STEPS.get(step, step), "time": clock(seconds), "percent": round(100 * seconds / max(taken.total, 1e-9), 1)}
+            {
+                "name": STEPS.get(step, step),
+                "time": clock(seconds),
+                "percent": round(100 * seconds / max(taken.total, 1e-9), 1),
+            }
             for step, seconds in known.items()
         ],
         "total": clock(taken.total),
@@ -254,7 +273,10 @@ def slowest(taken: timings.Timings, videos: pa.Table) -> list[dict[str, str]]:
 
 def shortened(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose texts fit into a table."""
-    return {name: f"{value[: MAX_TEXT - 1]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value for name, value in row.items()}
+    return {
+        name: f"{value[: MAX_TEXT - 1]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value
+        for name, value in row.items()
+    }
 
 
 # -------------------------------------------------------------------------------- charts
@@ -297,7 +319,9 @@ def pose_map(dataset: Storage, good: pa.Table, config: FiltersConfig) -> str:
     chosen = ledger.records(good.select(["shard", "key"]).take(spread(len(good), POSED_CLIPS)).sort_by("shard"))
     shards = gallery.Shards(dataset)
     poses = [
-        decode_npy(read_members(dataset, shards[row["shard"]], row["key"], ["pose.npy"]).members["pose.npy"], key=row["key"])
+        decode_npy(
+            read_members(dataset, shards[row["shard"]], row["key"], ["pose.npy"]).members["pose.npy"], key=row["key"]
+        )
         for row in chosen
     ]
     pitch, yaw, _ = angles(np.concatenate(poses)).T

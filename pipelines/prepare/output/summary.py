@@ -1,4 +1,6 @@
-"""What a dataset says of itself in numbers: the summary that `prepare` returns, the fingerprint, and dataset.json."""
+"""What a dataset says of itself in numbers: the summary that `prepare` returns, the fingerprint,
+and dataset.json.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 DATASET_FILE = "dataset.json"
 COUNTED = ("kind", "status", "reason", "split", "identity", "start", "stop")  # columns of the ledger
 FRAMES_PER_HOUR = 3600 * FPS
-PACKAGES = ("audio2head", "mediapipe", "numpy", "opencv-python-headless", "pyworld-prebuilt")  # whose versions the bytes depend on
+# whose versions the bytes depend on
+PACKAGES = ("audio2head", "mediapipe", "numpy", "opencv-python-headless", "pyworld-prebuilt")
 
 
 class ShardFacts(NamedTuple):
@@ -75,7 +78,9 @@ class DatasetSummary:
 
 def counted(counts: Mapping[str, int]) -> str:
     """The most frequent first."""
-    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> DatasetSummary:
@@ -98,12 +103,16 @@ def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> Datase
 
 
 def fingerprint_of(shards: Mapping[str, str]) -> str:
-    """The dataset's name by content (shard → sha-256): changes with any byte of any shard, and with nothing else."""
+    """The dataset's name by content (shard → sha-256): changes with any byte of any shard, and with
+    nothing else.
+    """
     return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(shards.items())]).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the bytes of a sample depend on; `unknown` for what is not installed as a package."""
+    """Versions of the packages that the bytes of a sample depend on; `unknown` for what is not
+    installed as a package.
+    """
     found = {}
     for package in PACKAGES:
         try:

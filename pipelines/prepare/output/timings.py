@@ -1,4 +1,7 @@
-"""Where the time goes: seconds by video and step. Kept beside the dataset, outside its fingerprint, for no two runs take the same time."""
+"""Where the time goes: seconds by video and step.
+
+Kept beside the dataset, outside its fingerprint, for no two runs take the same time.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class Timings:
 
 def write(out: Storage, shard: str, videos: Mapping[str, Mapping[str, float]]) -> None:
     """Publish the seconds of a shard's videos, by content hash and step."""
-    rounded = {sha256: {step: round(seconds, DECIMALS) for step, seconds in steps.items()} for sha256, steps in videos.items()}
+    rounded = {
+        sha256: {step: round(seconds, DECIMALS) for step, seconds in steps.items()} for sha256, steps in videos.items()
+    }
     out.publish(name_of(shard), (json.dumps(rounded, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -59,7 +64,8 @@ def read(dataset: Storage) -> Timings:
     for name in dataset.names(f"{FOLDER}/*.json"):
         try:
             found = {
-                str(video): {str(step): float(s) for step, s in taken.items()} for video, taken in json.loads(dataset.read(name)).items()
+                str(video): {str(step): float(s) for step, s in taken.items()}
+                for video, taken in json.loads(dataset.read(name)).items()
             }
         except (ValueError, TypeError, AttributeError):
             continue

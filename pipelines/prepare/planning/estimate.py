@@ -1,6 +1,8 @@
-"""What a plan will take, before it is carried out: a few of its videos are built and thrown away, and the rest is extrapolated.
+"""What a plan will take, before it is carried out: a few of its videos are built and thrown away,
+and the rest is extrapolated.
 
-The sample is the same on every machine: the videos with the lowest content hashes, a stretch from the middle of each.
+The sample is the same on every machine: the videos with the lowest content hashes, a stretch from
+the middle of each.
 """
 
 from __future__ import annotations
@@ -92,11 +94,15 @@ def forecast(planned: Plan, build: Build, config: ClusterConfig) -> str:
 
 
 def estimate(planned: Plan, build: Build, config: ClusterConfig) -> Estimate | str:
-    """Build a sample of a plan in a scratch folder and extrapolate; a sentence where that cannot be done."""
+    """Build a sample of a plan in a scratch folder and extrapolate; a sentence where that cannot be
+    done.
+    """
     if not planned.units:
         return "there is nothing to build"
     pieces = [sample(planned)]
-    for _, measured in cluster.run(partial(measure, build=build), pieces, config, describe="building a sample", key=_name, isolated=True):
+    for _, measured in cluster.run(
+        partial(measure, build=build), pieces, config, describe="building a sample", key=_name, isolated=True
+    ):
         if isinstance(measured, Failure):
             return f"no estimate: building the sample failed ({measured.message}); a real run leaves such a video out"
         longest = max(_seconds([unit]) for unit in planned.units)
@@ -106,7 +112,9 @@ def estimate(planned: Plan, build: Build, config: ClusterConfig) -> Estimate | s
 
 def sample(planned: Plan) -> Unit:
     """A unit of a stretch from the middle of each of the videos with the lowest content hashes."""
-    chosen = sorted((video for unit in planned.units for video in unit.videos), key=lambda video: (video.sha256, video.start))
+    chosen = sorted(
+        (video for unit in planned.units for video in unit.videos), key=lambda video: (video.sha256, video.start)
+    )
     first = {video.sha256: video for video in reversed(chosen)}
     videos = tuple(_middle(first[sha256]) for sha256 in sorted(first)[:SAMPLE_VIDEOS])
     return Unit(id="sample", split=planned.units[0].split, number=0, plan=planned.hash, videos=videos)
@@ -119,7 +127,9 @@ def _middle(video: Video) -> Video:
 
 
 def measure(unit: Unit, build: Build) -> MeasuredSample:
-    """Build a unit into a scratch folder, after its first video has warmed the worker (imports, model files)."""
+    """Build a unit into a scratch folder, after its first video has warmed the worker (imports,
+    model files).
+    """
     with tempfile.TemporaryDirectory(prefix="a2h-sample-") as folder:
         build(replace(unit, videos=unit.videos[:1]), Storage(Path(folder) / "warm"))
         out = Path(folder) / "out"

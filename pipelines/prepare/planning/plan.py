@@ -1,7 +1,8 @@
 """The plan: videos → identities → splits → units. A pure function of content and config.
 
-The same inputs and the same config give the same plan on any machine, whatever the order or the place in which the videos
-were found; what is done later, where and how often, cannot change which clip lands in which shard.
+The same inputs and the same config give the same plan on any machine, whatever the order or the
+place in which the videos were found; what is done later, where and how often, cannot change which
+clip lands in which shard.
 """
 
 from __future__ import annotations
@@ -29,13 +30,19 @@ PLAN_FILE = "plan.jsonl"
 NOWHERE = -1  # the place of a video that is in no unit
 FRAMES_PER_MINUTE = 60 * FPS
 HASH_DIGITS = 16  # of the plan's and units' ids: 64 bits
-SHARED = "the same video as"  # so begins the message of a span that was dropped for another one's lack of consent; it drops no third one
-BROKEN = frozenset({Reason.UNREADABLE.value, Reason.TRUNCATED.value})  # what such files hold is not known, so they are nobody's duplicates
+# so begins the message of a span that was dropped for another one's lack of consent; it drops no
+# third one
+SHARED = "the same video as"
+# what such files hold is not known, so they are nobody's duplicates
+BROKEN = frozenset({Reason.UNREADABLE.value, Reason.TRUNCATED.value})
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 class Video(NamedTuple):
-    """A raw file as the probe found it, or a span of one. A plain tuple: there may be millions of them."""
+    """A raw file as the probe found it, or a span of one.
+
+    A plain tuple: there may be millions of them.
+    """
 
     file: str  # relative to the input, with forward slashes; or a url
     sha256: str  # of the whole file; empty where it could not be read
@@ -102,11 +109,15 @@ class Plan:
         return sum(len(unit.videos) for unit in self.units) + len(self.dropped)
 
     def to_bytes(self) -> bytes:
-        """JSON Lines: the head, then a line for each video, with the place of its unit or -1 before its values."""
+        """JSON Lines: the head, then a line for each video, with the place of its unit or -1 before
+        its values.
+        """
         units = [[unit.id, unit.split, unit.number] for unit in self.units]
         facts = {name: getattr(self, name) for name in ("schema_version", "hash", "config", "splits", "parents")}
         buffer = io.BytesIO()
-        buffer.write(f"{_encode({**facts, 'units': units, 'videos': self.inputs, 'columns': Video._fields})}\n".encode())
+        buffer.write(
+            f"{_encode({**facts, 'units': units, 'videos': self.inputs, 'columns': Video._fields})}\n".encode()
+        )
         for place, videos in ((NOWHERE, self.dropped), *enumerate(unit.videos for unit in self.units)):
             for video in videos:
                 buffer.write(f"{_encode((place, *video))}\n".encode())
@@ -127,7 +138,10 @@ class Plan:
                 return _parsed(head, lines)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DatasetError(f"{name} is not a plan ({error})", hint="prepare into an empty folder") from None
-        raise DatasetError(f"{name} has schema version {version}, this program reads {SCHEMA_VERSION}", hint="prepare into an empty folder")
+        raise DatasetError(
+            f"{name} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            hint="prepare into an empty folder",
+        )
 
 
 def _parsed(head: Mapping[str, Any], lines: Iterable[bytes]) -> Plan:
@@ -144,13 +158,22 @@ def _parsed(head: Mapping[str, Any], lines: Iterable[bytes]) -> Plan:
         hash=head["hash"],
         config=head["config"],
         splits=head["splits"],
-        units=tuple(Unit(id=i, split=split, number=n, plan=head["hash"], videos=tuple(videos)) for (i, split, n), videos in named),
+        units=tuple(
+            Unit(id=i, split=split, number=n, plan=head["hash"], videos=tuple(videos))
+            for (i, split, n), videos in named
+        ),
         dropped=tuple(places[NOWHERE]),
         parents=tuple(head["parents"]),
     )
 
 
-def plan(videos: Iterable[Video], config: PrepareConfig, *, splits: Mapping[str, str] | None = None, parents: Sequence[str] = ()) -> Plan:
+def plan(
+    videos: Iterable[Video],
+    config: PrepareConfig,
+    *,
+    splits: Mapping[str, str] | None = None,
+    parents: Sequence[str] = (),
+) -> Plan:
     """Decide everything. The order of `videos` does not matter.
 
     Args:
@@ -167,7 +190,8 @@ def plan(videos: Iterable[Video], config: PrepareConfig, *, splits: Mapping[str,
         splits = assign_splits({video.identity for video in wanted}, config.plan, merge_identities(sharing(unique)))
     units = pack(wanted, splits, settings)
     facts = [config_hash(settings), SCHEMA_VERSION, dict(splits), [unit.id for unit in units]]
-    digest = _hash(facts, (video._replace(error_message="") for video in dropped))  # the words of a decoder are no content
+    # the words of a decoder are no content
+    digest = _hash(facts, (video._replace(error_message="") for video in dropped))
     return Plan(
         hash=digest,
         config=asdict(settings),
@@ -179,12 +203,16 @@ def plan(videos: Iterable[Video], config: PrepareConfig, *, splits: Mapping[str,
 
 
 def without_tables(config: PrepareConfig) -> PrepareConfig:
-    """The settings without the places of tables: what these say is in the videos, and the same table elsewhere makes the same plan."""
+    """The settings without the places of tables: what these say is in the videos, and the same
+    table elsewhere makes the same plan.
+    """
     return replace(config, plan=replace(config.plan, identity_csv="", opt_out=""))
 
 
 def changed_setting(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first setting that two plans differ in, as the end of a sentence; empty where it is the videos that differ."""
+    """The first setting that two plans differ in, as the end of a sentence; empty where it is the
+    videos that differ.
+    """
     for group, values in now.items():
         for name, value in values.items():
             if (old := before.get(group, {}).get(name)) != value:
@@ -192,12 +220,13 @@ def changed_setting(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ""
 
 
-# ---------------------------------------------------------------------------------------------------------------- videos
+# ------------------------------------------------------------------------------------------- videos
 def drop_duplicates(videos: Iterable[Video]) -> list[Video]:
     """All videos by content hash, span and name, each frame of each content at most once.
 
-    Of the same bytes, a span that overlaps one without consent gets the reason `no_consent`, whatever its file is called; then one that
-    overlaps an earlier one (by first frame, then by name) is a `duplicate`.
+    Of the same bytes, a span that overlaps one without consent gets the reason `no_consent`,
+    whatever its file is called; then one that overlaps an earlier one (by first frame, then by
+    name) is a `duplicate`.
     """
     result: list[Video] = []
     for _, same in itertools.groupby(sorted(videos, key=_order), key=_content):
@@ -212,8 +241,17 @@ def _content(video: Video) -> tuple[str, str]:
 
 
 def _order(video: Video) -> tuple[Any, ...]:
-    """Total: only equal rows compare equal, so that the order in which videos were found cannot show. Copies stand behind what was kept."""
-    rest = (video.reason == Reason.DUPLICATE, video.reason, video.error_message, video.video_id, video.utterance, str(video.consent))
+    """Total: only equal rows compare equal, so that the order in which videos were found cannot
+    show. Copies stand behind what was kept.
+    """
+    rest = (
+        video.reason == Reason.DUPLICATE,
+        video.reason,
+        video.error_message,
+        video.video_id,
+        video.utterance,
+        str(video.consent),
+    )
     return (*_content(video), video.start, video.file, _stop(video), video.identity, video.licence, video.extra, *rest)
 
 
@@ -226,7 +264,9 @@ def _stop(video: Video) -> int:
 
 def _settled(group: Sequence[Video]) -> Iterator[Video]:
     """The rows of one content, with the reasons that they have through each other."""
-    refused = [video for video in group if video.reason == Reason.NO_CONSENT and not video.error_message.startswith(SHARED)]
+    refused = [
+        video for video in group if video.reason == Reason.NO_CONSENT and not video.error_message.startswith(SHARED)
+    ]
     last: Video | None = None  # of those that were kept: it reaches farthest
     for video in group:
         refusing = next((other for other in refused if video.start < _stop(other) and other.start < _stop(video)), None)
@@ -243,15 +283,19 @@ def _settled(group: Sequence[Video]) -> Iterator[Video]:
 
 
 def sharing(videos: Iterable[Video]) -> Iterator[set[str]]:
-    """The identities that stand for the same bytes, where there are several: two people of one video, or one person under two names."""
+    """The identities that stand for the same bytes, where there are several: two people of one
+    video, or one person under two names.
+    """
     for (sha256, file), same in itertools.groupby(videos, key=_content):
         if sha256 and not file and len(identities := {video.identity for video in same}) > 1:
             yield identities
 
 
-# ---------------------------------------------------------------------------------------------------------------- units
+# -------------------------------------------------------------------------------------------- units
 def unit_frames(total: int, config: PlanConfig) -> int:
-    """How many frames a unit holds at least: `unit_minutes`, or less where that would give fewer than `min_units` in all."""
+    """How many frames a unit holds at least: `unit_minutes`, or less where that would give fewer
+    than `min_units` in all.
+    """
     return max(1, min(round(config.unit_minutes * FRAMES_PER_MINUTE), total // max(1, config.min_units)))
 
 

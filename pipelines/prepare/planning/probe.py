@@ -34,18 +34,26 @@ def probe_all(inputs: Inputs, command: PrepareCommand) -> Iterator[Video]:
     """All videos, probed on the cluster; many small files go through the driver in batches."""
     probe = partial(probe_files, source=inputs.source, opt_outs=inputs.opt_outs, config=command.prepare)
     size = batch_size(len(inputs.videos), command.cluster.workers)
-    yield from _probed(probe, [inputs.videos[start : start + size] for start in range(0, len(inputs.videos), size)], command.cluster)
+    yield from _probed(
+        probe, [inputs.videos[start : start + size] for start in range(0, len(inputs.videos), size)], command.cluster
+    )
 
 
 def batch_size(files: int, workers: int) -> int:
-    """How many files a worker probes at once: one, where there are few, so that no worker waits for another."""
+    """How many files a worker probes at once: one, where there are few, so that no worker waits for
+    another.
+    """
     return max(1, min(MAX_BATCH, files // (BATCHES_A_WORKER * max(1, workers))))
 
 
 def _probed(probe: Callable[[Batch], list[Video]], batches: Sequence[Batch], config: ClusterConfig) -> Iterator[Video]:
     """A batch that took its worker down is probed file by file; a file that does is a row."""
     again: list[Batch] = []
-    describe = "probing videos" if all(len(batch) == 1 for batch in batches) else f"probing videos, {len(batches[0])} at a time"
+    describe = (
+        "probing videos"
+        if all(len(batch) == 1 for batch in batches)
+        else f"probing videos, {len(batches[0])} at a time"
+    )
     for batch, found in cluster.run(probe, batches, config, describe=describe, key=_files, isolated=True):
         if not isinstance(found, Failure):
             yield from found
@@ -66,8 +74,11 @@ def probe_files(batch: Batch, source: Storage, opt_outs: OptOuts, config: Prepar
     return [video for entries in batch for video in probe_file(entries, source, opt_outs, config)]
 
 
-def probe_file(entries: Sequence[ManifestEntry], source: Storage, opt_outs: OptOuts, config: PrepareConfig) -> list[Video]:
-    """One file, read once, as the plan needs it: a video for each of its entries; what is wrong is a reason, never an exception.
+def probe_file(
+    entries: Sequence[ManifestEntry], source: Storage, opt_outs: OptOuts, config: PrepareConfig
+) -> list[Video]:
+    """One file, read once, as the plan needs it: a video for each of its entries; what is wrong is
+    a reason, never an exception.
 
     Args:
         entries: of one file: the whole of it, or spans.
@@ -122,7 +133,9 @@ def broken(entries: Sequence[ManifestEntry], reason: str, message: str) -> Itera
 
 
 def without_consent(video: Video, opt_outs: OptOuts) -> Video:
-    """The video with the reason `no_consent` where its table or a list of opt-outs says so; nobody looks at it then."""
+    """The video with the reason `no_consent` where its table or a list of opt-outs says so; nobody
+    looks at it then.
+    """
     objection = opt_outs.objection(video.identity, video.sha256)
     if video.consent is False and not objection:
         objection = "the table says consent: no"
@@ -144,19 +157,27 @@ def seen(video: Video, info: media.VideoInfo, config: PrepareConfig) -> Video:
 
 
 def strip_path(message: str, path: Path, file: str) -> str:
-    """An error's message as a ledger may hold it: the same on every machine, without the file's place and memory addresses."""
+    """An error's message as a ledger may hold it: the same on every machine, without the file's
+    place and memory addresses.
+    """
     for place in (str(path.absolute()), str(path)):
         message = message.replace(place, file)
     return ADDRESS.sub("", message)
 
 
 def first_objection(info: media.VideoInfo, frames: int, config: PrepareConfig) -> tuple[str, str]:
-    """Why a video needs no closer look, and the numbers that say so; empty if it does. `frames` are the span's, at 25 fps."""
+    """Why a video needs no closer look, and the numbers that say so; empty if it does.
+
+    `frames` are the span's, at 25 fps.
+    """
     plan, clips, filters = config.plan, config.clips, config.filters
     if not info.has_audio:
         return Reason.NO_AUDIO.value, "there is no audio stream"
     if info.duration_s > plan.max_minutes * SECONDS_PER_MINUTE:
-        return Reason.TOO_LONG.value, f"{info.duration_s / SECONDS_PER_MINUTE:.1f} minutes, at most {plan.max_minutes:g}"
+        return (
+            Reason.TOO_LONG.value,
+            f"{info.duration_s / SECONDS_PER_MINUTE:.1f} minutes, at most {plan.max_minutes:g}",
+        )
     if info.width * info.height > plan.max_pixels:
         return Reason.TOO_LARGE.value, f"{info.width}×{info.height} pixels, at most {plan.max_pixels:,}"
     if info.fps < filters.min_fps:

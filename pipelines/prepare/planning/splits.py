@@ -1,4 +1,6 @@
-"""Identities → splits: by the hash of the identity, so that nobody is in two, whoever joins or leaves."""
+"""Identities → splits: by the hash of the identity, so that nobody is in two, whoever joins or
+leaves.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,20 @@ def position(identity: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign_splits(identities: Iterable[str], config: PlanConfig, bound: Mapping[str, str] | None = None) -> dict[str, str]:
+def assign_splits(
+    identities: Iterable[str], config: PlanConfig, bound: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Identity → split: [0, test_share) is test, the next val_share is val, the rest train.
 
-    Where a split with a share stays empty although there are `min_identities_for_splits` identities or more, the identity whose
-    hash is nearest to its range moves there. With fewer identities everything is train.
+    Where a split with a share stays empty although there are `min_identities_for_splits` identities
+    or more, the identity whose hash is nearest to its range moves there. With fewer identities
+    everything is train.
 
     Args:
         identities: in any order.
         config: prepare/plan.
-        bound: identity → the one that decides for it, as `merge_identities` gives it; they count as one.
+        bound: identity → the one that decides for it, as `merge_identities` gives it; they count as
+            one.
     """
     deciding = {identity: (bound or {}).get(identity, identity) for identity in identities}
     splits = _assign({decider: position(decider, config.seed) for decider in deciding.values()}, config)
@@ -32,7 +38,9 @@ def assign_splits(identities: Iterable[str], config: PlanConfig, bound: Mapping[
 
 
 def merge_identities(together: Iterable[set[str]]) -> dict[str, str]:
-    """Identities that share a video must share a split: each of them → the first by name of all that hang together."""
+    """Identities that share a video must share a split: each of them → the first by name of all
+    that hang together.
+    """
     parents: dict[str, str] = {}
 
     def root(identity: str) -> str:
@@ -55,7 +63,10 @@ def _assign(places: Mapping[str, float], config: PlanConfig) -> dict[str, str]:
         "val": (config.test_share, config.test_share + config.val_share),
         "train": (config.test_share + config.val_share, 1.0),
     }
-    splits = {identity: next((name for name, (a, b) in ranges.items() if a <= u < b), "train") for identity, u in places.items()}
+    splits = {
+        identity: next((name for name, (a, b) in ranges.items() if a <= u < b), "train")
+        for identity, u in places.items()
+    }
     for name in ("train", "test", "val"):
         start, stop = ranges[name]
         if stop > start and name not in splits.values():

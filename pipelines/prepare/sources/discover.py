@@ -1,4 +1,6 @@
-"""What goes into preparation: the videos of a folder, a glob, a file or a manifest, on any store, and who is in them."""
+"""What goes into preparation: the videos of a folder, a glob, a file or a manifest, on any store,
+and who is in them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from a2h_models.errors import ConfigError, InputError
 from pipelines.config import PrepareCommand
 from pipelines.core.storage import Storage
 from pipelines.prepare.sources.layouts import Names, names_of
-from pipelines.prepare.sources.manifest import IdentityEntry, ManifestEntry, OptOuts, read_manifest, read_opt_outs, read_people
+from pipelines.prepare.sources.manifest import (
+    IdentityEntry,
+    ManifestEntry,
+    OptOuts,
+    read_manifest,
+    read_opt_outs,
+    read_people,
+)
 from pipelines.prepare.sources.tables import is_table
 
 # what counts as a video in a folder; a file or a glob that the user names is taken as it is
@@ -37,7 +46,8 @@ class Inputs(NamedTuple):
 def find_inputs(command: PrepareCommand) -> Inputs:
     """List the videos, leave all but the first `limit` by name, and say who is in each.
 
-    Of the identity, the manifest's word counts first, then the table of identities', then the layout's, then the file's own stem.
+    Of the identity, the manifest's word counts first, then the table of identities', then the
+    layout's, then the file's own stem.
 
     Raises:
         ConfigError, InputError: if there is nothing, or what the user says of it makes no sense.
@@ -61,13 +71,19 @@ def from_files(where: str) -> tuple[Storage, list[ManifestEntry]]:
 def from_manifest(url: str) -> tuple[Storage, list[ManifestEntry]]:
     entries = list(read_manifest(url))
     if not entries:
-        raise InputError(f"{url} lists no videos", hint="a manifest has a row a video: url, identity, start, end, licence, consent")
+        raise InputError(
+            f"{url} lists no videos", hint="a manifest has a row a video: url, identity, start, end, licence, consent"
+        )
     folder, slash, _ = url.rpartition("/")
     return Storage(folder or slash or "."), entries
 
 
-def introduced(entries: Iterable[ManifestEntry], people: Mapping[str, IdentityEntry], names: Names) -> Iterable[ManifestEntry]:
-    """The entries of one file with what the table of identities and the layout say; a refusal of either table counts."""
+def introduced(
+    entries: Iterable[ManifestEntry], people: Mapping[str, IdentityEntry], names: Names
+) -> Iterable[ManifestEntry]:
+    """The entries of one file with what the table of identities and the layout say; a refusal of
+    either table counts.
+    """
     for entry in entries:
         bare = PurePosixPath(entry.file)
         person = people.get(entry.file) or people.get(bare.name) or IdentityEntry()
@@ -106,7 +122,9 @@ def find_videos(where: str) -> tuple[Storage, list[str]]:
 
 
 def _split_glob(where: str) -> tuple[str, str]:
-    """The folder before the first part with a wildcard, and the rest; a path that exists as it stands is no glob."""
+    """The folder before the first part with a wildcard, and the rest; a path that exists as it
+    stands is no glob.
+    """
     scheme, mark, rest = where.rpartition("://")
     if not any(letter in rest for letter in "*?[") or (not mark and Path(where).exists()):
         return where, ""
@@ -117,7 +135,10 @@ def _split_glob(where: str) -> tuple[str, str]:
 
 
 def placed(file: str, source: Storage) -> tuple[Storage, str]:
-    """Where a video of the input lies: the store, and the name in it. What has `//` or a leading `/` is a place of its own."""
+    """Where a video of the input lies: the store, and the name in it.
+
+    What has `//` or a leading `/` is a place of its own.
+    """
     if file.startswith("../") and not source.local:  # stores have no parent folders of their own
         scheme, mark, rest = source.url.partition("://")
         file = f"{scheme}{mark}{posixpath.normpath(f'{rest}/{file}')}"

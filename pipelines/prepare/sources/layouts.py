@@ -1,7 +1,9 @@
-"""Where identity, video and utterance stand in the paths of public datasets: pure functions of a path.
+"""Where identity, video and utterance stand in the paths of public datasets: pure functions of a
+path.
 
-Each layout is one pattern over the end of a path, so that it fits wherever the dataset was unpacked, as long as the named folders lie
-below the given one. Sources: the datasets' own descriptions of their folders and file names.
+Each layout is one pattern over the end of a path, so that it fits wherever the dataset was
+unpacked, as long as the named folders lie below the given one. Sources: the datasets' own
+descriptions of their folders and file names.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ class Names(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """One dataset's way to name its files. The groups of the pattern are the fields of Names; `{…}` is filled from further groups."""
+    """One dataset's way to name its files.
+
+    The groups of the pattern are the fields of Names; `{…}` is filled from further groups.
+    """
 
     pattern: re.Pattern[str]
     example: str
@@ -53,14 +58,17 @@ LAYOUTS: dict[str, Layout] = {
         _path(r"(?P<identity>id\d{5})/(?P<video>[^/]+)/(?P<utterance>\d+)"),
         "id10270/5r0dWxy17C8/00001.mp4",
     ),
-    # party's weekly address and politician, whose further addresses are numbered; or a radio show, whose number stands for its speaker
+    # party's weekly address and politician, whose further addresses are numbered; or a radio show,
+    # whose number stands for its speaker
     "hdtf": Layout(
         _path(r"(?P<video>(?:RD_(?=Radio\d)|W[DR]A_)(?P<identity>Radio\d+|[^\d_/]+)\d*)_(?P<utterance>\d+)"),
         "WDA_EdMarkey_000.mp4 or RD_Radio34_000.mp4",
     ),
     # person, then view / emotion / level / sentence
     "mead": Layout(
-        _path(r"(?P<identity>[MW]\d{3})/video/(?P<view>[^/]+)/(?P<emotion>[^/]+)/(?P<level>level_\d)/(?P<sentence>\d+)"),
+        _path(
+            r"(?P<identity>[MW]\d{3})/video/(?P<view>[^/]+)/(?P<emotion>[^/]+)/(?P<level>level_\d)/(?P<sentence>\d+)"
+        ),
         "M003/video/front/angry/level_1/001.mp4",
         video="{view}",
         utterance="{emotion}_{level}_{sentence}",
@@ -72,7 +80,8 @@ LAYOUTS: dict[str, Layout] = {
         video="{identity}",
         utterance="{sentence}_{emotion}_{level}",
     ),
-    # modality-channel-emotion-intensity-statement-repetition-actor; modality 02 has no sound, and ends as no_audio
+    # modality-channel-emotion-intensity-statement-repetition-actor; modality 02 has no sound, and
+    # ends as no_audio
     "ravdess": Layout(
         _path(r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<take>\d\d-\d\d-\d\d-\d\d)-(?P<actor>\d\d)"),
         "Actor_01/01-01-03-01-01-01-01.mp4",
@@ -80,7 +89,8 @@ LAYOUTS: dict[str, Layout] = {
         video="{modality}-{channel}",
         utterance="{take}",
     ),
-    # the folder is a stretch of a broadcast: who speaks in it is not said, so it stands for its speaker
+    # the folder is a stretch of a broadcast: who speaks in it is not said, so it stands for its
+    # speaker
     "lrs2": Layout(
         _path(r"(?:main|pretrain)/(?P<video>\d+)/(?P<utterance>\d+)"),
         "mvlrs_v1/main/5535415699068794046/00001.mp4",
@@ -119,7 +129,8 @@ def names_of(files: Iterable[str], name: str) -> dict[str, Names]:
 
     Raises:
         ConfigError: as `layout_named`.
-        InputError: if a path does not fit: who is in it would be a guess, and one person could end in two splits.
+        InputError: if a path does not fit: who is in it would be a guess, and one person could end
+            in two splits.
     """
     layout = layout_named(name)
     found = {file: layout.names(file) for file in files}

@@ -1,7 +1,8 @@
-"""What tables say of videos: manifests (what goes in), tables of identities (who is in it), and lists of opt-outs (who must not be).
+"""What tables say of videos: manifests (what goes in), tables of identities (who is in it), and
+lists of opt-outs (who must not be).
 
-A table that does not make sense is an error before anything starts; a row that does, but whose video cannot be used, becomes a row of the
-ledger.
+A table that does not make sense is an error before anything starts; a row that does, but whose
+video cannot be used, becomes a row of the ledger.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class IdentityEntry(NamedTuple):
 
 # -------------------------------------------------------------------------------- what goes in
 def read_manifest(url: str) -> Iterator[ManifestEntry]:
-    """The rows of a manifest: `url` (or `file`), and if they are there `identity`, `start` and `end` in seconds, `licence`, `consent`.
+    """The rows of a manifest: `url` (or `file`), and if they are there `identity`, `start` and
+    `end` in seconds, `licence`, `consent`.
 
     Any other column is kept. Names without a scheme are relative to the manifest.
 
@@ -80,7 +82,11 @@ def _naming_column(values: Mapping[str, Any], row: TableRow) -> str:
     if not key:
         near = difflib.get_close_matches("url", values, n=1, cutoff=0.5)
         there = ", ".join(map(repr, row.values)) or "nothing"
-        hint = f"call the column {near[0]!r} url" if near else "a manifest has the columns url, identity, start, end, licence, consent"
+        hint = (
+            f"call the column {near[0]!r} url"
+            if near
+            else "a manifest has the columns url, identity, start, end, licence, consent"
+        )
         raise InputError(f"{row.place} has no url (its columns with a value: {there})", hint=hint)
     return key
 
@@ -93,7 +99,9 @@ def _located(value: Any, row: TableRow) -> str:
     if not mark:
         return posixpath.normpath(value)
     if not _known_scheme(scheme.rpartition("::")[2]):
-        raise InputError(f"{row.place}: {scheme}:// is no store that fsspec knows", hint="say for example s3://, gs:// or https://")
+        raise InputError(
+            f"{row.place}: {scheme}:// is no store that fsspec knows", hint="say for example s3://, gs:// or https://"
+        )
     return value
 
 
@@ -104,7 +112,9 @@ def _known_scheme(scheme: str) -> bool:
 
 def _span(values: Mapping[str, Any], row: TableRow) -> tuple[int, int | None]:
     """The frames that lie wholly between `start` and `end`; exact, since decimals are."""
-    start, end = (_seconds(values[name], f"{row.place}, column {name}") if name in values else None for name in ("start", "end"))
+    start, end = (
+        _seconds(values[name], f"{row.place}, column {name}") if name in values else None for name in ("start", "end")
+    )
     if end is not None and end <= (start or 0):
         raise InputError(f"{row.place}, column end: {end} s is not after the start, {start or 0} s")
     return math.ceil((start or 0) * FPS), None if end is None else math.floor(end * FPS)
@@ -146,7 +156,8 @@ def _extra(values: Mapping[str, Any], key: str, place: str) -> str:
 
 # -------------------------------------------------------------------------------- who is in it
 def read_people(url: str) -> dict[str, IdentityEntry]:
-    """A table with the columns `file` and `identity`, and if they are there `licence` and `consent`; empty without a table.
+    """A table with the columns `file` and `identity`, and if they are there `licence` and
+    `consent`; empty without a table.
 
     Raises:
         InputError: if it is missing, lacks a column, or a value makes no sense.
@@ -163,7 +174,7 @@ def read_people(url: str) -> dict[str, IdentityEntry]:
     return people
 
 
-# -------------------------------------------------------------------------------- who must not be in it
+# ---------------------------------------------------------------------------- who must not be in it
 class OptOuts(NamedTuple):
     """Who and what must not be used, whatever other tables say."""
 
@@ -178,10 +189,12 @@ class OptOuts(NamedTuple):
 
 
 def read_opt_outs(url: str) -> OptOuts:
-    """A table with the columns `identity` and/or `sha256`, or a plain list with one of either a line; empty without a url.
+    """A table with the columns `identity` and/or `sha256`, or a plain list with one of either a
+    line; empty without a url.
 
     Raises:
-        InputError: if it is missing, or holds neither: a list that is misread would let people in who said no.
+        InputError: if it is missing, or holds neither: a list that is misread would let people in
+            who said no.
     """
     if not url:
         return OptOuts()
@@ -207,7 +220,10 @@ def _listed(url: str) -> Iterator[str]:
     for row in read_table(url):
         found = [_text(row.values[column]) for column in ("identity", "sha256") if not is_empty(row.values.get(column))]
         if not found:
-            raise InputError(f"{row.place} has neither identity nor sha256", hint="or give a .txt with one identity or SHA-256 a line")
+            raise InputError(
+                f"{row.place} has neither identity nor sha256",
+                hint="or give a .txt with one identity or SHA-256 a line",
+            )
         if (digest := _text(row.values.get("sha256"))) and not _is_hash(digest):
             raise InputError(f"{row.place}, column sha256: {digest!r} is not {SHA256_DIGITS} hexadecimal digits")
         yield from found

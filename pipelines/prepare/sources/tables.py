@@ -1,6 +1,7 @@
 """Rows of a table that a user wrote: CSV, JSON Lines or Parquet, on any store, read piece by piece.
 
-Every row comes with the words that name its place, so that a complaint about it can be found with an editor.
+Every row comes with the words that name its place, so that a complaint about it can be found with
+an editor.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def read_table(url: str) -> Iterator[TableRow]:
     """All rows, in their order; columns without a name and empty values are left out.
 
     Raises:
-        InputError: if the file is missing, is no table of the kind that its suffix promises, or a row does not fit its columns.
+        InputError: if the file is missing, is no table of the kind that its suffix promises, or a
+            row does not fit its columns.
     """
     folder, slash, name = url.rpartition("/")
     store = Storage(folder or slash or ".")
@@ -86,7 +88,10 @@ def _jsonl(store: Storage, name: str, url: str) -> Iterator[tuple[str, dict[str,
             except ValueError as error:
                 raise InputError(f"{url}, line {number} is not JSON ({error})") from None
             if not isinstance(values, dict):
-                raise InputError(f"{url}, line {number} is not a JSON object", hint='write one a line: {"url": "a.mp4", "identity": "ann"}')
+                raise InputError(
+                    f"{url}, line {number} is not a JSON object",
+                    hint='write one a line: {"url": "a.mp4", "identity": "ann"}',
+                )
             yield f"{url}, line {number}", values
 
 

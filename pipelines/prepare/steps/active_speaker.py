@@ -1,4 +1,6 @@
-"""Who of several faces speaks: the one whose mouth goes with the sound, and clearly better than the others'."""
+"""Who of several faces speaks: the one whose mouth goes with the sound, and clearly better than the
+others'.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +48,11 @@ class Speaker(NamedTuple):
 def speakers(
     video: media.VideoReader, clips: Sequence[Clip], wave: Int16[np.ndarray, " n"], config: ClipsConfig
 ) -> Iterator[dict[str, Speaker]]:
-    """For clips with several faces, by key: how well this mouth goes with the speech, and how much better than the others.
+    """For clips with several faces, by key: how well this mouth goes with the speech, and how much
+    better than the others.
 
-    All faces of a moment must be seen before one of them can be judged. The crops of so many as KEPT_FRAMES allows are kept in files until
-    the block ends, and need not be cut out again.
+    All faces of a moment must be seen before one of them can be judged. The crops of so many as
+    KEPT_FRAMES allows are kept in files until the block ends, and need not be cut out again.
     """
     crowded = [clip for clip in clips if clip.faces > 1 and len(clip.span) >= config.min_frames]
     with tempfile.TemporaryDirectory(prefix="a2h-") as folder:

@@ -1,6 +1,8 @@
-"""Is the sound in time with the lips? The offset of a clip, and by how much its sound is shifted to mend that.
+"""Is the sound in time with the lips? The offset of a clip, and by how much its sound is shifted to
+mend that.
 
-A network decides where one is named, SyncNet or our own expert; else the mouth that is seen against the mouth that the speech lets expect.
+A network decides where one is named, SyncNet or our own expert; else the mouth that is seen against
+the mouth that the speech lets expect.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 class Offset(NamedTuple):
     """What was found; scores of the same names."""
 
-    frames: int  # by which the sound comes after the lips, by SyncNet where it was asked, else by matching mouths; positive: it is late
+    # by which the sound comes after the lips, by SyncNet where it was asked, else by matching
+    # mouths; positive: it is late
+    frames: int
     confidence: float  # of matching mouths
     lse_d: float | None = None  # of SyncNet; None: it was not asked
     lse_c: float | None = None
     expert_offset: int | None = None  # of our own expert; None: it was not asked, or the clip is too short for it
     expert_confidence: float | None = None
-    expert_certainty: float | None = None  # that, times the root of the clip's seconds: what chance gives does not depend on the length
+    # that, times the root of the clip's seconds: what chance gives does not depend on the length
+    expert_certainty: float | None = None
 
 
 def find_offset(
@@ -68,7 +73,8 @@ def _with(matched: Offset, said: LipSync | ExpertSync | None, *, seconds: float)
 
 
 def correction(found: Offset, config: FeaturesConfig) -> int:
-    """By how many frames later the sound is to be taken: the offset, if it is sure, larger than its error, and not too large.
+    """By how many frames later the sound is to be taken: the offset, if it is sure, larger than its
+    error, and not too large.
 
     A wrong correction spoils a good clip, and what is left uncorrected is still judged.
     """

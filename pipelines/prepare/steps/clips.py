@@ -1,4 +1,6 @@
-"""A video → its clips: shot boundaries, faces, tracks, and one fixed square crop for each stretch of one face in one shot."""
+"""A video → its clips: shot boundaries, faces, tracks, and one fixed square crop for each stretch
+of one face in one shot.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from pipelines.face.face_mesh import Box, Square, crop_square, detect_faces
 BINS = 6  # levels of each colour in a histogram
 LEVELS = 256  # of each colour in a picture
 COLOURS = (BINS + 1) ** 3  # bins: the ones that lie half a bin apart are one more
-PLACES = np.array([[(BINS + 1) ** 2, BINS + 1, 1]], np.float32)  # what a step of red, green and blue adds to the number of a bin
+# what a step of red, green and blue adds to the number of a bin
+PLACES = np.array([[(BINS + 1) ** 2, BINS + 1, 1]], np.float32)
 GRID = 3  # histograms are taken on a grid of so many cells a side, so that two framings of one room differ
 CELL = 24  # pixels a side of a cell in the thumbnail that they are taken of …
 FINER = 3  # … each averaged over so many points a side
@@ -71,9 +74,11 @@ class Clip:
     shot: int
 
 
-# ---------------------------------------------------------------------------------------------------------------- look
+# --------------------------------------------------------------------------------------------- look
 def scan_video(video: media.VideoReader, config: ClipsConfig, span: Span | None = None) -> VideoScan:
-    """Read a video, or a span of it, once, at a bounded size: a colour histogram of every frame, faces in every `detect_every`-th."""
+    """Read a video, or a span of it, once, at a bounded size: a colour histogram of every frame,
+    faces in every `detect_every`-th.
+    """
     span = Span(0, video.frames) if span is None else span
     cuts, sightings = [], []
     previous = None
@@ -86,14 +91,21 @@ def scan_video(video: media.VideoReader, config: ClipsConfig, span: Span | None 
             sightings.append(Detection(frame=index, boxes=boxes))
         previous = colours
     return VideoScan(
-        start=span.start, frames=span.stop, width=video.width, height=video.height, cuts=tuple(cuts), sightings=tuple(sightings)
+        start=span.start,
+        frames=span.stop,
+        width=video.width,
+        height=video.height,
+        cuts=tuple(cuts),
+        sightings=tuple(sightings),
     )
 
 
 def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cells bins"]:
-    """Share of each colour in each cell of a grid over a thumbnail of the frame; a cell's shares sum to 1.
+    """Share of each colour in each cell of a grid over a thumbnail of the frame; a cell's shares
+    sum to 1.
 
-    Twice, with bins that lie half a bin apart: a flat wall that grows a little lighter crosses borders of the one or of the other.
+    Twice, with bins that lie half a bin apart: a flat wall that grows a little lighter crosses
+    borders of the one or of the other.
     """
     import cv2
 
@@ -109,7 +121,9 @@ def colours_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 cell
 @functools.cache
 def _levels() -> UInt8[np.ndarray, "2 256"]:
     """For both binnings, the bin of each level of a colour."""
-    return np.asarray([np.arange(LEVELS) * BINS // LEVELS, (np.arange(LEVELS) * BINS + LEVELS // 2) // LEVELS], np.uint8)
+    return np.asarray(
+        [np.arange(LEVELS) * BINS // LEVELS, (np.arange(LEVELS) * BINS + LEVELS // 2) // LEVELS], np.uint8
+    )
 
 
 @functools.cache
@@ -121,14 +135,15 @@ def _cells() -> Int32[np.ndarray, "2 side side"]:
 
 
 def change(a: Float32[np.ndarray, "2 cells bins"], b: Float32[np.ndarray, "2 cells bins"]) -> float:
-    """Share of the picture whose colour is new, 0 to 1: half the L1 distance of the histograms, the lesser of both binnings.
+    """Share of the picture whose colour is new, 0 to 1: half the L1 distance of the histograms, the
+    lesser of both binnings.
 
     The median over the cells leaves out captions that appear and hands that pass.
     """
     return float(np.sort(np.abs(a - b).sum(axis=2), axis=1)[:, GRID**2 // 2].min() / 2)
 
 
-# ---------------------------------------------------------------------------------------------------------------- track
+# -------------------------------------------------------------------------------------------- track
 def shots(cuts: Sequence[int], stop: int, *, start: int = 0) -> list[Span]:
     """The stretches between cuts; they tile what was looked at."""
     edges = [start, *cuts, stop]
@@ -145,11 +160,17 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def tracks(sightings: Iterable[Detection], config: ClipsConfig) -> list[Track]:
-    """Join the sightings of one shot to tracks: best overlap first, with the box where a track was last seen."""
+    """Join the sightings of one shot to tracks: best overlap first, with the box where a track was
+    last seen.
+    """
     found: list[Track] = []
     for sighting in sightings:
         alive = [track for track in found if sighting.frame - track.frames[-1] <= config.max_gap]
-        pairs = [(overlap(track.boxes[-1], box), t, b) for t, track in enumerate(alive) for b, box in enumerate(sighting.boxes)]
+        pairs = [
+            (overlap(track.boxes[-1], box), t, b)
+            for t, track in enumerate(alive)
+            for b, box in enumerate(sighting.boxes)
+        ]
         taken_tracks, taken_boxes = set(), set()
         for likeness, t, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
             if likeness >= SAME_FACE and t not in taken_tracks and b not in taken_boxes:
@@ -180,19 +201,25 @@ def spread(boxes: Sequence[Box]) -> float:
 
 
 def extent(track: Track, within: Span, step: int) -> Span:
-    """The frames of a track: from its first to its last sighting, and to the borders that lie less than one step away."""
+    """The frames of a track: from its first to its last sighting, and to the borders that lie less
+    than one step away.
+    """
     start, stop = track.frames[0], track.frames[-1] + 1
-    return Span(within.start if start - within.start < step else start, within.stop if within.stop - stop < step else stop)
+    return Span(
+        within.start if start - within.start < step else start, within.stop if within.stop - stop < step else stop
+    )
 
 
 def clip_spans(span: Span, *, max_frames: int) -> list[Span]:
-    """Cut a span into the fewest pieces of at most max_frames, about equally long, so that no rest is too short to use."""
+    """Cut a span into the fewest pieces of at most max_frames, about equally long, so that no rest
+    is too short to use.
+    """
     pieces = max(1, -(-len(span) // max_frames))
     edges = [span.start + len(span) * piece // pieces for piece in range(pieces + 1)]
     return [Span(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-# ---------------------------------------------------------------------------------------------------------------- clips
+# -------------------------------------------------------------------------------------------- clips
 def find_clips(scan: VideoScan, sha256: str, config: ClipsConfig) -> list[Clip]:
     """All candidates of a video, in the order of their keys."""
     clips = []
@@ -229,11 +256,15 @@ def _clips_of_track(
 
 
 def _beside(other: Track, span: Span, face: Track, config: ClipsConfig) -> bool:
-    """Whether another track is a second face of a clip: not much smaller, and there for more than a moment."""
+    """Whether another track is a second face of a clip: not much smaller, and there for more than a
+    moment.
+    """
     together = sum(frame in span for frame in other.frames)
     return together >= config.min_sightings and other.height >= config.min_rival * face.height
 
 
 def clip_key(sha256: str, span: Span, square: Square) -> str:
-    """Content-derived: the video's hash, the clip's first frame and the corner of its square, so that keys sort by time."""
+    """Content-derived: the video's hash, the clip's first frame and the corner of its square, so
+    that keys sort by time.
+    """
     return f"{sha256[:KEY_DIGITS]}_{span.start:07d}_{square.x:04d}x{square.y:04d}"

@@ -1,4 +1,7 @@
-"""The judgement: scores and thresholds in, a reason or none out. Nothing is dropped without one of these reasons."""
+"""The judgement: scores and thresholds in, a reason or none out.
+
+Nothing is dropped without one of these reasons.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a video or a clip is not in the dataset. In the order of judgement: the first that applies is given."""
+    """Why a video or a clip is not in the dataset.
+
+    In the order of judgement: the first that applies is given.
+    """
 
     # the file
     DUPLICATE = "duplicate"
@@ -65,26 +71,38 @@ def status_of(reason: Reason | None) -> Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """All that was measured of a clip; None is what could not be. Columns of the ledger, in this order."""
+    """All that was measured of a clip; None is what could not be.
+
+    Columns of the ledger, in this order.
+    """
 
     face_px: float | None = None  # median height of the face box, pixels of the source video
     faces: float | None = None  # seen beside each other at some time of the clip, this one included
-    speaker_confidence: float | None = None  # match of this mouth with the speech, as sync_confidence; measured beside other faces only
+    # match of this mouth with the speech, as sync_confidence; measured beside other faces only
+    speaker_confidence: float | None = None
     speaker_lead: float | None = None  # by which that match is better than the best other face's
     face_share: float | None = None  # of frames in which the mesh found the face, 0 to 1
     inside_share: float | None = None  # of landmarks that are inside the crop, mean over the frames, 0 to 1
-    covered_share: float | None = None  # of frames, one looked at a second, in which a hand stands before the face, 0 to 1
+    # of frames, one looked at a second, in which a hand stands before the face, 0 to 1
+    covered_share: float | None = None
     speech_db: float | None = None  # mean level, dB of full scale
     voice_share: float | None = None  # of stretches of 20 ms in which somebody is heard to speak, 0 to 1
     voiced_share: float | None = None  # of the feature rows: where F0 was found, 0 to 1; of accepted clips only
     sync_offset: float | None = None  # frames by which the sound came after the lips in the video; positive: it is late
-    sync_confidence: float | None = None  # correlation of seen and expected mouth at the best offset, times the root of the clip's seconds
-    sync_corrected: float | None = None  # frames by which the clip's sound was taken later than the video's, to mend that
-    lse_d: float | None = None  # SyncNet's distance at sync_offset; less is better. Measured where its weights are given
+    # correlation of seen and expected mouth at the best offset, times the root of the clip's
+    # seconds
+    sync_confidence: float | None = None
+    # frames by which the clip's sound was taken later than the video's, to mend that
+    sync_corrected: float | None = None
+    # SyncNet's distance at sync_offset; less is better. Measured where its weights are given
+    lse_d: float | None = None
     lse_c: float | None = None  # SyncNet's confidence; more is better
-    expert_offset: float | None = None  # as sync_offset, by our own sync expert, which then decides. Measured where one is named
-    expert_confidence: float | None = None  # likeness of lips and speech there, less that at other offsets; compare no two experts
-    expert_certainty: float | None = None  # expert_confidence times the root of the clip's seconds: what decides whether it is believed
+    # as sync_offset, by our own sync expert, which then decides. Measured where one is named
+    expert_offset: float | None = None
+    # likeness of lips and speech there, less that at other offsets; compare no two experts
+    expert_confidence: float | None = None
+    # expert_confidence times the root of the clip's seconds: what decides whether it is believed
+    expert_certainty: float | None = None
     mouth_range: float | None = None  # 10th to 90th percentile of the lips' opening / height of the face
     yaw_deg: float | None = None  # 95th percentile of the absolute angle, degrees
     pitch_deg: float | None = None  # as yaw_deg
@@ -136,30 +154,46 @@ LIMITS = (
 def _is_the_speaker(scores: Scores, config: FiltersConfig) -> bool:
     """Beside other faces: this mouth moves with the speech, and clearly more so than theirs."""
     confidence, lead = scores.speaker_confidence, scores.speaker_lead
-    return confidence is not None and lead is not None and confidence >= config.min_speaker_confidence and lead >= config.min_speaker_lead
+    return (
+        confidence is not None
+        and lead is not None
+        and confidence >= config.min_speaker_confidence
+        and lead >= config.min_speaker_lead
+    )
 
 
 def _in_sync(scores: Scores, config: FiltersConfig) -> bool:
-    """What is left of the offset is small, or the offset is not believed. A network that was asked has the last word."""
+    """What is left of the offset is small, or the offset is not believed.
+
+    A network that was asked has the last word.
+    """
     if scores.expert_offset is not None:
         late, believed = scores.expert_offset, (scores.expert_certainty or 0) >= config.min_expert_certainty
     elif scores.sync_offset is None:
         return True
     else:
-        mouths, lips = (scores.sync_confidence or 0) >= config.min_sync_confidence, (scores.lse_c or 0) >= config.min_lse_c
+        mouths, lips = (
+            (scores.sync_confidence or 0) >= config.min_sync_confidence,
+            (scores.lse_c or 0) >= config.min_lse_c,
+        )
         late, believed = scores.sync_offset, mouths if scores.lse_c is None else lips
     return not believed or abs(late - (scores.sync_corrected or 0)) <= config.max_sync_frames
 
 
 # limits that are not plain comparisons of one score: what is asked instead
 _EXCEPTIONS: dict[Reason, Callable[[Scores, FiltersConfig], bool]] = {
-    Reason.SEVERAL_FACES: lambda scores, config: not (scores.faces or 0) > config.max_faces or _is_the_speaker(scores, config),
+    Reason.SEVERAL_FACES: lambda scores, config: (
+        not (scores.faces or 0) > config.max_faces or _is_the_speaker(scores, config)
+    ),
     Reason.OUT_OF_SYNC: _in_sync,
 }
 
 
 def judge(scores: Scores, config: FiltersConfig) -> Reason | None:
-    """The first reason to drop a clip with these scores; None accepts it. What was not measured breaks no limit."""
+    """The first reason to drop a clip with these scores; None accepts it.
+
+    What was not measured breaks no limit.
+    """
     for limit in LIMITS:
         passes = _EXCEPTIONS.get(limit.reason)
         if (not passes(scores, config)) if passes else limit.breaks(scores, config):

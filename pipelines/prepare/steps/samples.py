@@ -30,7 +30,8 @@ LOOKED_AT = 4  # sharpness and brightness are taken from each so-many-th frame
 LEVEL_PIECE = 2**20  # samples at a time: an hour of sound as 64-bit floats is 460 MB
 PEAK = 32768.0  # of 16-bit sound
 FLOOR_DB = -100.0  # digital silence
-VOICE_MS, VOICE_MODE = 20, 2  # of WebRTC's voice detector: the length of what it judges, and how sceptical it is, 0 to 3
+# of WebRTC's voice detector: the length of what it judges, and how sceptical it is, 0 to 3
+VOICE_MS, VOICE_MODE = 20, 2
 MOUTH_PERCENTILES = (10, 90)  # between which a mouth's range is taken
 EXTREME = 95  # percentile of the absolute angles
 HANDS_EVERY = 25  # frames between two looks for hands: one a second
@@ -39,7 +40,8 @@ DIGITS = 4  # of scores in ledgers and samples
 
 
 class ClipFeatures(NamedTuple):
-    """All that is computed of a clip before it is judged. The mesh may have found no face at all: then there is no pose.
+    """All that is computed of a clip before it is judged. The mesh may have found no face at all:
+    then there is no pose.
 
     Pitch is not among it: no limit asks for it, and with Harvest it costs as much as all the rest.
     """
@@ -51,11 +53,13 @@ class ClipFeatures(NamedTuple):
     scores: Scores
 
 
-# ---------------------------------------------------------------------------------------------------------------- crop
+# --------------------------------------------------------------------------------------------- crop
 def crop_frames(
     video: media.VideoReader, clip: Clip, into: UInt8[np.ndarray, "t 256 256 3"] | None = None
 ) -> UInt8[np.ndarray, "t 256 256 3"]:
-    """The frames of a clip, cut out and resized; written `into` memory that is there already, or into new."""
+    """The frames of a clip, cut out and resized; written `into` memory that is there already, or
+    into new.
+    """
     crops = np.empty((len(clip.span), SIZE, SIZE, 3), np.uint8) if into is None else into
     part = media.CropRegion(clip.square.x, clip.square.y, clip.square.side)
     for index, piece in enumerate(video.stream(clip.span, part=part, max_height=SIZE)):
@@ -64,7 +68,10 @@ def crop_frames(
 
 
 def crop_buffer(frames: int) -> UInt8[np.ndarray, "frames 256 256 3"]:
-    """Memory for the crops of one clip at a time: the next clip's are written over them. New memory for each costs a twentieth of all."""
+    """Memory for the crops of one clip at a time: the next clip's are written over them.
+
+    New memory for each costs a twentieth of all.
+    """
     return _room()[:frames] if frames <= ROOM_FRAMES else np.empty((frames, SIZE, SIZE, 3), np.uint8)
 
 
@@ -74,14 +81,16 @@ def _room() -> UInt8[np.ndarray, "frames 256 256 3"]:
 
 
 def cut_wave(wave: Int16[np.ndarray, " n"], span: Span, late: int = 0) -> Int16[np.ndarray, " t*640"]:
-    """The sound of a span, taken `late` frames later; silence where the video has none: before its start and after its sound's end."""
+    """The sound of a span, taken `late` frames later; silence where the video has none: before its
+    start and after its sound's end.
+    """
     start, stop = (span.start + late) * SAMPLES_PER_FRAME, (span.stop + late) * SAMPLES_PER_FRAME
     piece = wave[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
     return np.pad(piece, (before, stop - start - before - len(piece)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- features
+# ----------------------------------------------------------------------------------------- features
 def to_features(
     video: media.VideoReader,
     clip: Clip,
@@ -126,7 +135,9 @@ def to_features(
     return ClipFeatures(frames, piece, landmarks, pose, rounded(scores))
 
 
-def to_sample(clip: Clip, features: ClipFeatures, speech: Float32[np.ndarray, "t 4 41"], meta: dict[str, object]) -> Sample:
+def to_sample(
+    clip: Clip, features: ClipFeatures, speech: Float32[np.ndarray, "t 4 41"], meta: dict[str, object]
+) -> Sample:
     """The sample of an accepted clip."""
     return Sample(
         key=clip.key,
@@ -160,7 +171,7 @@ def smooth(pose: Float32[np.ndarray, "t 6"], sigma: float) -> Float32[np.ndarray
     return np.asarray(gaussian_filter1d(pose, sigma, axis=0, mode="nearest"), np.float32) if sigma > 0 else pose
 
 
-# ---------------------------------------------------------------------------------------------------------------- scores
+# ------------------------------------------------------------------------------------------- scores
 def with_sync_scores(scores: Scores, found: Offset, late: int) -> Scores:
     """Add the offset that was found, and what of it was corrected."""
     return replace(
@@ -220,12 +231,16 @@ def angles(pose: Float32[np.ndarray, "t 6"]) -> Float64[np.ndarray, "t 3"]:
 def level_db(wave: Int16[np.ndarray, " n"]) -> float:
     """Mean level, full scale = 0."""
     pieces = (wave[start : start + LEVEL_PIECE] for start in range(0, len(wave), LEVEL_PIECE))
-    rms = math.sqrt(sum(float(np.square(piece.astype(np.float64) / PEAK).sum()) for piece in pieces) / max(len(wave), 1))
+    rms = math.sqrt(
+        sum(float(np.square(piece.astype(np.float64) / PEAK).sum()) for piece in pieces) / max(len(wave), 1)
+    )
     return max(FLOOR_DB, 20 * float(np.log10(rms))) if rms > 0 else FLOOR_DB
 
 
 def voice_share(wave: Int16[np.ndarray, " n"]) -> float:
-    """Share of the stretches of 20 ms in which WebRTC's detector hears somebody speak, 0 to 1; music may be heard as speech."""
+    """Share of the stretches of 20 ms in which WebRTC's detector hears somebody speak, 0 to 1;
+    music may be heard as speech.
+    """
     import webrtcvad
 
     detector, length = webrtcvad.Vad(VOICE_MODE), SAMPLE_RATE * VOICE_MS // 1000

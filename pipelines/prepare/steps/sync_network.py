@@ -1,6 +1,8 @@
-"""The network that preparation asks whether sound and lips are in time: SyncNet, or our own sync expert.
+"""The network that preparation asks whether sound and lips are in time: SyncNet, or our own sync
+expert.
 
-The driver finds it once; a plan names it by the hash of its weights; each worker loads it, from a path that it sees or from the registry.
+The driver finds it once; a plan names it by the hash of its weights; each worker loads it, from a
+path that it sees or from the registry.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class SyncNetworkRef:
 
 # -------------------------------------------------------------------------------- on the driver
 def find_sync_network(command: PrepareCommand) -> SyncNetworkRef | None:
-    """The network that the settings name, loaded once, so that what does not fit is told before any video is looked at; None names none.
+    """The network that the settings name, loaded once, so that what does not fit is told before any
+    video is looked at; None names none.
 
     Raises:
         ConfigError: if two are named.
@@ -62,13 +65,19 @@ def find_sync_network(command: PrepareCommand) -> SyncNetworkRef | None:
         )
     if not (settings.syncnet or settings.sync_expert):
         return None
-    found = _syncnet(settings.syncnet, command.logger) if settings.syncnet else _expert(settings.sync_expert, command.logger)
+    found = (
+        _syncnet(settings.syncnet, command.logger)
+        if settings.syncnet
+        else _expert(settings.sync_expert, command.logger)
+    )
     load_sync_network(found)
     return found
 
 
 def pin_weights(config: PrepareConfig, judge: SyncNetworkRef | None) -> PrepareConfig:
-    """The settings with the weights' hash for their place: the same weights elsewhere make the same plan, and others another one."""
+    """The settings with the weights' hash for their place: the same weights elsewhere make the same
+    plan, and others another one.
+    """
     if judge is None:
         return config
     changed: dict[str, Any] = {judge.key: BY_HASH + judge.sha256}
@@ -90,7 +99,9 @@ def _expert(said: str, logger: TrackingConfig) -> SyncNetworkRef:
             raise CheckpointError(f"prepare.features.sync_expert={said} is not called {EXPERT_FILE}", hint=hint)
         said = str(Path(said).parent)
     uri = registry.find(said, logger).uri if said.startswith(registry.SCHEME) else ""
-    found = SyncNetworkRef(key=SYNC_EXPERT, path=registry.fetch(uri or said, logger).absolute(), uri=uri, logger=logger, sha256="")
+    found = SyncNetworkRef(
+        key=SYNC_EXPERT, path=registry.fetch(uri or said, logger).absolute(), uri=uri, logger=logger, sha256=""
+    )
     if not found.weights.is_file():
         raise CheckpointError(f"prepare.features.sync_expert={uri or said} holds no {EXPERT_FILE}", hint=hint)
     return replace(found, sha256=sha256_of(found.weights))
@@ -111,7 +122,9 @@ def load_sync_network(judge: SyncNetworkRef) -> SyncNet | SyncExpert:
     if judge.uri and not judge.path.exists():
         judge = replace(judge, path=registry.fetch(judge.uri, judge.logger))
     if judge.weights.is_file() and sha256_of(judge.weights) != judge.sha256:
-        raise CheckpointError(f"{judge.weights} is not the file that the plan was made with", hint="all machines need the same weights")
+        raise CheckpointError(
+            f"{judge.weights} is not the file that the plan was made with", hint="all machines need the same weights"
+        )
     return load_syncnet(str(judge.path)) if judge.key == SYNCNET else load_sync_expert(judge.path)
 
 
@@ -121,7 +134,8 @@ def ask(
     landmarks: Float32[np.ndarray, "t 468 3"],
     wave: Int16[np.ndarray, " n"],
 ) -> LipSync | ExpertSync | None:
-    """What the network says of a clip, to the last bit the same on any machine's number of cores; None: too short for it.
+    """What the network says of a clip, to the last bit the same on any machine's number of cores;
+    None: too short for it.
 
     Args:
         judge: which network.

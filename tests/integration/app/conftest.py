@@ -1,4 +1,6 @@
-"""A server in a process of its own, with the registry's smallest model, and what its visitors bring."""
+"""A server in a process of its own, with the registry's smallest model, and what its visitors
+bring.
+"""
 
 import socket
 import subprocess
@@ -36,8 +38,16 @@ def app_command(registered_world: Path, app_port: int) -> Callable[..., list[str
     def words(cache: Path, *more: str) -> list[str]:
         return [
             *(sys.executable, "-m", "pipelines.cli.main", "app", "model=models:/audio2head/1", f"port={app_port}"),
-            *(f"max_speech_s={MAX_SPEECH_S}", f"paths.cache={cache}", f"logger.tracking_uri=sqlite:///{registered_world / 'mlflow.db'}"),
-            *(f"logger.artifacts={registered_world / 'artifacts'}", f"logger.cache={registered_world / 'cache'}", *more),
+            *(
+                f"max_speech_s={MAX_SPEECH_S}",
+                f"paths.cache={cache}",
+                f"logger.tracking_uri=sqlite:///{registered_world / 'mlflow.db'}",
+            ),
+            *(
+                f"logger.artifacts={registered_world / 'artifacts'}",
+                f"logger.cache={registered_world / 'cache'}",
+                *more,
+            ),
         ]
 
     return words
@@ -45,11 +55,15 @@ def app_command(registered_world: Path, app_port: int) -> Callable[..., list[str
 
 @pytest.fixture(scope="session")
 def url(app_command: Callable[..., list[str]], app_cache: Path) -> Iterator[str]:
-    """The address of a server in a process of its own: Gradio leaves sockets and event loops to the garbage collector."""
+    """The address of a server in a process of its own: Gradio leaves sockets and event loops to the
+    garbage collector.
+    """
     pytest.importorskip("gradio")
     with (
         tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(app_command(app_cache), stdout=subprocess.PIPE, stderr=complaints, text=True, cwd=ROOT) as server,
+        subprocess.Popen(
+            app_command(app_cache), stdout=subprocess.PIPE, stderr=complaints, text=True, cwd=ROOT
+        ) as server,
     ):
         assert server.stdout is not None
         try:

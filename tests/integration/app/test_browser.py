@@ -69,7 +69,9 @@ def visit(browser: "playwright.Browser", url: str) -> Iterator[Visit]:
 
 
 @pytest.mark.slow
-def test_upload_talk_play_and_download(visit: Visit, url: str, portrait: Path, speech: Path, app_cache: Path, tmp_path: Path) -> None:
+def test_upload_talk_play_and_download(
+    visit: Visit, url: str, portrait: Path, speech: Path, app_cache: Path, tmp_path: Path
+) -> None:
     page = visit.page
     visit.bring(portrait, speech)
     page.evaluate(WATCH_PREVIEWS)
@@ -114,7 +116,10 @@ def test_a_portrait_without_a_face_is_told_on_the_page(visit: Visit, meadow: Pat
     visit.bring(meadow, speech)
     visit.talk()
     told = visit.page.wait_for_selector(".a2h-refused").inner_text()
-    assert told.splitlines() == ["no face was found in meadow.png", "give a picture that shows one human face from the front"]
+    assert told.splitlines() == [
+        "no face was found in meadow.png",
+        "give a picture that shows one human face from the front",
+    ]
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ FILE = 3  # which of the endpoint's four answers is the file
 def visitor(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from gradio_client import Client
 
-    client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    client = Client(
+        url, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("downloads"))
+    )
     yield client
     client.close()
 
@@ -49,12 +51,20 @@ def test_a_visitor_gets_a_video(visitor: Any, portrait: Path, speech: Path, app_
 
 
 @pytest.mark.slow
-def test_every_control_reaches_the_video(visitor: Any, portrait: Path, speech: Path, tmp_path: Path, astronaut: np.ndarray) -> None:
+def test_every_control_reaches_the_video(
+    visitor: Any, portrait: Path, speech: Path, tmp_path: Path, astronaut: np.ndarray
+) -> None:
     from gradio_client import handle_file
 
     poses = np.tile(np.array([0, 0, 0, 10, 20, 280], np.float32), (5, 1))
     np.save(tmp_path / "poses.npy", poses)
-    moved = {"pose": "file", "pose_file": handle_file(str(tmp_path / "poses.npy")), "face": 1, "seed": 7, "idle_motion": 0.0}
+    moved = {
+        "pose": "file",
+        "pose_file": handle_file(str(tmp_path / "poses.npy")),
+        "face": 1,
+        "seed": 7,
+        "idle_motion": 0.0,
+    }
     pictures = talk(visitor, portrait, speech, preprocess="full", format="frames", mark=True, **moved)
     with zipfile.ZipFile(pictures) as archive:
         archive.extractall(tmp_path / "frames")
@@ -84,7 +94,9 @@ def test_bad_portraits_are_told(visitor: Any, speech: Path, meadow: Path, portra
 
 
 @pytest.mark.slow
-def test_what_is_missing_too_long_or_unknown_is_told(visitor: Any, portrait: Path, speech: Path, tmp_path: Path) -> None:
+def test_what_is_missing_too_long_or_unknown_is_told(
+    visitor: Any, portrait: Path, speech: Path, tmp_path: Path
+) -> None:
     from gradio_client.exceptions import AppError
 
     with pytest.raises(AppError, match="the speech is missing<br>upload or record it first"):
@@ -99,7 +111,9 @@ def test_what_is_missing_too_long_or_unknown_is_told(visitor: Any, portrait: Pat
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_named(url: str, app_command: Callable[..., list[str]], app_port: int, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named(
+    url: str, app_command: Callable[..., list[str]], app_port: int, tmp_path: Path
+) -> None:
     assert url.endswith(f":{app_port}/")
     answer = subprocess.run(app_command(tmp_path), capture_output=True, text=True, check=False, cwd=ROOT)
     assert answer.returncode == 2

@@ -1,4 +1,6 @@
-"""Evaluation of an untrained model on two small clips: the numbers' form, the baselines, the run, and what promotion reads."""
+"""Evaluation of an untrained model on two small clips: the numbers' form, the baselines, the run,
+and what promotion reads.
+"""
 
 import json
 from dataclasses import replace
@@ -31,11 +33,15 @@ BRIEF = EvaluateConfig(max_frames=20, bootstrap_samples=50)
 def command(
     dataset: Path, out: Path, tracking_config: TrackingConfig, model: str | Path, config: EvaluateConfig = BRIEF
 ) -> EvaluateCommand:
-    return EvaluateCommand(model=str(model), dataset=str(dataset), out=str(out), evaluate=config, cluster=HERE, logger=tracking_config)
+    return EvaluateCommand(
+        model=str(model), dataset=str(dataset), out=str(out), evaluate=config, cluster=HERE, logger=tracking_config
+    )
 
 
 @pytest.mark.slow
-def test_a_registered_model_is_measured_recorded_and_promoted(small_dataset: Path, registered: TrackingConfig, tmp_path: Path) -> None:
+def test_a_registered_model_is_measured_recorded_and_promoted(
+    small_dataset: Path, registered: TrackingConfig, tmp_path: Path
+) -> None:
     model = "models:/audio2head/1"
     evaluation = evaluate(command(small_dataset, tmp_path / "out", registered, model))
 
@@ -74,14 +80,17 @@ def test_a_registered_model_is_measured_recorded_and_promoted(small_dataset: Pat
     assert not (tmp_path / "out" / "unfinished").exists()
     assert run.inputs.dataset_inputs[0].dataset.digest == "e" * 36
 
-    unknown = ("clean_code", "disjoint_speakers", "verified_data", "same_features", "licence", "consent")  # of weights nobody trained
+    # of weights nobody trained
+    unknown = ("clean_code", "disjoint_speakers", "verified_data", "same_features", "licence", "consent")
     gates = PromoteConfig(lower_bounds={"true_pose/psnr": 5.0}, **{f"require_{name}": False for name in unknown})
     assert promotion.promote(PromoteCommand(model="audio2head/1", promote=gates, logger=registered)).accepted
     assert str(registry.find("models:/audio2head@champion", registered)) == model
 
 
 @pytest.mark.slow
-def test_equal_input_gives_equal_numbers(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_equal_input_gives_equal_numbers(
+    small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     config = replace(BRIEF, max_clips=1, protocols=("predicted_pose",))
     outs = [tmp_path / "a", tmp_path / "b"]
     for out in outs:
@@ -98,7 +107,9 @@ def test_without_mediapipe_faces_are_not_measured(
     import importlib.util
 
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "mediapipe" else real(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "mediapipe" else real(name, *rest)
+    )
     config = replace(BRIEF, max_clips=1, protocols=("true_pose",))
     evaluation = evaluate(command(small_dataset, tmp_path, tracking_config, bundle, config))
     assert "not measured, because mediapipe is not installed" in str(evaluation)
@@ -106,7 +117,9 @@ def test_without_mediapipe_faces_are_not_measured(
 
 
 def test_a_split_without_clips_says_where_there_are_some(small_dataset: Path) -> None:
-    with pytest.raises(InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)") as caught:
+    with pytest.raises(
+        InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)"
+    ) as caught:
         choose(Storage(small_dataset), EvaluateConfig(split="val"))
     assert "any_split" in caught.value.hint
 
@@ -125,7 +138,9 @@ def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
 
 
 def result(key: str, ssim: float) -> ClipResult:
-    return ClipResult(key=key, identity="x", frames=1, rows={"true_pose": {"ssim": ssim}}, strip=np.full((2, 2, 3), 9, np.uint8))
+    return ClipResult(
+        key=key, identity="x", frames=1, rows={"true_pose": {"ssim": ssim}}, strip=np.full((2, 2, 3), 9, np.uint8)
+    )
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -155,7 +170,9 @@ def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
         EvaluateConfig(pictured_clips=0),
     ],
 )
-def test_wrong_words_are_refused(config: EvaluateConfig, small_dataset: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_wrong_words_are_refused(
+    config: EvaluateConfig, small_dataset: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="evaluate"):
         evaluate(command(small_dataset, tmp_path, tracking_config, "anything", config))
 

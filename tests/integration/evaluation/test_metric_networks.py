@@ -1,4 +1,6 @@
-"""Networks that measure: asked where their weights are, named where they are not; FID and FVD of whole sets."""
+"""Networks that measure: asked where their weights are, named where they are not; FID and FVD of
+whole sets.
+"""
 
 import hashlib
 from dataclasses import replace
@@ -36,7 +38,13 @@ LISTING = """
   licence: none
   sha256: {sha256}
 """
-FILES = {"alexnet": "alexnet.pth", "inception": "inception.pth", "i3d": "i3d.pt", "syncnet": "syncnet.model", "arcface": "arcface.pth"}
+FILES = {
+    "alexnet": "alexnet.pth",
+    "inception": "inception.pth",
+    "i3d": "i3d.pt",
+    "syncnet": "syncnet.model",
+    "arcface": "arcface.pth",
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,9 @@ def kept(alexnet: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "assets" / "alexnet.pth").write_bytes(alexnet)
     known = {"alexnet": hashlib.sha256(alexnet).hexdigest()}
     listing = tmp_path / "assets.yaml"
-    listing.write_text("".join(LISTING.format(name=name, file=file, sha256=known.get(name, "null")) for name, file in FILES.items()))
+    listing.write_text(
+        "".join(LISTING.format(name=name, file=file, sha256=known.get(name, "null")) for name, file in FILES.items())
+    )
     monkeypatch.setattr(assets, "LISTING", listing)
     return tmp_path / "assets"
 
@@ -71,14 +81,16 @@ def expert(tmp_path: Path) -> Path:
 def command(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, tmp_path: Path) -> EvaluateCommand:
     config = EvaluateConfig(max_frames=16, max_clips=1, protocols=("true_pose",))
     out, paths = str(tmp_path / "out"), PathsConfig(assets=str(tmp_path / "assets"))
-    return EvaluateCommand(model=str(bundle), dataset=str(small_dataset), out=out, evaluate=config, logger=tracking_config, paths=paths)
+    return EvaluateCommand(
+        model=str(bundle), dataset=str(small_dataset), out=out, evaluate=config, logger=tracking_config, paths=paths
+    )
 
 
 def _asking(command: EvaluateCommand, expert: str | Path) -> EvaluateCommand:
     return replace(command, evaluate=replace(command.evaluate, sync_expert=str(expert)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- who is asked
+# ------------------------------------------------------------------------------------- who is asked
 def test_weights_that_are_here_are_found(command: EvaluateCommand, kept: Path, expert: Path) -> None:
     cast = systems_under_test(_asking(command, expert))
     assert cast.weights == {"alexnet": str(kept / "alexnet.pth"), "sync_expert": str(expert)}
@@ -93,7 +105,9 @@ def test_weights_that_are_others_are_refused(command: EvaluateCommand, kept: Pat
         systems_under_test(command)
 
 
-def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_there(command: EvaluateCommand, expert: Path) -> None:
+def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_there(
+    command: EvaluateCommand, expert: Path
+) -> None:
     assert systems_under_test(command).sync_expert_uri == ""
     with pytest.raises(RegistryError):
         systems_under_test(_asking(command, "models:/a2h-sync-expert/7"))
@@ -114,7 +128,9 @@ def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, kept
     assert not {"fid", "csim", "lse_d"} & result.rows["true_pose"].keys()
     reasons = not_measured(result.rows, {"alexnet", "sync_expert"})
     assert "LPIPS" not in reasons
-    assert reasons["FID"] == "not measured, because the weights inception.pth are not here (`a2h assets fetch inception`)"
+    assert (
+        reasons["FID"] == "not measured, because the weights inception.pth are not here (`a2h assets fetch inception`)"
+    )
     assert not [reason for reason in reasons if "Expert" in reason]
 
 
@@ -130,7 +146,9 @@ class Means(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_fid_stands_in_the_table_and_not_among_the_clips(command: EvaluateCommand, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fid_stands_in_the_table_and_not_among_the_clips(
+    command: EvaluateCommand, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (kept / "alexnet.pth").unlink()
     (kept / "inception.pth").write_bytes(b"used first, so remembered")
     monkeypatch.setattr(metric_networks, "LOADERS", {"inception": lambda _: Means().eval()})
@@ -138,17 +156,26 @@ def test_fid_stands_in_the_table_and_not_among_the_clips(command: EvaluateComman
     evaluation = evaluate(command)
     rows = evaluation.summary["rows"]
     assert rows["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert rows["true_pose"]["fid"]["mean"] > rows["copy_portrait"]["fid"]["mean"] > 0  # an untrained network's colours are off
-    assert rows["true_pose"]["fid"] | {"mean": 0} == {"mean": 0, "low": None, "high": None, "clips": None, "samples": 32}
+    # an untrained network's colours are off
+    assert rows["true_pose"]["fid"]["mean"] > rows["copy_portrait"]["fid"]["mean"] > 0
+    assert rows["true_pose"]["fid"] | {"mean": 0} == {
+        "mean": 0,
+        "low": None,
+        "high": None,
+        "clips": None,
+        "samples": 32,
+    }
     assert "FID" not in evaluation.summary["not_measured"]
     assert "fid" not in pd.read_parquet(evaluation.metrics.with_name("metrics.parquet")).columns
     assert ">FID<" in evaluation.metrics.with_name("report.html").read_text()
     assert "FID" in evaluation.table
 
 
-# ---------------------------------------------------------------------------------------------------------------- of whole sets
+# ------------------------------------------------------------------------------------ of whole sets
 def _result(key: str, features: dict[str, dict[str, np.ndarray]]) -> ClipResult:
-    return ClipResult(key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_PICTURE, features=features)
+    return ClipResult(
+        key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_PICTURE, features=features
+    )
 
 
 def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> None:
@@ -158,7 +185,9 @@ def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> No
     for number in range(4):
         part = slice(10 * number, 10 * number + 10)
         diary.keep(_result(f"clip{number}", {"ground_truth": {"fid": truth[part]}, "true_pose": {"fid": made[part]}}))
-    found = of_sets((diary.features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"])
+    found = of_sets(
+        (diary.features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"]
+    )
     a, b = Moments(8), Moments(8)
     a.add(truth)
     b.add(made)

@@ -1,4 +1,6 @@
-"""What is measured beside what: videos of another system, the champion, on Ray, after a stop; and what stands on the page."""
+"""What is measured beside what: videos of another system, the champion, on Ray, after a stop; and
+what stands on the page.
+"""
 
 import json
 import shutil
@@ -52,7 +54,7 @@ def films(small_dataset: Path, tmp_path: Path) -> Path:
     return folder
 
 
-# ---------------------------------------------------------------------------------------------------------------- other systems
+# ------------------------------------------------------------------------------------ other systems
 @pytest.mark.slow
 def test_the_true_films_as_another_systems_are_nearly_perfect(command: EvaluateCommand, films: Path) -> None:
     config = replace(BRIEF, protocols=("true_pose", "predicted_pose"))
@@ -82,9 +84,11 @@ def test_videos_that_are_missing_or_odd_are_told(command: EvaluateCommand, films
         evaluate(replace(command, model=f"videos:{tmp_path / 'nowhere'}"))
 
 
-# ---------------------------------------------------------------------------------------------------------------- rows
+# --------------------------------------------------------------------------------------------- rows
 @pytest.mark.slow
-def test_the_champion_stands_beside_the_candidate(command: EvaluateCommand, registered: TrackingConfig, tmp_path: Path) -> None:
+def test_the_champion_stands_beside_the_candidate(
+    command: EvaluateCommand, registered: TrackingConfig, tmp_path: Path
+) -> None:
     """The same weights, once as the champion and once as a folder: equal numbers."""
     with tracking.session(registered) as client:
         client.set_registered_model_alias("audio2head", "champion", "1")
@@ -99,11 +103,15 @@ def test_the_champion_stands_beside_the_candidate(command: EvaluateCommand, regi
     assert "champion_true_pose" not in alone["rows"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- runs
+# --------------------------------------------------------------------------------------------- runs
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own sockets
-def test_workers_find_what_this_process_finds(command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte, if this process computes with as many threads as a worker: sums in another order round otherwise."""
+def test_workers_find_what_this_process_finds(
+    command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, if this process computes with as many threads as a worker: sums in another
+    order round otherwise.
+    """
     import torch
 
     monkeypatch.setattr(pipelines.evaluation.evaluate, "FEW_CLIPS", 1)
@@ -120,7 +128,9 @@ def test_workers_find_what_this_process_finds(command: EvaluateCommand, tmp_path
 
 
 @pytest.mark.slow
-def test_an_interrupted_evaluation_goes_on(command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_evaluation_goes_on(
+    command: EvaluateCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = evaluate(replace(command, out=str(tmp_path / "whole")))
     real, measured = pipelines.evaluation.evaluate.measure_clip, []
 
@@ -147,7 +157,9 @@ def test_an_interrupted_evaluation_goes_on(command: EvaluateCommand, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_frozen_set_is_measured_and_a_changed_one_refused(command: EvaluateCommand, small_dataset: Path, tmp_path: Path) -> None:
+def test_a_frozen_set_is_measured_and_a_changed_one_refused(
+    command: EvaluateCommand, small_dataset: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "set.json"
     freeze(FreezeCommand(dataset=str(small_dataset), out=str(path), evaluate=BRIEF))
     summary = evaluate(replace(command, set=str(path), dataset="", evaluate=replace(BRIEF, max_frames=128))).summary
@@ -165,10 +177,16 @@ def test_a_frozen_set_is_measured_and_a_changed_one_refused(command: EvaluateCom
     assert not (tmp_path / "no" / "metrics.json").exists()
 
 
-# ---------------------------------------------------------------------------------------------------------------- summing up
+# --------------------------------------------------------------------------------------- summing up
 def result(key: str, identity: str, *, turned: float, sure: float, ssim: float) -> ClipResult:
     rows = {"ground_truth": {"ssim": 1.0, "mouth_speech_confidence": sure}, "true_pose": {"ssim": ssim, "jitter": 1.0}}
-    seconds = {"features": 1.0, "predicted_pose/pose": 2.0, "predicted_pose/render": 5.0, "true_pose/render": 7.0, "metrics": 3.0}
+    seconds = {
+        "features": 1.0,
+        "predicted_pose/pose": 2.0,
+        "predicted_pose/render": 5.0,
+        "true_pose/render": 7.0,
+        "metrics": 3.0,
+    }
     strip = np.full((4, 4, 3), 90, np.uint8)
     return ClipResult(key=key, identity=identity, frames=50, rows=rows, strip=strip, turned_deg=turned, seconds=seconds)
 
@@ -182,7 +200,10 @@ RESULTS = [
 
 def test_numbers_are_broken_down() -> None:
     found = break_down(RESULTS, BRIEF)
-    means = {name: {group: part["rows"]["true_pose"]["ssim"]["mean"] for group, part in groups.items()} for name, groups in found.items()}
+    means = {
+        name: {group: part["rows"]["true_pose"]["ssim"]["mean"] for group, part in groups.items()}
+        for name, groups in found.items()
+    }
     assert means["identity"] == {"ann": pytest.approx(0.8), "bob": 0.2}
     assert means["head turns"] == {"< 10°": 0.9, "10–20°": 0.7, "≥ 20°": 0.2}
     assert means["sync confidence of the truth"] == {"≥ 1.2": 0.9, "0.6–1.2": 0.7, "< 0.6": 0.2}
@@ -199,7 +220,7 @@ def test_the_real_time_factor_counts_features_pose_and_frames() -> None:
     assert "real_time_factor" not in speeds([replace(one, seconds={"read": 1.0}) for one in RESULTS])
 
 
-# ---------------------------------------------------------------------------------------------------------------- the page
+# ----------------------------------------------------------------------------------------- the page
 @pytest.mark.slow
 def test_the_page_shows_all_and_needs_nothing_from_outside(command: EvaluateCommand) -> None:
     evaluate(command)
@@ -238,5 +259,11 @@ def test_published_figures_have_a_place_and_a_text() -> None:
 
 def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:
     rows = ("ground_truth", "copy_portrait", "true_pose", "predicted_pose", "champion_true_pose")
-    named = ["ground truth", "copy portrait", "candidate, true pose", "candidate, predicted pose", "champion, true pose"]
+    named = [
+        "ground truth",
+        "copy portrait",
+        "candidate, true pose",
+        "candidate, predicted pose",
+        "champion, true pose",
+    ]
     assert [row_name(row) for row in rows] == named

@@ -27,7 +27,9 @@ CLICK = 40  # the frame at which the sound clicks
 
 
 def numbered(numbers: range | list[int], height: int = HEIGHT) -> np.ndarray:
-    """Frames that show their number in bars, with a black lower half, so that turning and mirroring would be seen."""
+    """Frames that show their number in bars, with a black lower half, so that turning and mirroring
+    would be seen.
+    """
     bits = (np.asarray(numbers)[:, None] >> np.arange(BITS)) & 1
     frames = np.repeat(bits[:, None, :, None] * np.uint8(255), BAR, axis=2).astype(np.uint8)
     frames = np.repeat(np.repeat(frames, height, axis=1), 3, axis=3)
@@ -97,7 +99,11 @@ def test_speech_starts_with_the_first_frame(plain: Path) -> None:
 ODD = {
     "edit list": ("cut.mp4", ("-ss", "1.32"), ("-c", "copy")),
     "rotation": ("turned.mp4", ("-display_rotation", "180"), ("-c", "copy")),
-    "interlaced": ("fields.mp4", (), ("-flags", "+ildct+ilme", "-x264opts", "tff=1", "-vf", "setfield=tff", "-c:a", "copy")),
+    "interlaced": (
+        "fields.mp4",
+        (),
+        ("-flags", "+ildct+ilme", "-x264opts", "tff=1", "-vf", "setfield=tff", "-c:a", "copy"),
+    ),
     "pixel aspect": ("wide.mp4", (), ("-vf", "setsar=2/1", "-c:a", "copy")),
     "container": ("program.mpg", (), ("-c:v", "mpeg2video", "-b:v", "4M", "-c:a", "mp2")),
     "codec": ("nine.webm", (), ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")),
@@ -136,7 +142,9 @@ def test_another_rate_is_mapped_by_time(rate: float, expected: np.ndarray, tmp_p
 
 
 def test_a_variable_rate_is_mapped_by_time(plain: Path, tmp_path: Path) -> None:
-    """Frames 20–59 are missing but for each fourth: what is shown never differs from the true time by more than two frames."""
+    """Frames 20–59 are missing but for each fourth: what is shown never differs from the true time
+    by more than two frames.
+    """
     keep = "select='lt(n,20)+gte(n,60)+not(mod(n,4))'"
     path = rewrite(plain, tmp_path / "vfr.mp4", "-vf", keep, "-fps_mode", "vfr", "-c:a", "copy")
     info = media.probe(path)
@@ -154,7 +162,20 @@ def test_start_offsets_of_both_streams_are_honoured(delay: float, plain: Path, t
     path = tmp_path / "offset.mkv"
     late = ("-itsoffset", str(abs(delay)))
     inputs = (*late, "-i", str(plain), "-i", str(plain)) if delay > 0 else ("-i", str(plain), *late, "-i", str(plain))
-    command = [media.ffmpeg_path(), "-y", "-loglevel", "error", *inputs, "-map", "1:v", "-map", "0:a", "-c", "copy", str(path)]
+    command = [
+        media.ffmpeg_path(),
+        "-y",
+        "-loglevel",
+        "error",
+        *inputs,
+        "-map",
+        "1:v",
+        "-map",
+        "0:a",
+        "-c",
+        "copy",
+        str(path),
+    ]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
     assert read_numbers(media.read_clip(path))[:3] == [0, 1, 2]
     assert click_at(media.read_speech(path)) == pytest.approx(CLICK + delay * FPS, abs=0.25)
@@ -171,7 +192,9 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert np.abs(wave).max() == pytest.approx(0.25 * 32768, rel=0.01)
 
 
-@pytest.mark.parametrize(("layout", "count"), [("mono", 1), ("stereo", 2), ("5.1(side)", 6), ("3 channels", 3), ("7.1.2", 10)])
+@pytest.mark.parametrize(
+    ("layout", "count"), [("mono", 1), ("stereo", 2), ("5.1(side)", 6), ("3 channels", 3), ("7.1.2", 10)]
+)
 def test_names_of_channel_layouts(layout: str, count: int) -> None:
     assert channels({"channel_layout_name": layout}) == count
 
@@ -231,7 +254,9 @@ def test_a_missing_file_and_a_folder_are_wrong_use(tmp_path: Path) -> None:
             media.probe(path)
 
 
-@pytest.mark.parametrize("name", ["-y.mp4", "a b'c\".mp4", "line\nbreak.mp4", "pipe:0.mp4", "100%d.mp4", os.fsdecode(b"caf\xe9.mp4")])
+@pytest.mark.parametrize(
+    "name", ["-y.mp4", "a b'c\".mp4", "line\nbreak.mp4", "pipe:0.mp4", "100%d.mp4", os.fsdecode(b"caf\xe9.mp4")]
+)
 def test_odd_names(name: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(name)
@@ -245,7 +270,11 @@ def portrait_like(count: int) -> np.ndarray:
     """A smooth picture with some texture that moves: as hard to encode as a face."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:256, :256] / 256
-    base = 128 + 80 * np.stack([np.sin(5 * x + y), np.cos(3 * y), np.sin(4 * x * y)], axis=2) + rng.normal(0, 2, (256, 256, 3))
+    base = (
+        128
+        + 80 * np.stack([np.sin(5 * x + y), np.cos(3 * y), np.sin(4 * x * y)], axis=2)
+        + rng.normal(0, 2, (256, 256, 3))
+    )
     return np.stack([np.roll(base, 2 * i, axis=1) for i in range(count)]).clip(0, 255).astype(np.uint8)
 
 

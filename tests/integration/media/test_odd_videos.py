@@ -1,4 +1,6 @@
-"""What decord gets wrong without a word, and headers that lie: each is made plain, or refused before it takes memory."""
+"""What decord gets wrong without a word, and headers that lie: each is made plain, or refused
+before it takes memory.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ TEN_MS = 0.25  # in frames
 
 
 def ffmpeg(*words: str | Path) -> None:
-    subprocess.run([media.ffmpeg_path(), "-y", "-loglevel", "error", *map(str, words)], check=True, stdin=subprocess.DEVNULL, timeout=60)
+    subprocess.run(
+        [media.ffmpeg_path(), "-y", "-loglevel", "error", *map(str, words)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 frames at 25 fps: grey, lighter to the right and to the top, one white; a click begins with the white one."""
+    """100 frames at 25 fps: grey, lighter to the right and to the top, one white; a click begins
+    with the white one.
+    """
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    frames = np.repeat((40 + x // 2 + (HEIGHT - y) // 2)[None, :, :, None], COUNT, axis=0).repeat(3, axis=3).astype(np.uint8)
+    frames = (
+        np.repeat((40 + x // 2 + (HEIGHT - y) // 2)[None, :, :, None], COUNT, axis=0).repeat(3, axis=3).astype(np.uint8)
+    )
     frames[FLASH] = 255
     wave = np.zeros(COUNT * SAMPLES_PER_FRAME, np.int16)
     wave[FLASH * SAMPLES_PER_FRAME :][:320] = (12_000 * np.cos(np.arange(320) * 0.7)).astype(np.int16)
@@ -63,7 +74,9 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_sound_and_picture_stay_together_within_10_ms(kind: str, plain: Path, tmp_path: Path) -> None:
-    """Encoded as the kind says, then cut without encoding where it has a cut: the flash is seen when the click is heard."""
+    """Encoded as the kind says, then cut without encoding where it has a cut: the flash is seen
+    when the click is heard.
+    """
     name, encoder, cut = ODD[kind]
     whole = tmp_path / name
     ffmpeg("-i", plain, *encoder, whole)
@@ -75,7 +88,9 @@ def test_sound_and_picture_stay_together_within_10_ms(kind: str, plain: Path, tm
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])
 @pytest.mark.parametrize("delay", [-0.3, 0.3])
-def test_a_sound_that_starts_early_or_late_is_as_early_or_late(delay: float, container: str, plain: Path, tmp_path: Path) -> None:
+def test_a_sound_that_starts_early_or_late_is_as_early_or_late(
+    delay: float, container: str, plain: Path, tmp_path: Path
+) -> None:
     path, late = tmp_path / f"offset.{container}", ("-itsoffset", str(abs(delay)))
     inputs = (*late, "-i", plain, "-i", plain) if delay > 0 else ("-i", plain, *late, "-i", plain)
     ffmpeg(*inputs, "-map", "1:v", "-map", "0:a", "-c", "copy", path)
@@ -84,7 +99,9 @@ def test_a_sound_that_starts_early_or_late_is_as_early_or_late(delay: float, con
 
 @pytest.mark.parametrize(("degrees", "lighter"), [(90, "left"), (180, "left"), (270, "right")])
 def test_a_turned_video_is_upright(degrees: int, lighter: str, plain: Path, tmp_path: Path) -> None:
-    """The header asks to turn the picture counter-clockwise: what was at the top is then on the left, below, or on the right."""
+    """The header asks to turn the picture counter-clockwise: what was at the top is then on the
+    left, below, or on the right.
+    """
     ffmpeg("-display_rotation", str(degrees), "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
     with media.open_video(tmp_path / "turned.mp4") as video:
         first = next(video.stream())[..., 0].astype(float)
@@ -94,7 +111,7 @@ def test_a_turned_video_is_upright(degrees: int, lighter: str, plain: Path, tmp_
     assert (first[0].mean() > first[-1].mean()) == (degrees == 90)
 
 
-# ---------------------------------------------------------------------------------------------------------------- headers
+# ------------------------------------------------------------------------------------------ headers
 def patched(plain: Path, box: bytes, offset: int, value: bytes, target: Path) -> Path:
     """A copy with bytes written into the first box of a kind, counted from behind its name."""
     data = bytearray(plain.read_bytes())
@@ -135,7 +152,21 @@ def test_a_sparse_file_is_no_video(tmp_path: Path) -> None:
 
 
 def test_a_sound_that_leaps_ahead_is_not_filled_with_silence_for_days(plain: Path, tmp_path: Path) -> None:
-    ffmpeg("-i", plain, "-itsoffset", "200000", "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", tmp_path / "leap.mkv")
+    ffmpeg(
+        "-i",
+        plain,
+        "-itsoffset",
+        "200000",
+        "-i",
+        plain,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+        tmp_path / "leap.mkv",
+    )
     with media.open_video(tmp_path / "leap.mkv") as video, suppress(MediaError):
         assert len(video.speech()) <= (COUNT + 1) * SAMPLE_RATE // 25
 

@@ -1,4 +1,6 @@
-"""Whatever is called a video: each ends as a row of the ledger with a reason, or as one clear sentence; nobody else is hurt."""
+"""Whatever is called a video: each ends as a row of the ledger with a reason, or as one clear
+sentence; nobody else is hurt.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,19 @@ GIB = 2**30
 NO_VIDEO = {"unreadable"}
 UNHURT = ""  # accepted: the bytes that changed were of no matter
 DAMAGED = {"unreadable", "truncated"}
-ANY_END = {"unreadable", "truncated", "no_face", "too_short", "no_audio", "low_frame_rate", "silent", "duplicate", "decoder_crashed"}
-WORKERS = ClusterConfig(workers=2, max_retries=1)  # not the plain loop: one of these files aborts the decoder, and the process with it
+ANY_END = {
+    "unreadable",
+    "truncated",
+    "no_face",
+    "too_short",
+    "no_audio",
+    "low_frame_rate",
+    "silent",
+    "duplicate",
+    "decoder_crashed",
+}
+# not the plain loop: one of these files aborts the decoder, and the process with it
+WORKERS = ClusterConfig(workers=2, max_retries=1)
 
 
 def ff(*arguments: object) -> None:
@@ -44,7 +57,9 @@ def ff(*arguments: object) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
-def film(path: Path, *, pictures: str | None = PICTURES, sound: str | None = NOISE, seconds: float = 3, options: tuple = H264) -> None:
+def film(
+    path: Path, *, pictures: str | None = PICTURES, sound: str | None = NOISE, seconds: float = 3, options: tuple = H264
+) -> None:
     """A film without a face."""
     inputs = [word for source in (pictures, sound) if source for word in ("-f", "lavfi", "-i", source)]
     ff(*inputs, "-t", seconds, *options, path)
@@ -64,7 +79,9 @@ def fuzzed(start: float, stop: float, *, seed: int) -> Callable[[Path, Path], ob
     def make(path: Path, good: Path) -> None:
         data = np.frombuffer(good.read_bytes(), np.uint8).copy()
         noise = np.random.default_rng(seed)
-        places = noise.integers(int(len(data) * start), int(len(data) * stop), max(1, int(len(data) * (stop - start) / 50)))
+        places = noise.integers(
+            int(len(data) * start), int(len(data) * stop), max(1, int(len(data) * (stop - start) / 50))
+        )
         data[places] = noise.integers(0, 256, len(places), dtype=np.uint8)
         path.write_bytes(data.tobytes())
 
@@ -145,7 +162,24 @@ def cover_only(path: Path, good: Path) -> None:
     cover = path.with_suffix(".png")
     picture("png")(cover, good)
     inputs = ("-f", "lavfi", "-i", NOISE, "-i", cover)
-    ff(*inputs, "-t", 3, "-map", 0, "-map", 1, "-c:a", "aac", "-c:v", "png", "-disposition:v", "attached_pic", "-f", "mp4", path)
+    ff(
+        *inputs,
+        "-t",
+        3,
+        "-map",
+        0,
+        "-map",
+        1,
+        "-c:a",
+        "aac",
+        "-c:v",
+        "png",
+        "-disposition:v",
+        "attached_pic",
+        "-f",
+        "mp4",
+        path,
+    )
 
 
 def turned(path: Path, good: Path) -> None:
@@ -156,7 +190,9 @@ def turned(path: Path, good: Path) -> None:
 
 def silent_film(seed: int) -> Callable[[Path, Path], object]:
     """Goes the whole way to the decoder, and ends there quickly; no two have the same bytes."""
-    return lambda path, good: film(path, sound="anullsrc=r=16000:cl=mono", options=(*H264, "-metadata", f"comment={seed}", "-f", "mp4"))
+    return lambda path, good: film(
+        path, sound="anullsrc=r=16000:cl=mono", options=(*H264, "-metadata", f"comment={seed}", "-f", "mp4")
+    )
 
 
 def playlist(path: Path, good: Path) -> None:
@@ -205,9 +241,17 @@ CASES = (
     Bad("one_frame.mp4", filmed(seconds=0.04), {"too_short"}),
     Bad("third_of_a_second.mp4", filmed(seconds=0.3), {"too_short"}),
     Bad("10000_px.avi", huge_picture, {"too_large"}),
-    Bad("one_pixel.mkv", filmed(pictures="testsrc=size=1x1:rate=25", options=("-c:v", "ffv1", "-c:a", "pcm_s16le")), ANY_END),
+    Bad(
+        "one_pixel.mkv",
+        filmed(pictures="testsrc=size=1x1:rate=25", options=("-c:v", "ffv1", "-c:a", "pcm_s16le")),
+        ANY_END,
+    ),
     Bad("two_pixels.mp4", filmed(pictures="testsrc=size=2x2:rate=25"), ANY_END),
-    Bad("odd_sides.mp4", filmed(pictures="testsrc=size=641x359:rate=25", options=(*H264, "-pix_fmt", "yuv444p")), {"no_face"}),
+    Bad(
+        "odd_sides.mp4",
+        filmed(pictures="testsrc=size=641x359:rate=25", options=(*H264, "-pix_fmt", "yuv444p")),
+        {"no_face"},
+    ),
     Bad("no_rate.avi", no_rate, ANY_END),
     Bad("1000_fps.mp4", filmed(pictures="testsrc=size=64x64:rate=1000"), {"no_face"}),
     Bad("5_fps.mp4", filmed(pictures="testsrc=size=64x64:rate=5"), {"low_frame_rate"}),
@@ -238,7 +282,9 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    """A video that is accepted, with its index at the front, and named so that it comes before its copies."""
+    """A video that is accepted, with its index at the front, and named so that it comes before its
+    copies.
+    """
     folder = tmp_path_factory.mktemp("good")
     (video,) = make_talkers(folder, count=1, seed=5, seconds=2.7, size=200)
     path = folder / "a_good_one.mp4"
@@ -248,7 +294,9 @@ def good(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(good, tmp_path_factory, make_command):
-    """All bad files beside a good one, prepared in one run: the dataset, and the videos' rows by the printable file name."""
+    """All bad files beside a good one, prepared in one run: the dataset, and the videos' rows by
+    the printable file name.
+    """
     folder = tmp_path_factory.mktemp("bad [files]")
     (folder / good.name).write_bytes(good.read_bytes())
     for case in CASES:
@@ -283,7 +331,7 @@ def test_there_are_forty_kinds_and_no_name_was_run():
     assert not Path("pwned").exists()
 
 
-# ---------------------------------------------------------------------------------------------------------------- what changes on the way
+# -------------------------------------------------------------------------- what changes on the way
 def test_videos_that_change_or_vanish_after_the_plan_are_rows(tmp_path, make_command):
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -297,7 +345,11 @@ def test_videos_that_change_or_vanish_after_the_plan_are_rows(tmp_path, make_com
     pipeline.build_units(planned, inputs.source, out, command)
     pipeline.finish(out, planned)
     rows = ledger.records(ledger.read(out))
-    assert {row["file"]: row["reason"] for row in rows} == {"changed.mp4": "changed", "kept.mp4": "silent", "vanished.mp4": "unreadable"}
+    assert {row["file"]: row["reason"] for row in rows} == {
+        "changed.mp4": "changed",
+        "kept.mp4": "silent",
+        "vanished.mp4": "unreadable",
+    }
 
 
 def test_a_row_of_a_manifest_that_names_no_file_is_a_row_of_the_ledger(tmp_path, make_command):
@@ -308,7 +360,7 @@ def test_a_row_of_a_manifest_that_names_no_file_is_a_row_of_the_ledger(tmp_path,
     assert {row["file"]: row["reason"] for row in rows} == {"there.mp4": "silent", "gone.mp4": "unreadable"}
 
 
-# ---------------------------------------------------------------------------------------------------------------- where it is to go
+# -------------------------------------------------------------------------------- where it is to go
 def test_an_output_below_a_file_is_one_sentence(good, tmp_path, make_command):
     (tmp_path / "file").touch()
     with pytest.raises((FailedError, InputError), match="file/out"):
@@ -317,10 +369,13 @@ def test_an_output_below_a_file_is_one_sentence(good, tmp_path, make_command):
 
 @pytest.mark.parametrize(
     ("room", "sentence"),
-    [(2_000, "no room for scratch files"), (300_000, "cannot write")],  # bytes: less than the sound; more than that, less than the shard
+    # bytes: less than the sound; more than that, less than the shard
+    [(2_000, "no room for scratch files"), (300_000, "cannot write")],
 )
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(good, tmp_path, room, sentence):
-    """The limit of a file's size stands in for the end of the disk: both come as an error of `write`."""
+    """The limit of a file's size stands in for the end of the disk: both come as an error of
+    `write`.
+    """
     words = ["prepare", f"videos={good}", f"out={tmp_path / 'out'}", "cluster.workers=0", "prepare.features.f0=dio"]
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli.main", *words],
@@ -334,4 +389,5 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(good, tmp_path, roo
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "out").rglob(f"*{PART_SUFFIX}"))
-    assert not list((tmp_path / "out").glob("a2h-*.json"))  # no video is blamed: with more room the same command goes on
+    # no video is blamed: with more room the same command goes on
+    assert not list((tmp_path / "out").glob("a2h-*.json"))

@@ -1,4 +1,6 @@
-"""A preparation that is killed between any two steps of publishing, each time resumed, ends as one that was left in peace."""
+"""A preparation that is killed between any two steps of publishing, each time resumed, ends as one
+that was left in peace.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ pytestmark = pytest.mark.slow
 
 PHASES = ("before", "half", "whole", "after")  # nothing written; some bytes aside; all bytes aside; renamed
 
-# Runs in a process of its own, which forks before anything has started threads. Each child prepares, and is killed by SIGKILL at one
-# point: the first time that a file of one kind reaches one phase. What a video yields is taken from a finished dataset: decoding has no
+# Runs in a process of its own, which forks before anything has started threads. Each child
+# prepares, and is killed by SIGKILL at one
+# point: the first time that a file of one kind reaches one phase. What a video yields is taken from
+# a finished dataset: decoding has no
 # part in publishing.
 HARNESS = '''
 import json, os, re, signal, sys, traceback
@@ -155,7 +159,15 @@ def test_every_step_of_publishing_was_the_last_one_once(killed_everywhere):
     _, story, errors = killed_everywhere
     assert story["first"] == 0, errors[-3000:]
     kinds = {name for name, _ in story["points"]}
-    assert {PLAN_FILE, "a2h-train-0.tar", "a2h-train-0.json", "ledger.parquet", "dataset.json", "report.html", "README.md"} <= kinds
+    assert {
+        PLAN_FILE,
+        "a2h-train-0.tar",
+        "a2h-train-0.json",
+        "ledger.parquet",
+        "dataset.json",
+        "report.html",
+        "README.md",
+    } <= kinds
     assert {(name, phase) for name, phase in story["points"]} == {(name, phase) for name in kinds for phase in PHASES}
     assert [status for _, _, status in story["killed"]] == [-9] * len(story["points"]), errors[-3000:]
 

@@ -23,7 +23,8 @@ from pipelines.prepare.pipeline import prepare
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # connections of the store's client end with its event loop
+    # connections of the store's client end with its event loop
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -31,7 +32,9 @@ OUTAGE = 10**9  # requests
 
 
 class Weather:
-    """Stands before the store, and answers in its place: every `storm`-th request with an error, as an overloaded store does."""
+    """Stands before the store, and answers in its place: every `storm`-th request with an error, as
+    an overloaded store does.
+    """
 
     def __init__(self, app: Any) -> None:
         self.app, self.storm, self.refused = app, 0, 0
@@ -164,7 +167,9 @@ def test_a_store_that_is_down_is_one_sentence(bucket, weather, monkeypatch):
         bucket.publish("a.bin", b"1")
 
 
-def test_a_preparation_from_store_to_store_through_bad_weather_gives_the_same_bytes(talks, prepared, weather, tmp_path, make_command):
+def test_a_preparation_from_store_to_store_through_bad_weather_gives_the_same_bytes(
+    talks, prepared, weather, tmp_path, make_command
+):
     videos, out = Storage("s3://data/videos"), Storage("s3://data/out")
     for path in talks.iterdir():
         videos.publish(path.name, path.read_bytes())

@@ -1,4 +1,6 @@
-"""The graph of steps keeps its promises: the same bytes however it runs, nothing lost, nothing overwritten."""
+"""The graph of steps keeps its promises: the same bytes however it runs, nothing lost, nothing
+overwritten.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ def test_another_plans_folder_is_refused(talks, prepared, make_command):
     assert _bytes(prepared) == before
 
 
-def test_our_expert_is_asked_by_every_worker_and_another_one_makes_another_plan(talks, tmp_path, make_command, ray_session):
+def test_our_expert_is_asked_by_every_worker_and_another_one_makes_another_plan(
+    talks, tmp_path, make_command, ray_session
+):
     def asking(out, seed, **changes):
         torch.manual_seed(seed)
         networks = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
@@ -146,7 +150,9 @@ def test_our_expert_is_asked_by_every_worker_and_another_one_makes_another_plan(
     prepare(asking(spread, 1, cluster=TWO))
     assert _bytes(plain) == _bytes(spread)
     accepted = [row for row in ledger.records(ledger.read(Storage(plain))) if row["kind"] == "clip"]
-    assert all(row[name] is not None for row in accepted for name in ("expert_offset", "expert_confidence", "expert_certainty"))
+    assert all(
+        row[name] is not None for row in accepted for name in ("expert_offset", "expert_confidence", "expert_certainty")
+    )
     with pytest.raises(InputError, match=r"prepare\.features\.sync_expert was 'sha256:\w+', and is 'sha256:"):
         prepare(asking(plain, 2))
     assert "a sync expert trained by this program, weights sha256:" in (plain / "README.md").read_text()
@@ -173,15 +179,21 @@ def test_a_quarantined_video_is_failed_and_the_others_are_built(talks, prepared,
     source, out = Storage(talks), Storage(tmp_path)
     unit = pipeline.plan([video for found in _plan(prepared).units for video in found.videos], config).units[0]
     poison = unit.videos[0]
-    report = build_shard(unit, config, source, out, quarantined={poison.sha256: Failure("decoder_crashed", "the worker died")})
+    report = build_shard(
+        unit, config, source, out, quarantined={poison.sha256: Failure("decoder_crashed", "the worker died")}
+    )
     (sidecar,) = read_sidecars(out)
     assert report.counts == {"accepted": 1}
     assert list(sidecar.identities.values()) == [unit.videos[1].identity]
-    assert [(row["status"], row["reason"]) for row in sidecar.ledger if row["file"] == poison.file] == [("failed", "decoder_crashed")]
+    assert [(row["status"], row["reason"]) for row in sidecar.ledger if row["file"] == poison.file] == [
+        ("failed", "decoder_crashed")
+    ]
 
 
 def _poisoned(function, accidents):
-    """`function`, in whose process decoding some videos ends in an accident: no file of ours does that to the real decoders."""
+    """`function`, in whose process decoding some videos ends in an accident: no file of ours does
+    that to the real decoders.
+    """
 
     def there(piece, **options):
         import signal
@@ -209,12 +221,23 @@ def _poisoned(function, accidents):
     return there
 
 
-def test_a_decoder_that_crashes_hangs_or_eats_memory_takes_down_its_own_video_only(tmp_path, make_command, monkeypatch, ray_session):
+def test_a_decoder_that_crashes_hangs_or_eats_memory_takes_down_its_own_video_only(
+    tmp_path, make_command, monkeypatch, ray_session
+):
     videos = tmp_path / "videos"
     videos.mkdir()
     names = ("crash.mp4", "good.mp4", "hang.mp4", "hoard.mp4")
     for number, name in enumerate(names):
-        inputs = ("-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-f", "lavfi", "-i", f"anoisesrc=amplitude=0.3:seed={number}")
+        inputs = (
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=160x120:rate=25",
+            "-f",
+            "lavfi",
+            "-i",
+            f"anoisesrc=amplitude=0.3:seed={number}",
+        )
         command = [
             ffmpeg_path(),
             "-v",
@@ -283,7 +306,8 @@ def test_an_error_of_ours_is_a_row_and_not_the_end(talks, prepared, monkeypatch,
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the closing of files to the collector
+# webdataset leaves the closing of files to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plain_webdataset_reads_the_shards(prepared):
     import webdataset
 
@@ -295,7 +319,9 @@ def test_plain_webdataset_reads_the_shards(prepared):
     urls = sorted(str(path) for path in prepared.glob("a2h-*.tar"))
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode(*decoders, partial=True))
     gc.collect()
-    assert {sample["__key__"] for sample in samples} == {key for sidecar in read_sidecars(Storage(prepared)) for key in sidecar.keys}
+    assert {sample["__key__"] for sample in samples} == {
+        key for sidecar in read_sidecars(Storage(prepared)) for key in sidecar.keys
+    }
     assert all(sample["pose.npy"].shape == (len(sample["mel.npy"]) // 4, 6) for sample in samples)
 
 
@@ -314,6 +340,10 @@ def test_real_clips_end_as_the_manifest_says(real_clips, tmp_path, make_command)
     for name, row in expected.items():
         found, allowed = videos[name], row["reasons"].split("|")
         accepted = found["status"] == "accepted"
-        assert accepted if row["expected"] == "accept" else (found["reason"] in allowed or (accepted and row["expected"] == "either")), name
+        assert (
+            accepted
+            if row["expected"] == "accept"
+            else (found["reason"] in allowed or (accepted and row["expected"] == "either"))
+        ), name
     cut = [row for row in _rows(out) if row["kind"] == "clip" and row["file"] == "gestsync_asd2_twofaces.mp4"]
     assert all(row["stop"] <= 52 or row["start"] >= 52 for row in cut)  # frame 52 is the first of the second shot

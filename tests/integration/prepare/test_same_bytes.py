@@ -46,7 +46,11 @@ def prepare_into(people, make_command):
 
 
 def hashes(out):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir() if path.suffix in {".tar", ".json"}}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.iterdir()
+        if path.suffix in {".tar", ".json"}
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM end a real run cleanly: nobody left, nothing half-written, and the way on is said."""
+"""Ctrl-C and SIGTERM end a real run cleanly: nobody left, nothing half-written, and the way on is
+said.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,16 @@ def _ctrl_c_means_something():
 
 @pytest.mark.usefixtures("_ctrl_c_means_something")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_leaves_nobody_and_nothing_half_and_says_how_to_go_on(talks, prepared, tmp_path, make_command, sent, code):
+def test_a_stopped_run_leaves_nobody_and_nothing_half_and_says_how_to_go_on(
+    talks, prepared, tmp_path, make_command, sent, code
+):
     out, mark = tmp_path / "it's out", uuid.uuid4().hex
     words = ["prepare", f"videos={talks}", f"out={out}", "cluster.workers=2", f"paths.cache={tmp_path / 'cache'}"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli.main", *words], env={**os.environ, MARK: mark}, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "pipelines.cli.main", *words],
+        env={**os.environ, MARK: mark},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     until(lambda: list(out.glob(f"*{PART_SUFFIX}")), run)
     run.send_signal(sent)
@@ -64,4 +71,6 @@ def test_a_stopped_run_leaves_nobody_and_nothing_half_and_says_how_to_go_on(talk
     assert list(alive(mark)) == []
     assert not list(out.rglob(f"*{PART_SUFFIX}"))
     prepare(make_command(talks, out))
-    assert {path.name: path.read_bytes() for path in out.glob("a2h-*")} == {path.name: path.read_bytes() for path in prepared.glob("a2h-*")}
+    assert {path.name: path.read_bytes() for path in out.glob("a2h-*")} == {
+        path.name: path.read_bytes() for path in prepared.glob("a2h-*")
+    }

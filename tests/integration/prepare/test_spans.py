@@ -1,4 +1,6 @@
-"""A manifest's spans, all the way: every clip lies in its span, what the manifest says goes along, and who said no is not in it."""
+"""A manifest's spans, all the way: every clip lies in its span, what the manifest says goes along,
+and who said no is not in it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def talk(tmp_path_factory, request):
 def command(talk, tmp_path_factory, make_command):
     folder = tmp_path_factory.mktemp("spans")
     rows = [f"{talk},obama,{start / 25},{stop / 25},CC BY,yes,{start}" for start, stop in SPANS]
-    rows += [f"{talk},obama,{SPANS[0][0] / 25 + 1},{SPANS[0][1] / 25},CC BY,yes,twice", f"{talk},eve,7.7,7.9,,no,refused"]
+    rows += [
+        f"{talk},obama,{SPANS[0][0] / 25 + 1},{SPANS[0][1] / 25},CC BY,yes,twice",
+        f"{talk},eve,7.7,7.9,,no,refused",
+    ]
     rows += ["gone.mp4,ann,,,,,"]
     manifest = folder / "m.csv"
     manifest.write_text("\n".join(["url,identity,start,end,licence,consent,take", *rows]) + "\n")

@@ -1,4 +1,7 @@
-"""How exact preparation is: synthetic talkers against their own truth. `--log-cli-level=INFO` shows what was measured."""
+"""How exact preparation is: synthetic talkers against their own truth.
+
+`--log-cli-level=INFO` shows what was measured.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +54,15 @@ def dio() -> PrepareConfig:
 
 
 def true_pose_in(square: face_mesh.Square, camera: dict[str, int], poses: np.ndarray) -> np.ndarray:
-    """Poses of one crop's camera in another's: the template is projected into the frame, and solved for where it is seen in the crop."""
+    """Poses of one crop's camera in another's: the template is projected into the frame, and solved
+    for where it is seen in the crop.
+    """
     landmarks = np.zeros((len(poses), 468, 3), np.float32)
     for points, pose in zip(landmarks, poses, strict=True):
-        frame = project(face_mesh.template(), pose.astype(np.float64)) * camera["side"] / SIZE + [camera["x"], camera["y"]]
+        frame = project(face_mesh.template(), pose.astype(np.float64)) * camera["side"] / SIZE + [
+            camera["x"],
+            camera["y"],
+        ]
         points[:, :2] = (frame - [square.x, square.y]) * SIZE / square.side
     return face_mesh.solve_pose(landmarks)
 
@@ -78,7 +86,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
 
 
 def rotation_errors(seen: Seen) -> np.ndarray:
-    """Degrees a frame, after one constant rotation of the clip: where the zero of a head lies is a convention."""
+    """Degrees a frame, after one constant rotation of the clip: where the zero of a head lies is a
+    convention.
+    """
     found = smooth(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)
     turned, true = Rotation.from_rotvec(found[:, :3]), Rotation.from_rotvec(seen.true_pose[:, :3])
     offset = (true.inv() * turned).mean()
@@ -86,7 +96,9 @@ def rotation_errors(seen: Seen) -> np.ndarray:
 
 
 def translation_errors(seen: Seen) -> np.ndarray:
-    """Shares of the distance, after one constant factor of the clip: one camera cannot tell a large head from a near one."""
+    """Shares of the distance, after one constant factor of the clip: one camera cannot tell a large
+    head from a near one.
+    """
     found = smooth(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)[:, 3:]
     true = seen.true_pose[:, 3:]
     size = np.median(found[:, 2] / true[:, 2])
@@ -98,19 +110,28 @@ def test_rotation(people: list[Seen]) -> None:
     turns = np.degrees(np.concatenate([np.linalg.norm(seen.true_pose[:, :3], axis=1) for seen in people]))
     assert turns.max() > 0.8 * WITHIN_DEG  # the heads do turn
     errors = errors[turns <= WITHIN_DEG]
-    logger.info("rotation: median %.2f°, 95th percentile %.2f°, %d frames", np.median(errors), np.percentile(errors, 95), len(errors))
+    logger.info(
+        "rotation: median %.2f°, 95th percentile %.2f°, %d frames",
+        np.median(errors),
+        np.percentile(errors, 95),
+        len(errors),
+    )
     assert np.median(errors) <= 2.0
     assert np.percentile(errors, 95) <= 4.0
 
 
 def test_translation(people: list[Seen]) -> None:
     errors = np.concatenate([translation_errors(seen) for seen in people])
-    logger.info("translation: median %.4f, 95th percentile %.4f of the distance", np.median(errors), np.percentile(errors, 95))
+    logger.info(
+        "translation: median %.4f, 95th percentile %.4f of the distance", np.median(errors), np.percentile(errors, 95)
+    )
     assert np.percentile(errors, 95) <= 0.03
 
 
 def test_planted_offsets_are_found(people: list[Seen]) -> None:
-    """Each talker's sound shifted by every offset; eight frames at either end are left out, so that nothing is padded."""
+    """Each talker's sound shifted by every offset; eight frames at either end are left out, so that
+    nothing is padded.
+    """
     misses = []
     for seen in people:
         inner = Span(seen.clip.span.start + 8, seen.clip.span.stop - 8)
@@ -125,7 +146,9 @@ def test_planted_offsets_are_found(people: list[Seen]) -> None:
 
 def late_talker(folder: Path, offset: int) -> Path:
     """A talker of twelve seconds: long enough for a sure match."""
-    return make_talker(folder / "talker-0000.mp4", (5, 3), SceneConfig(seconds=12.0, size=200, audio_offset_frames=offset))
+    return make_talker(
+        folder / "talker-0000.mp4", (5, 3), SceneConfig(seconds=12.0, size=200, audio_offset_frames=offset)
+    )
 
 
 @pytest.mark.parametrize("offset", [-5, 4])
@@ -142,7 +165,9 @@ def test_an_offset_in_a_file_is_found_and_mended(tmp_path: Path, offset: int) ->
     assert abs(scores.sync_offset - offset) <= 1
     assert scores.sync_corrected == scores.sync_offset
     assert judge(scores, config.filters) is None
-    again = av_sync.match(av_sync.mouth_shape(features.landmarks), av_sync.expected_mouth(features.wave, len(features.frames)))
+    again = av_sync.match(
+        av_sync.mouth_shape(features.landmarks), av_sync.expected_mouth(features.wave, len(features.frames))
+    )
     assert abs(again.offset) <= 1
     late = int(scores.sync_corrected) * SAMPLES_PER_FRAME
     start = clip.span.start * SAMPLES_PER_FRAME + late
@@ -156,7 +181,12 @@ def test_what_lies_beyond_correction_is_rejected() -> None:
     sure, unsure = config.correct_from_confidence, config.correct_from_confidence - 0.01
     assert [correction(Offset(frames, sure, None, None), config) for frames in (0, 2, 3, -6, 7)] == [0, 0, 3, -6, 0]
     assert correction(Offset(5, unsure, None, None), config) == 0
-    assert [correction(Offset(frames, 0.0, 8.0, config.correct_from_lse_c), config) for frames in (1, 2, -6, 7)] == [0, 2, -6, 0]
+    assert [correction(Offset(frames, 0.0, 8.0, config.correct_from_lse_c), config) for frames in (1, 2, -6, 7)] == [
+        0,
+        2,
+        -6,
+        0,
+    ]
     assert correction(Offset(5, 9.9, 8.0, 1.0), config) == 0  # SyncNet decides
 
 
@@ -167,8 +197,11 @@ def test_of_two_faces_the_speaking_one_is_kept(tmp_path: Path) -> None:
     with media.open_video(path) as video:
         clips = find_clips(scan_video(video, config.clips), SHA256, config.clips)
         with speakers(video, clips, wave, config.clips) as known:
-            features = {clip.square.x < 100: to_features(video, clip, wave, known[clip.key], config.features) for clip in clips}
+            features = {
+                clip.square.x < 100: to_features(video, clip, wave, known[clip.key], config.features) for clip in clips
+            }
             cut_again = {clip.square.x < 100: crop_frames(video, clip) for clip in clips}
     reasons = {left: judge(found.scores, FiltersConfig()) for left, found in features.items()}
     assert all((found.frames == cut_again[left]).all() for left, found in features.items())
-    assert reasons == {True: None, False: Reason.SEVERAL_FACES}  # the one on the left speaks, the one on the right listens
+    # the one on the left speaks, the one on the right listens
+    assert reasons == {True: None, False: Reason.SEVERAL_FACES}

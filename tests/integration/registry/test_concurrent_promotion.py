@@ -1,4 +1,6 @@
-"""Promotions at once, killed half-way, and cut off from their store: at most one wins, and nothing moves half."""
+"""Promotions at once, killed half-way, and cut off from their store: at most one wins, and nothing
+moves half.
+"""
 
 import fcntl
 import json
@@ -24,7 +26,8 @@ from pipelines.registry.alias_lock import hold_lock
 GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
 Maker = Callable[..., str]
 
-# A process that has imported everything, and forks for each line it is given: {uri, logger, at, lock}. The fork promotes; where it calls
+# A process that has imported everything, and forks for each line it is given: {uri, logger, at,
+# lock}. The fork promotes; where it calls
 # `at`, it says so and waits for the lock of a file that the test holds.
 PROMOTER = """
 import fcntl, json, os, signal, sys
@@ -77,8 +80,16 @@ class Promoter:
         self.lock = lock.open("w")
 
     def begin(self, uri: str, store: TrackingConfig, *, at: str, after: bool = False) -> None:
-        """Promote in a process of its own, up to a call of a function of promotion.py, or to its end."""
-        task = {"uri": uri.removeprefix("models:/"), "logger": asdict(store), "at": at, "after": after, "lock": self.lock.name}
+        """Promote in a process of its own, up to a call of a function of promotion.py, or to its
+        end.
+        """
+        task = {
+            "uri": uri.removeprefix("models:/"),
+            "logger": asdict(store),
+            "at": at,
+            "after": after,
+            "lock": self.lock.name,
+        }
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
 
@@ -120,7 +131,9 @@ def registered(store: TrackingConfig) -> set[str]:
         return {model.name for model in client.search_registered_models()}
 
 
-def test_of_two_promotions_at_once_exactly_one_wins(make_version: Maker, store: TrackingConfig, promoter: Promoter) -> None:
+def test_of_two_promotions_at_once_exactly_one_wins(
+    make_version: Maker, store: TrackingConfig, promoter: Promoter
+) -> None:
     """Both have judged, and both find that every gate holds, before either may claim the alias."""
     uris = [make_version(store, 25.0), make_version(store, 26.0)]
     promoter.hold()
@@ -138,7 +151,9 @@ def test_of_two_promotions_at_once_exactly_one_wins(make_version: Maker, store: 
     assert registered(store) == {"a2h-head-pose"}  # no claim is left
 
 
-def test_a_killed_promotion_leaves_the_old_champion(make_version: Maker, store: TrackingConfig, promoter: Promoter) -> None:
+def test_a_killed_promotion_leaves_the_old_champion(
+    make_version: Maker, store: TrackingConfig, promoter: Promoter
+) -> None:
     """SIGKILL between the record of the decision and the move of the alias."""
     first, second, third = (make_version(store, psnr) for psnr in (25.0, 26.0, 27.0))
     promote(first, store)
@@ -157,7 +172,8 @@ def test_a_killed_promotion_leaves_the_old_champion(make_version: Maker, store: 
         client.set_registered_model_tag(f"a2h-head-pose.champion{alias_lock.MARK}1", "until", repr(time.time() - 1))
     assert promote(third, store).reasons == []
     assert registered(store) == {"a2h-head-pose"}
-    assert promotion.rollback(RollbackCommand(model="a2h-head-pose", logger=store)).restored == first  # the killed one never was champion
+    # the killed one never was champion
+    assert promotion.rollback(RollbackCommand(model="a2h-head-pose", logger=store)).restored == first
 
 
 def test_a_server_that_dies_leaves_the_old_champion(
@@ -179,7 +195,8 @@ def test_a_server_that_dies_leaves_the_old_champion(
             promote(second, served)
     finally:
         program.start()
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # the first connection after a restart may be one to the server that died
+    # the first connection after a restart may be one to the server that died
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     assert current_champion(served) == first
 
 
@@ -187,7 +204,10 @@ def test_a_server_that_dies_leaves_the_old_champion(
 def test_a_claim_excludes_and_ends(make_version: Maker, store: TrackingConfig) -> None:
     with hold_lock("m", "champion", store, seconds=60) as confirm:
         confirm()
-        with pytest.raises(RegistryError, match="champion of m is being moved by"), hold_lock("m", "champion", store, seconds=60):
+        with (
+            pytest.raises(RegistryError, match="champion of m is being moved by"),
+            hold_lock("m", "champion", store, seconds=60),
+        ):
             pass
         with hold_lock("m", "challenger", store, seconds=60):  # another alias is another claim
             pass
@@ -207,7 +227,10 @@ def test_whoever_was_overtaken_does_not_move_the_alias(tracking_config: Tracking
     with hold_lock("m", "champion", tracking_config, seconds=60) as confirm:
         with tracking.session(tracking_config) as client:
             client.set_registered_model_tag(f"m.champion{alias_lock.MARK}1", "until", "0")
-        with hold_lock("m", "champion", tracking_config, seconds=60), pytest.raises(RegistryError, match="is being moved by"):
+        with (
+            hold_lock("m", "champion", tracking_config, seconds=60),
+            pytest.raises(RegistryError, match="is being moved by"),
+        ):
             confirm()
 
 

@@ -1,4 +1,6 @@
-"""From end to end: a bundle is measured and becomes champion; one whose weights were scaled is measured on the same clips, and refused."""
+"""From end to end: a bundle is measured and becomes champion; one whose weights were scaled is
+measured on the same clips, and refused.
+"""
 
 import json
 from pathlib import Path
@@ -24,17 +26,30 @@ def measure(model: str, dataset: Path, out: Path, store: TrackingConfig) -> None
 
     config = EvaluateConfig(max_frames=16, bootstrap_samples=50, protocols=("true_pose", "predicted_pose"))
     evaluate(
-        EvaluateCommand(model=model, dataset=str(dataset), out=str(out), evaluate=config, cluster=ClusterConfig(workers=0), logger=store)
+        EvaluateCommand(
+            model=model,
+            dataset=str(dataset),
+            out=str(out),
+            evaluate=config,
+            cluster=ClusterConfig(workers=0),
+            logger=store,
+        )
     )
 
 
 def promote(model: str, store: TrackingConfig) -> int:
-    return main(["promote", model, *WORDS, f"logger.tracking_uri={store.tracking_uri}", f"logger.artifacts={store.artifacts}"])
+    return main(
+        ["promote", model, *WORDS, f"logger.tracking_uri={store.tracking_uri}", f"logger.artifacts={store.artifacts}"]
+    )
 
 
 @pytest.mark.slow
 def test_a_poisoned_candidate_is_refused(
-    small_dataset: Path, registered: TrackingConfig, stage_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_dataset: Path,
+    registered: TrackingConfig,
+    stage_folders: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import torch
 

@@ -1,4 +1,6 @@
-"""The published weights through the command line: into the registry, to a video, and out again with the same bits."""
+"""The published weights through the command line: into the registry, to a video, and out again with
+the same bits.
+"""
 
 import os
 import shutil
@@ -22,10 +24,12 @@ from pipelines.cli.main import main
 from pipelines.config import TrackingConfig
 
 
-# ---------------------------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------- what is refused
 @pytest.fixture(scope="module")
 def hollow() -> dict[str, dict[str, Tensor]]:
-    """Every tensor of a release by name, shape and type, all zeros: of one number each, so that the file is small."""
+    """Every tensor of a release by name, shape and type, all zeros: of one number each, so that the
+    file is small.
+    """
     return {
         part: {name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for name, tensor in state.items()}
         for part, state in _named(_unfilled(NetworksConfig())).items()
@@ -35,7 +39,9 @@ def hollow() -> dict[str, dict[str, Tensor]]:
 def refused(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code and sentence; the registry was not even opened."""
     database = path.parent / "no.db"
-    code = main(["import-release", str(path), f"logger.tracking_uri=sqlite:///{database}", f"logger.artifacts={path.parent}/no"])
+    code = main(
+        ["import-release", str(path), f"logger.tracking_uri=sqlite:///{database}", f"logger.artifacts={path.parent}/no"]
+    )
     told = capsys.readouterr().err
     assert "Traceback" not in told
     assert "trust" not in told  # torch's advice
@@ -47,14 +53,19 @@ class Evil:
         return (os.system, ("touch code-from-a-checkpoint-ran",))
 
 
-def test_what_is_not_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "audio2head.pth.tar"
     assert refused(path, capsys)[0] == 2
     path.mkdir()
     assert refused(path, capsys)[0] == 2
     path.rmdir()
-    for content, reason in ((b"", "it is empty"), (b"<html>Too many requests</html>", "it is damaged, or something else")):
+    for content, reason in (
+        (b"", "it is empty"),
+        (b"<html>Too many requests</html>", "it is damaged, or something else"),
+    ):
         path.write_bytes(content)
         code, told = refused(path, capsys)
         assert code == 1
@@ -80,7 +91,9 @@ def test_a_file_that_is_cut_off(
         assert ("it is cut off or damaged" if zipped else "it is damaged") in told
 
 
-def test_parts_that_are_missing_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], hollow: dict[str, dict[str, Tensor]]) -> None:
+def test_parts_that_are_missing_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hollow: dict[str, dict[str, Tensor]]
+) -> None:
     path = tmp_path / "fomm.pth.tar"
     torch.save({part: hollow[part] for part in ("kp_detector", "generator")} | {"epoch": 3}, path)
     code, told = refused(path, capsys)
@@ -102,7 +115,9 @@ def test_tensors_that_do_not_fit_are_named(hollow: dict[str, dict[str, Tensor]])
     assert fault({}, without=name).endswith("network: audio2pose.output.bias is missing")
     assert fault({"new.bias": torch.zeros(1)}).endswith("network: audio2pose.new.bias is unknown")
     assert fault({name: torch.zeros(7)}).endswith("network: audio2pose.output.bias has shape (7,), not (6,)")
-    assert fault({name: torch.zeros(6, dtype=torch.float16)}).endswith("output.bias holds torch.float16, not torch.float32")
+    assert fault({name: torch.zeros(6, dtype=torch.float16)}).endswith(
+        "output.bias holds torch.float16, not torch.float32"
+    )
     assert fault({name: "zero"}).endswith("audio2pose.output.bias is a str, not a tensor")
     with pytest.raises(CheckpointError, match="audio2pose is a list instead of tensors by name"):
         from_release({**hollow, "audio2pose": []}, source="test")
@@ -116,7 +131,9 @@ def test_a_release_of_older_torch_is_read(hollow: dict[str, dict[str, Tensor]], 
     assert read_release(tmp_path / "old.pth.tar").keys() == set(STAGES)
 
 
-@pytest.mark.parametrize("spoken", [["--champion", "x.tar"], ["x.tar", "--champion=true"], ["champion=true", "file=x.tar"]])
+@pytest.mark.parametrize(
+    "spoken", [["--champion", "x.tar"], ["x.tar", "--champion=true"], ["champion=true", "file=x.tar"]]
+)
 def test_a_switch_does_not_swallow_the_file_after_it(spoken: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 
@@ -125,7 +142,7 @@ def test_a_switch_does_not_swallow_the_file_after_it(spoken: list[str], capsys: 
     assert (shown["file"], shown["champion"]) == ("x.tar", True)
 
 
-# ---------------------------------------------------------------------------------------------------------------- what cannot go out
+# ------------------------------------------------------------------------------- what cannot go out
 def test_a_narrow_bundle_is_not_exported(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out" / "x.pth.tar"
     assert main(["export-release", str(bundle), str(target)]) == 1
@@ -135,21 +152,27 @@ def test_a_narrow_bundle_is_not_exported(bundle: Path, tmp_path: Path, capsys: p
 
 def test_other_sizes_are_named() -> None:
     def check(config: NetworksConfig) -> None:
-        check_scale({stage: on_meta(partial(build, stage, config)) for stage in STAGES}, config, source="models:/audio2head/7")
+        check_scale(
+            {stage: on_meta(partial(build, stage, config)) for stage in STAGES}, config, source="models:/audio2head/7"
+        )
 
     paper = NetworksConfig()
     check(paper)
-    with pytest.raises(CheckpointError, match=r"kp_detector\.predictor\S+ of models:/audio2head/7 has shape .*, the release's .*"):
+    with pytest.raises(
+        CheckpointError, match=r"kp_detector\.predictor\S+ of models:/audio2head/7 has shape .*, the release's .*"
+    ):
         check(replace(paper, keypoint_detector=KeypointDetectorConfig(width=16)))
     with pytest.raises(CheckpointError, match=r"has no generator\.\S+, which the release has"):
         check(replace(paper, generator=replace(paper.generator, residual_blocks=5)))
     with pytest.raises(CheckpointError, match=r"has generator\.\S+, which the release has not"):
         check(replace(paper, generator=replace(paper.generator, residual_blocks=7)))
-    with pytest.raises(CheckpointError, match=r"made with networks\.keypoint_detector\.temperature=0\.2, the release's is 0\.1"):
+    with pytest.raises(
+        CheckpointError, match=r"made with networks\.keypoint_detector\.temperature=0\.2, the release's is 0\.1"
+    ):
         check(replace(paper, keypoint_detector=KeypointDetectorConfig(temperature=0.2)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- in, and out again
+# -------------------------------------------------------------------------------- in, and out again
 @pytest.fixture(scope="module")
 def release(stand_in_checkpoint: Callable[[int], Path]) -> Path:
     """Another stand-in of the released file than the networks' tests have."""
@@ -166,11 +189,17 @@ def world(release: Path, empty_database: Path, tmp_path_factory: pytest.TempPath
 
 
 def words(folder: Path) -> list[str]:
-    return [f"logger.tracking_uri=sqlite:///{folder}/mlflow.db", f"logger.artifacts={folder}/artifacts", f"paths.cache={folder}/cache"]
+    return [
+        f"logger.tracking_uri=sqlite:///{folder}/mlflow.db",
+        f"logger.artifacts={folder}/artifacts",
+        f"paths.cache={folder}/cache",
+    ]
 
 
 def logger(folder: Path) -> TrackingConfig:
-    return TrackingConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=f"{folder}/artifacts", cache=f"{folder}/cache")
+    return TrackingConfig(
+        tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=f"{folder}/artifacts", cache=f"{folder}/cache"
+    )
 
 
 @pytest.mark.slow
@@ -204,7 +233,9 @@ def test_the_same_file_is_imported_once_and_crowned_on_request(
 
 
 @pytest.mark.slow
-def test_the_release_generates_a_video(world: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_release_generates_a_video(
+    world: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import soundfile
 
     wave, rate = soundfile.read(shared / "speech" / "audio2head_intro.wav")

@@ -1,6 +1,8 @@
-"""One of the processes that a test starts as torchrun would: trains what it is told to, and writes down what it saw.
+"""One of the processes that a test starts as torchrun would: trains what it is told to, and writes
+down what it saw.
 
-`python one_of_two.py TASKS OUT`: TASKS is a pickled list of (name, command, how); with "ended", SIGTERM comes to one of the processes.
+`python one_of_two.py TASKS OUT`: TASKS is a pickled list of (name, command, how); with "ended",
+SIGTERM comes to one of the processes.
 """
 
 import json
@@ -20,7 +22,9 @@ ENDED_AT = 2  # batches
 
 
 def freeze_norms(module):
-    """Batch norm that computes with what it has stored: what becomes of a sample does not depend on who else is in its batch."""
+    """Batch norm that computes with what it has stored: what becomes of a sample does not depend on
+    who else is in its batch.
+    """
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             part.eval()

@@ -17,7 +17,9 @@ STEPS, STOP = 5, 3  # as in conftest.py
 
 @pytest.fixture
 def begun(command, stage_of):
-    """Trains a stage for a while; gives the command that would go on, and looks after its checkpoint."""
+    """Trains a stage for a while; gives the command that would go on, and looks after its
+    checkpoint.
+    """
     kept = {}
 
     def begin(name, **changes):
@@ -46,7 +48,9 @@ def test_a_damaged_sample_is_named_with_its_shard(begun, elsewhere, workers):
     """Also by a loader process, whose error arrives as it was raised."""
     wanted = begun("head_pose")
     wanted.dataset.path, wanted.dataset.workers = elsewhere("train1a"), workers
-    with pytest.raises(DatasetError, match=r"damaged/a2h-train-000001\.tar: sample train1a: .*cannot be opened") as caught:
+    with pytest.raises(
+        DatasetError, match=r"damaged/a2h-train-000001\.tar: sample train1a: .*cannot be opened"
+    ) as caught:
         train(wanted)
     assert "Traceback" not in caught.value.message
     assert "a2h verify" in caught.value.hint
@@ -91,7 +95,10 @@ def test_weights_fit_whether_sizes_were_composed_as_lists_or_read_as_tuples(begu
     wanted = begun("head_pose")
     wanted.stage.init_from = str(stage_folders["head_pose"])
     wanted.networks.head_pose.blocks = list(wanted.networks.head_pose.blocks)
-    begins, theirs = make_stage(wanted).trained.state_dict(), load(stage_folders["head_pose"], "head_pose")[0].state_dict()
+    begins, theirs = (
+        make_stage(wanted).trained.state_dict(),
+        load(stage_folders["head_pose"], "head_pose")[0].state_dict(),
+    )
     assert all(torch.equal(value, theirs[name]) for name, value in begins.items())
 
 

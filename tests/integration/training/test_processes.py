@@ -1,4 +1,6 @@
-"""Two processes as torchrun starts them: the same training as one, no deadlock at uneven ends, SIGTERM to one ends both well."""
+"""Two processes as torchrun starts them: the same training as one, no deadlock at uneven ends,
+SIGTERM to one ends both well.
+"""
 
 import json
 import os
@@ -32,7 +34,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def five_to_validate(made_up_dataset, tmp_path_factory):
-    """The made-up dataset with its five training clips as validation, too: an odd number for two processes."""
+    """The made-up dataset with its five training clips as validation, too: an odd number for two
+    processes.
+    """
     folder = tmp_path_factory.mktemp("five")
     for path in made_up_dataset.glob("a2h-train-*.json"):
         for split in ("train", "val"):
@@ -45,7 +49,9 @@ def five_to_validate(made_up_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(stage_folders, tmp_path_factory):
-    """One whose Jacobians are not what an untrained student begins with: L1 has no gradient there but the sign of a rounding error."""
+    """One whose Jacobians are not what an untrained student begins with: L1 has no gradient there
+    but the sign of a rounding error.
+    """
     network, config = load(stage_folders["image_generator"], "image_generator")
     torch.manual_seed(0)
     for parameter in network.detector.parameters():
@@ -60,13 +66,22 @@ def commands(command_in, stage_of, teacher, five_to_validate, empty_database, tm
     """Where, name → a training; the same for one process and for two but for where it writes."""
     folder = tmp_path_factory.mktemp("commands")
     shutil.copy(empty_database, folder / "mlflow.db")
-    logger = TrackingConfig(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=str(folder / "artifacts"), experiment="tests")
+    logger = TrackingConfig(
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=str(folder / "artifacts"), experiment="tests"
+    )
 
     def make(where, name):
         stage, _, what = name.partition(" ")
         steps, batches = {"": (1, 0), "validated": (2, 50)}.get(what, (STEPS, 0))
         taught = {"teacher": teacher} if stage == "motion_field" else {}
-        wanted = command_in(folder / where, logger, stage_of(stage, **taught), steps=steps, limit_val_batches=batches, val_check_interval=2)
+        wanted = command_in(
+            folder / where,
+            logger,
+            stage_of(stage, **taught),
+            steps=steps,
+            limit_val_batches=batches,
+            val_check_interval=2,
+        )
         wanted.dataset.path, wanted.run_name = str(five_to_validate), name
         wanted.dataset.batch_size, wanted.dataset.pairs_per_clip = (4, 2) if stage == "image_generator" else (2, 1)
         wanted.cluster.name = "torchrun" if where == "two" else "local"
@@ -94,20 +109,35 @@ def one(commands):
 
 @pytest.fixture(scope="module")
 def two(commands, one, tmp_path_factory):
-    """What two processes make of all of them, one of which one process has begun: name → its folder, and what each process wrote down."""
+    """What two processes make of all of them, one of which one process has begun: name → its
+    folder, and what each process wrote down.
+    """
     one(RESUMED, where="two", max_steps=BEGUN)
     folder = tmp_path_factory.mktemp("two")
-    tasks = [(name, commands("two", name), name.partition(" ")[2]) for name in (*STAGES, VALIDATED, RESUMED, ENDED, WHOLE)]
+    tasks = [
+        (name, commands("two", name), name.partition(" ")[2]) for name in (*STAGES, VALIDATED, RESUMED, ENDED, WHOLE)
+    ]
     (folder / "tasks").write_bytes(pickle.dumps(tasks))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-    pair = [_start(folder, {**shared, "TORCHELASTIC_RUN_ID": "test", "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+    }
+    pair = [
+        _start(folder, {**shared, "TORCHELASTIC_RUN_ID": "test", "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
     said = [process.communicate(timeout=PATIENCE_S)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], "\n".join(said)
     return {
-        name: (Path(command.paths.runs) / name, [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in "01"])
+        name: (
+            Path(command.paths.runs) / name,
+            [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in "01"],
+        )
         for name, command, _ in tasks
     }
 
@@ -136,11 +166,14 @@ def test_two_processes_on_half_batches_step_as_one_on_the_whole(name, one, two, 
     names = [f"network.{part}" for part, _ in build(name, tiny_networks).named_parameters()]
     weights, others = (torch.cat([each["state_dict"][part].flatten() for part in names]) for each in checkpoints)
     gradients, theirs = (
-        torch.cat([part["exp_avg"].flatten() for part in each["optimizer_states"][0]["state"].values()]) for each in checkpoints
+        torch.cat([part["exp_avg"].flatten() for part in each["optimizer_states"][0]["state"].values()])
+        for each in checkpoints
     )
     noise = CLOSE * gradients.abs().max()
     assert (gradients - theirs).abs().max() <= noise
-    felt = gradients.abs() > noise  # Adam's first step is the sign of the gradient, which for the others is that of a rounding error
+    # Adam's first step is the sign of the gradient, which for the others is that of a rounding
+    # error
+    felt = gradients.abs() > noise
     assert felt.float().mean() > 0.3
     assert (weights - others)[felt].abs().max() <= CLOSE
 
@@ -163,7 +196,7 @@ def test_sigterm_to_one_of_two_ends_both_after_the_same_batch(two, state):
     assert state(folder / "checkpoints" / "last.ckpt")["WindowDataModule"]["batches"] == len(processes[0]["keys"]) == 3
 
 
-# ------------------------------------------------------------------------------------------------------------------ Ray Train
+# ---------------------------------------------------------------------------------------- Ray Train
 @pytest.fixture(scope="module")
 def two_nodes():
     """Two machines with a core each, as Ray sees it, and this process outside."""
@@ -171,7 +204,9 @@ def two_nodes():
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    machines = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False}, shutdown_at_exit=False)
+    machines = Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False}, shutdown_at_exit=False
+    )
     try:
         machines.add_node(**node)
         machines.wait_for_nodes()
@@ -208,7 +243,9 @@ def _dying_once(work, folder, script):
 def test_ray_train_on_two_nodes_outlives_a_killed_worker_and_ends_with_the_same_bits(
     commands, two, two_nodes, state, assert_equal, tmp_path
 ):
-    """It goes on from the last checkpoint: the batches between that and the kill are seen twice, and no others."""
+    """It goes on from the last checkpoint: the batches between that and the kill are seen twice,
+    and no others.
+    """
     wanted = commands("ray", WHOLE)
     wanted.cluster = ClusterConfig(name="ray", address=two_nodes.address, workers=2, max_failures=1)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,6 @@
-"""Twenty steps in a row, and ten, a kill, and ten more, end with the same bits: in every stage and in each of its later phases."""
+"""Twenty steps in a row, and ten, a kill, and ten more, end with the same bits: in every stage and
+in each of its later phases.
+"""
 
 import shutil
 
@@ -21,10 +23,20 @@ def phases(stage_of, stage_folders):
     """Name → stage, and batches a step."""
     head_pose = str(stage_folders["head_pose"])
     augmented = {"mirror": 0.5, "jitter": 0.1}
-    drawn = {"rendered_frames": 2, "pixel": 10.0, "head_pose": head_pose, "predicted_share": 0.5, "predicted_to": 15, "jitter": 0.1}
+    drawn = {
+        "rendered_frames": 2,
+        "pixel": 10.0,
+        "head_pose": head_pose,
+        "predicted_share": 0.5,
+        "predicted_to": 15,
+        "jitter": 0.1,
+    }
     return {
         "image_generator": (stage_of("image_generator", **augmented), 1),
-        "image_generator, adversarial": (stage_of("image_generator", adversarial=1.0, feature_matching=10.0, **augmented), ACCUMULATE),
+        "image_generator, adversarial": (
+            stage_of("image_generator", adversarial=1.0, feature_matching=10.0, **augmented),
+            ACCUMULATE,
+        ),
         "head_pose": (stage_of("head_pose", jitter=0.1, stranger_spread=5000.0, stranger_from=5), 1),
         "head_pose, forced": (stage_of("head_pose", forced_every=16, forced_until=15), ACCUMULATE),
         "motion_field": (stage_of("motion_field"), 1),
@@ -54,7 +66,9 @@ def _keeping(folder, keys, kept):
 
 
 def _keeping(runs, keys, kept):
-    """Note what each batch holds; at batch KILLED keep what a kill would leave of the run: its files as they are."""
+    """Note what each batch holds; at batch KILLED keep what a kill would leave of the run: its
+    files as they are.
+    """
 
     def watch(self, trainer, module, batch, batch_idx):
         keys.append(batch.keys)
@@ -66,7 +80,9 @@ def _keeping(runs, keys, kept):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PHASES)
-def test_a_killed_run_that_goes_on_ends_with_the_same_bits(name, phases, command, monkeypatch, state, assert_equal, tmp_path):
+def test_a_killed_run_that_goes_on_ends_with_the_same_bits(
+    name, phases, command, monkeypatch, state, assert_equal, tmp_path
+):
     stage, accumulate = phases[name]
     stage.ema_decay = EMA
     changes = {"accumulate_grad_batches": accumulate, "checkpoint_every_n_steps": SAVED, "limit_val_batches": 0}
@@ -90,7 +106,8 @@ def test_a_killed_run_that_goes_on_ends_with_the_same_bits(name, phases, command
         assert_equal(a[part], b[part], part)
     assert resumed.run_id == whole.run_id  # so what both logged of a step stands side by side
     logged = _logged(wanted.logger, whole.run_id)
-    resumed_from = SAVED * (1 + max(step for _, step in logged)) // STEPS  # logged are batches, or steps of several batches
+    # logged are batches, or steps of several batches
+    resumed_from = SAVED * (1 + max(step for _, step in logged)) // STEPS
     assert {len(values) for (_, step), values in logged.items() if step >= resumed_from} == {2}
     assert all(len(set(values)) == 1 for values in logged.values())
 

@@ -1,4 +1,6 @@
-"""The sync expert as a stage of `a2h train`; and for real: after some seconds with talkers it finds offsets planted in strangers' clips."""
+"""The sync expert as a stage of `a2h train`; and for real: after some seconds with talkers it finds
+offsets planted in strangers' clips.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -60,16 +62,26 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
             frames = resized(np.concatenate(list(opened.read(Span(0, FRAMES)))), SIZE)
         found = mesh(frames)
         landmarks = fill_gaps(np.asarray(found.landmarks, np.float32), found.found)
-        return Talk(frames, landmarks, cut_mouths(frames, landmarks, NETWORKS.sync_expert.size), np.asarray(media.read_speech(video)))
+        return Talk(
+            frames,
+            landmarks,
+            cut_mouths(frames, landmarks, NETWORKS.sync_expert.size),
+            np.asarray(media.read_speech(video)),
+        )
 
-    return [look(video) for video in make_talkers(tmp_path_factory.mktemp("talkers"), count=PEOPLE, seed=11, seconds=SECONDS, size=160)]
+    return [
+        look(video)
+        for video in make_talkers(tmp_path_factory.mktemp("talkers"), count=PEOPLE, seed=11, seconds=SECONDS, size=160)
+    ]
 
 
 def _batch(talks: list[Talk], whole: list[torch.Tensor], rng: np.random.Generator) -> SyncBatch:
     starts = [(int(person), int(rng.integers(FRAMES - WINDOW))) for person in rng.integers(len(talks), size=CLIPS)]
     mouths = np.stack([talks[person].mouths[start : start + WINDOW] for person, start in starts])
     mel = torch.stack([whole[person][start * HOPS_PER_FRAME :][: WINDOW * HOPS_PER_FRAME] for person, start in starts])
-    return SyncBatch(keys=[str(start) for start in starts], mouths=torch.from_numpy(mouths).permute(0, 1, 4, 2, 3) / 255, mel=mel)
+    return SyncBatch(
+        keys=[str(start) for start in starts], mouths=torch.from_numpy(mouths).permute(0, 1, 4, 2, 3) / 255, mel=mel
+    )
 
 
 def _train(talks: list[Talk]) -> SyncExpert:
@@ -80,7 +92,12 @@ def _train(talks: list[Talk]) -> SyncExpert:
     rng = np.random.default_rng(0)
     whole = [talk.heard(0, FRAMES) for talk in talks]
     loader = DataLoader([_batch(talks, whole, rng) for _ in range(STEPS)], batch_size=None)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     pl.Trainer(max_epochs=1, accelerator="cpu", limit_val_batches=0, **quiet).fit(stage, loader, loader)
     return network.eval()
 
@@ -106,8 +123,12 @@ def test_planted_offsets_of_strangers_are_found(talks: list[Talk], expert: SyncE
 
 
 @pytest.mark.slow
-def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(talks: list[Talk], expert: SyncExpert, tmp_path: Path) -> None:
-    """As `a2h prepare` does with each clip, with strangers' sound shifted: what is left is a frame at most."""
+def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(
+    talks: list[Talk], expert: SyncExpert, tmp_path: Path
+) -> None:
+    """As `a2h prepare` does with each clip, with strangers' sound shifted: what is left is a frame
+    at most.
+    """
     from pipelines.prepare.steps.av_sync import correction, find_offset
     from pipelines.prepare.steps.filters import Reason, Scores, judge
     from pipelines.prepare.steps.samples import cut_wave, with_sync_scores
@@ -118,7 +139,9 @@ def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(talks: list[
 
     def left(talk: Talk, late: int) -> tuple[int, Reason | None]:
         wave = cut_wave(talk.wave, inner, late=-late)
-        found = find_offset(talk.frames[inner.start : inner.stop], talk.landmarks[inner.start : inner.stop], wave, asked)
+        found = find_offset(
+            talk.frames[inner.start : inner.stop], talk.landmarks[inner.start : inner.stop], wave, asked
+        )
         mended = correction(found, config.features)
         return late - mended, judge(with_sync_scores(Scores(), found, mended), config.filters)
 

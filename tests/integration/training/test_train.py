@@ -1,4 +1,6 @@
-"""Training runs, resumes exactly, is not repeated, and leaves weights, a version and a page in the tracking store."""
+"""Training runs, resumes exactly, is not repeated, and leaves weights, a version and a page in the
+tracking store.
+"""
 
 import copy
 import json
@@ -92,7 +94,9 @@ def test_another_batch_size_cannot_resume_a_run(command):
         train(other)
 
 
-def test_the_run_leaves_weights_a_version_pictures_and_its_settings(command, tracking_config, made_up_dataset, state, assert_equal):
+def test_the_run_leaves_weights_a_version_pictures_and_its_settings(
+    command, tracking_config, made_up_dataset, state, assert_equal
+):
     wanted = command(_image_generator(), steps=2, val_check_interval=2)
     wanted.register = True
     result = train(wanted)
@@ -105,7 +109,9 @@ def test_the_run_leaves_weights_a_version_pictures_and_its_settings(command, tra
     assert len(version.tags["dataset_fingerprint"]) == 64
     provenance = registry.read_provenance(registry.fetch(result.model_uri, tracking_config))
     assert provenance["identities"] == [f"person-train{key}" for key in ("0a", "0b", "0c", "1a", "1b")]
-    assert {f"val/{name}{of}" for name in ("psnr", "psnr_moving", "ssim", "l1") for of in ("", "_copy")} == result.metrics.keys()
+    assert {
+        f"val/{name}{of}" for name in ("psnr", "psnr_moving", "ssim", "l1") for of in ("", "_copy")
+    } == result.metrics.keys()
     with tracking.session(tracking_config) as client:
         run = client.get_run(result.run_id)
         assert run.info.status == "FINISHED"
@@ -132,7 +138,9 @@ def test_a_teacher_of_another_scale_is_refused(command, stage_folders):
 def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_last_checkpoint(command, monkeypatch):
     train(command(HeadPoseStage(), steps=STOP))
     before = run_folder(command(HeadPoseStage())).joinpath("checkpoints", "last.ckpt").read_bytes()
-    monkeypatch.setattr("a2h_models.training.losses.ssim_over_time", lambda made, truth: (made - truth).sum() * torch.nan)
+    monkeypatch.setattr(
+        "a2h_models.training.losses.ssim_over_time", lambda made, truth: (made - truth).sum() * torch.nan
+    )
     with pytest.raises(FailedError, match=f"head_pose: the loss term ssim is no finite number since step {STOP + 1}"):
         train(command(HeadPoseStage()))
     assert run_folder(command(HeadPoseStage())).joinpath("checkpoints", "last.ckpt").read_bytes() == before
@@ -158,13 +166,18 @@ def test_accumulated_batches_make_one_step(stage, command, keys, state):
     once = train(command(stage, steps=2, accumulate_grad_batches=2))
     assert len(keys) == 2
     state = state(once.checkpoint)
-    assert all(int(moments["step"]) == 1 for optimiser in state["optimizer_states"] for moments in optimiser["state"].values())
+    assert all(
+        int(moments["step"]) == 1 for optimiser in state["optimizer_states"] for moments in optimiser["state"].values()
+    )
 
 
 def test_a_validation_between_two_steps_forgets_no_gradients(command, state, assert_equal):
     """With two optimisers Lightning knows of no accumulation, and would clear them."""
     settings = {"steps": 2, "accumulate_grad_batches": 2}
-    quiet, looked = command(HeadPoseStage(), **settings, limit_val_batches=0), command(HeadPoseStage(), **settings, val_check_interval=1)
+    quiet, looked = (
+        command(HeadPoseStage(), **settings, limit_val_batches=0),
+        command(HeadPoseStage(), **settings, val_check_interval=1),
+    )
     looked.run_name = "looked"
     assert_equal(*(state(train(wanted).checkpoint)["optimizer_states"] for wanted in (quiet, looked)))
 
@@ -181,7 +194,9 @@ def test_a_finished_run_with_averaged_weights_goes_on_from_the_others(command, s
     assert any(not torch.equal(tensor, a["current_model_state"][name]) for name, tensor in a["state_dict"].items())
 
 
-@pytest.mark.parametrize(("name", "synchronised_there"), [("image_generator", True), ("motion_field", True), ("head_pose", False)])
+@pytest.mark.parametrize(
+    ("name", "synchronised_there"), [("image_generator", True), ("motion_field", True), ("head_pose", False)]
+)
 def test_norms_are_synchronised_where_the_release_had_it(name, synchronised_there, command, stage_of, monkeypatch):
     wanted = command(stage_of(name), sync_batchnorm=True)
     stage = make_stage(wanted)
@@ -202,12 +217,18 @@ def test_a_teacher_that_is_no_image_generator_is_refused(command, stage_folders)
         train(command(MotionFieldStage(teacher=str(stage_folders["head_pose"])), steps=1))
 
 
-def test_motion_field_learns_from_companion_shards_of_its_teacher_and_of_no_other(command, stage_folders, made_up_dataset, tmp_path):
+def test_motion_field_learns_from_companion_shards_of_its_teacher_and_of_no_other(
+    command, stage_folders, made_up_dataset, tmp_path
+):
     for path in made_up_dataset.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    wanted = command(MotionFieldStage(teacher=str(stage_folders["image_generator"]), companions=True, heatmap=0.0), steps=1)
+    wanted = command(
+        MotionFieldStage(teacher=str(stage_folders["image_generator"]), companions=True, heatmap=0.0), steps=1
+    )
     wanted.dataset.path = str(tmp_path)
-    with pytest.raises(DatasetError, match=r"a2h-train-000000\.tar has no companion of detector \w{12}; it has those of nobody"):
+    with pytest.raises(
+        DatasetError, match=r"a2h-train-000000\.tar has no companion of detector \w{12}; it has those of nobody"
+    ):
         train(wanted)
     looked = KeypointsCommand(dataset=str(tmp_path), detector=wanted.stage.teacher, cluster=ClusterConfig(workers=0))
     keypoints(looked)
@@ -240,7 +261,10 @@ def test_a_run_is_measured_on_the_test_split_at_its_end_or_later(command, made_u
         name = path.name.replace("val", "test")
         (tmp_path / name).write_text(path.read_text().replace('"val"', '"test"').replace("a2h-val", "a2h-test"))
         (tmp_path / name).with_suffix(".tar").write_bytes(path.with_suffix(".tar").read_bytes())
-    later, at_once = command(HeadPoseStage(), steps=1, val_check_interval=1), command(HeadPoseStage(), steps=1, val_check_interval=1)
+    later, at_once = (
+        command(HeadPoseStage(), steps=1, val_check_interval=1),
+        command(HeadPoseStage(), steps=1, val_check_interval=1),
+    )
     later.dataset.path = at_once.dataset.path = str(tmp_path)
     before = train(later)
     later.test = at_once.test = True
@@ -257,7 +281,10 @@ def test_a_run_is_measured_on_the_test_split_at_its_end_or_later(command, made_u
     ("setting", "seen"),
     [
         ({"precision": "bf16-mixed"}, lambda trainer, _: trainer.precision == "bf16-mixed"),
-        ({"channels_last": True}, lambda _, stage: stage.network.generator.last.weight.is_contiguous(memory_format=torch.channels_last)),
+        (
+            {"channels_last": True},
+            lambda _, stage: stage.network.generator.last.weight.is_contiguous(memory_format=torch.channels_last),
+        ),
         ({"compile": True}, lambda _, stage: stage.network.generator._compiled_call_impl is not None),
         ({"overfit_batches": 2}, lambda trainer, _: trainer.overfit_batches == 2),
         ({"deterministic": True}, lambda _, stage: torch.are_deterministic_algorithms_enabled()),
@@ -277,7 +304,10 @@ def test_each_setting_of_the_trainer_arrives(setting, seen, command, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*script_method.*is deprecated.*:DeprecationWarning")  # torch.compile of torch.jit
 def test_what_head_pose_looks_and_listens_with_is_compiled_for_strangers_too(command):
     network = make_stage(command(HeadPoseStage(stranger_spread=1.0), compile=True)).trained
-    assert [name for name, module in network.named_modules() if module._compiled_call_impl is not None] == ["listen", "look"]
+    assert [name for name, module in network.named_modules() if module._compiled_call_impl is not None] == [
+        "listen",
+        "look",
+    ]
 
 
 def test_overfitting_sees_the_same_batch_again_and_again(command, keys):
@@ -309,14 +339,22 @@ def test_all_stages_are_trained_in_order_and_only_once(command, keys, monkeypatc
 
     def small(name, overrides):
         assert overrides[0] == f"stage={overrides[0].partition('=')[2]}"
-        stage = {"image_generator": _image_generator(), "head_pose": HeadPoseStage(), "motion_field": MotionFieldStage()}
+        stage = {
+            "image_generator": _image_generator(),
+            "head_pose": HeadPoseStage(),
+            "motion_field": MotionFieldStage(),
+        }
         wanted = copy.deepcopy(given)
         wanted.stage, wanted.run_name, wanted.register = stage[overrides[0].partition("=")[2]], "", True
         return wanted
 
     monkeypatch.setattr("pipelines.training.curriculum.compose", small)
     results = list(train_all([]))
-    assert [result.model_uri.partition("a2h-")[2] for result in results] == ["image-generator/1", "head-pose/1", "motion-field/1"]
+    assert [result.model_uri.partition("a2h-")[2] for result in results] == [
+        "image-generator/1",
+        "head-pose/1",
+        "motion-field/1",
+    ]
     run = json.loads((results[2].folder / "run.json").read_text())
     assert run["config"]["stage"]["teacher"] == results[0].model_uri
     seen = len(keys)

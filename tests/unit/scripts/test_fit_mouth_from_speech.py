@@ -13,7 +13,9 @@ FRAMES = 150
 
 
 def talk(seed: int, late: int = 0) -> Talk:
-    """A mouth that follows what is heard by one hidden rule, with noise; the sound comes `late` frames after it."""
+    """A mouth that follows what is heard by one hidden rule, with noise; the sound comes `late`
+    frames after it.
+    """
     rule = np.random.default_rng(0).normal(size=(20, 3))
     noise = np.random.default_rng(seed + 1)
     heard = gaussian_filter1d(noise.normal(size=(FRAMES + 40, 20)), 1.5, axis=0)
@@ -46,7 +48,10 @@ def test_the_committed_map_has_the_shape_that_is_used() -> None:
 @pytest.mark.slow
 def test_the_script_makes_the_same_file_again(real_clips, tmp_path) -> None:
     """Of two short real videos; files without sound or face have no part."""
-    videos = [real_clips / name for name in ("lipnet_grid_lbax4n.mpg", "lipnet_grid_lwbsza.mpg", "liveportrait_d0_noaudio.mp4")]
+    videos = [
+        real_clips / name
+        for name in ("lipnet_grid_lbax4n.mpg", "lipnet_grid_lwbsza.mpg", "liveportrait_d0_noaudio.mp4")
+    ]
     assert make(videos, tmp_path / "a.npz") == make(reversed(videos), tmp_path / "b.npz") == 2
     with np.load(tmp_path / "a.npz") as first, np.load(tmp_path / "b.npz") as second:
         assert np.array_equal(first["weights"], second["weights"])

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from a2h_models.checkpoints.original_release import TABLE, from_release, ours_of, read_release, release_of, to_release, write_release
+from a2h_models.checkpoints.original_release import (
+    TABLE,
+    from_release,
+    ours_of,
+    read_release,
+    release_of,
+    to_release,
+    write_release,
+)
 from a2h_models.errors import CheckpointError, InputError
 from a2h_models.networks import STAGES, NetworksConfig, build
 from a2h_models.networks.dense_motion import DenseMotionConfig
@@ -20,7 +28,9 @@ def narrow(*, blend_source: bool = False) -> NetworksConfig:
     """The release's depths and kernels, few channels."""
     return NetworksConfig(
         keypoint_detector=KeypointDetectorConfig(width=2, max_width=8),
-        generator=GeneratorConfig(width=2, max_width=4, blend_source=blend_source, dense_motion=DenseMotionConfig(width=2, max_width=8)),
+        generator=GeneratorConfig(
+            width=2, max_width=4, blend_source=blend_source, dense_motion=DenseMotionConfig(width=2, max_width=8)
+        ),
         motion_field=MotionFieldConfig(width=2, max_width=4),
         head_pose=HeadPoseConfig(width=2, state=8),
     )
@@ -78,7 +88,9 @@ def test_a_blur_that_differs_by_channel_is_refused(content: dict[str, dict[str, 
 
 
 def test_the_four_parts_are_needed() -> None:
-    with pytest.raises(CheckpointError, match="must hold kp_detector, generator, audio2kp, audio2pose, not kp_detector"):
+    with pytest.raises(
+        CheckpointError, match="must hold kp_detector, generator, audio2kp, audio2pose, not kp_detector"
+    ):
         from_release({"kp_detector": {}}, source="test")
 
 

@@ -34,8 +34,12 @@ def test_it_is_symmetric_and_grows_with_the_difference(network: Lpips, films: tu
     assert (lpips(network, film, 255 - film) > there).all()
 
 
-def test_as_torchmetrics_has_it(network: Lpips, films: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their arithmetic and calibration around the same features; the last layer is a pool, which neither looks at."""
+def test_as_torchmetrics_has_it(
+    network: Lpips, films: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their arithmetic and calibration around the same features; the last layer is a pool, which
+    neither looks at.
+    """
     from torchmetrics.functional.image import lpips as theirs
 
     features = torch.nn.Sequential(*network.network.features, torch.nn.MaxPool2d(3, 2))

@@ -14,7 +14,8 @@ from a2h_models.evaluators.inception import Inception, load_inception
 from a2h_models.evaluators.metric_networks import LOADERS, THIRD_PARTY, MetricNetworks, load_metric_networks
 from a2h_models.networks.weights import on_meta, read_foreign
 
-# The trunk of torchvision's Inception v3 (27,161,264 with both heads) has as many; AlexNet's features 2.47 M, IR-SE50 43.8 M, I3D 12.7 M
+# The trunk of torchvision's Inception v3 (27,161,264 with both heads) has as many; AlexNet's
+# features 2.47 M, IR-SE50 43.8 M, I3D 12.7 M
 SIZES = {AlexNet: 2_469_696, Inception: 21_785_568, ArcFace: 43_797_696, I3D: 12_697_264}
 # Entries that the published files have, and their shapes
 PUBLISHED = {
@@ -64,7 +65,8 @@ def test_i3d_pads_as_tensorflow_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "load", "extra"), [(Inception, load_inception, "fc.weight"), (I3D, load_i3d, ""), (ArcFace, load_arcface, "")]
+    ("kind", "load", "extra"),
+    [(Inception, load_inception, "fc.weight"), (I3D, load_i3d, ""), (ArcFace, load_arcface, "")],
 )
 def test_only_its_own_file_fits(kind: type[nn.Module], load, extra: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"

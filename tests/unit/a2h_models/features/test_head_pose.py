@@ -5,7 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2h_models.features.head_pose import CENTRE, FOCAL, POSE_MAX, POSE_MIN, box_tensor, denormalise, draw_boxes, normalise, project
+from a2h_models.features.head_pose import (
+    CENTRE,
+    FOCAL,
+    POSE_MAX,
+    POSE_MIN,
+    box_tensor,
+    denormalise,
+    draw_boxes,
+    normalise,
+    project,
+)
 
 FACING = np.array([0, 0, 0, 0, 0, 280], np.float32)
 poses = st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6).map(lambda numbers: np.array(numbers, np.float32))
@@ -26,7 +36,9 @@ def test_the_range_is_minus_one_to_one() -> None:
 
 def test_camera() -> None:
     points = np.array([[0.0, 0, 0], [28, 0, 0], [0, -28, 0]])
-    assert np.allclose(project(points, FACING), [[CENTRE, CENTRE], [CENTRE + FOCAL / 10, CENTRE], [CENTRE, CENTRE - FOCAL / 10]])
+    assert np.allclose(
+        project(points, FACING), [[CENTRE, CENTRE], [CENTRE + FOCAL / 10, CENTRE], [CENTRE, CENTRE - FOCAL / 10]]
+    )
     assert np.allclose(project(points, FACING, size=128) * 2, project(points, FACING))
 
 

@@ -1,4 +1,6 @@
-"""Keypoints: what is drawn as heatmaps is read back, inverses invert, relative keypoints start at the source."""
+"""Keypoints: what is drawn as heatmaps is read back, inverses invert, relative keypoints start at
+the source.
+"""
 
 import torch
 from hypothesis import given, settings

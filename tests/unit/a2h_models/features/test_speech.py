@@ -1,4 +1,7 @@
-"""Speech features: frame counts, silence, level, long signals. The numbers themselves are held by test_parity.py."""
+"""Speech features: frame counts, silence, level, long signals.
+
+The numbers themselves are held by test_parity.py.
+"""
 
 import numpy as np
 import pytest
@@ -39,7 +42,10 @@ def test_without_a_count_the_release_decides() -> None:
 
 def test_level_does_not_matter() -> None:
     wave = vowel(8)
-    loud, quiet = speech.speech_features(wave, frames=8, f0="dio"), speech.speech_features(wave / 32768 * 0.1, frames=8, f0="dio")
+    loud, quiet = (
+        speech.speech_features(wave, frames=8, f0="dio"),
+        speech.speech_features(wave / 32768 * 0.1, frames=8, f0="dio"),
+    )
     assert np.abs(loud - quiet).max() < 1e-3  # float rounding, in Hz for F0
 
 
@@ -65,18 +71,26 @@ def test_long_speech_in_pieces_has_the_same_pitch(monkeypatch: pytest.MonkeyPatc
 
 
 @given(
-    pauses=st.lists(st.integers(0, 60), min_size=1, max_size=4), rows=st.sampled_from([40, 75, 100]), frames=st.sampled_from([None, 20, 70])
+    pauses=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    rows=st.sampled_from([40, 75, 100]),
+    frames=st.sampled_from([None, 20, 70]),
 )
 @settings(max_examples=12, deadline=None)
 def test_a_stream_gives_the_same_numbers(pauses: list[int], rows: int, frames: int | None) -> None:
-    """Voices with pauses between them, which may be longer than a piece: each is bridged from voice to voice."""
-    wave = np.concatenate([np.concatenate([np.zeros(pause * SAMPLES_PER_FRAME, np.int16), vowel(9)]) for pause in pauses])
+    """Voices with pauses between them, which may be longer than a piece: each is bridged from voice
+    to voice.
+    """
+    wave = np.concatenate(
+        [np.concatenate([np.zeros(pause * SAMPLES_PER_FRAME, np.int16), vowel(9)]) for pause in pauses]
+    )
     tracks, original = [], speech._tracks
     with pytest.MonkeyPatch.context() as change:
         change.setattr(speech, "PITCH_WHOLE_ROWS", 10)
         change.setattr(speech, "PITCH_ROWS", rows)
         change.setattr(speech, "ROWS_AT_ONCE", 30)
-        change.setattr(speech, "_tracks", lambda *inputs: (tracks.append(track) or track for track in original(*inputs)))
+        change.setattr(
+            speech, "_tracks", lambda *inputs: (tracks.append(track) or track for track in original(*inputs))
+        )
         blocks = list(speech.stream_features(wave, frames=frames, f0="dio"))
         change.setattr(speech, "_tracks", lambda *_: iter([np.concatenate(tracks)]))
         wanted = speech.speech_features(wave, frames=frames, f0="dio")
@@ -121,7 +135,9 @@ def test_an_unknown_pitch_method_is_refused() -> None:
 
 
 def test_dio_agrees_with_harvest_where_both_hear_a_voice() -> None:
-    harvest, dio = (speech.speech_features(vowel(25), frames=25, f0=method).reshape(-1, 41) for method in speech.F0_METHODS)
+    harvest, dio = (
+        speech.speech_features(vowel(25), frames=25, f0=method).reshape(-1, 41) for method in speech.F0_METHODS
+    )
     both = (harvest[:, VOICED] > 0) & (dio[:, VOICED] > 0)
     assert both.mean() > 0.8
     assert np.median(np.abs(harvest - dio)[both, F0]) < 0.5  # Hz, of 120

@@ -1,4 +1,6 @@
-"""The animator: windows tile the frames, the stream is as long as the speech, options do what they say, bundles are checked."""
+"""The animator: windows tile the frames, the stream is as long as the speech, options do what they
+say, bundles are checked.
+"""
 
 import itertools
 from importlib.metadata import EntryPoint
@@ -17,7 +19,15 @@ from a2h_models.features.speech import speech_features
 from a2h_models.inference.animator import Animator
 from a2h_models.inference.buffer import StreamBuffer
 from a2h_models.inference.idle_motion import IdleMotion
-from a2h_models.inference.windows import LEAD_IN, STEP, FrameSequences, kept_frames, speech_blocks, windows_of, with_lead_in
+from a2h_models.inference.windows import (
+    LEAD_IN,
+    STEP,
+    FrameSequences,
+    kept_frames,
+    speech_blocks,
+    windows_of,
+    with_lead_in,
+)
 from a2h_models.networks import STAGES, NetworksConfig, build
 
 POSES = np.random.default_rng(5).standard_normal((16, 6)).astype(np.float32)
@@ -44,13 +54,17 @@ def film(animator: Animator, portrait: np.ndarray, frames: int, **options: objec
 
 def stitched(frames: int) -> list[tuple[int, int, int]]:
     """Start of each window, and the span of its frames that is kept."""
-    script = FrameSequences(StreamBuffer([np.zeros((frames, 4, 41), np.float32)]), StreamBuffer([np.zeros((frames + 1, 6))]))
+    script = FrameSequences(
+        StreamBuffer([np.zeros((frames, 4, 41), np.float32)]), StreamBuffer([np.zeros((frames + 1, 6))])
+    )
     return [(STEP * number, window.kept.start, window.kept.stop) for number, window in enumerate(windows_of(script))]
 
 
 @given(st.integers(0, 1000))
 def test_windows_tile_the_frames(frames: int) -> None:
-    assert [start + offset for start, first, stop in stitched(frames) for offset in range(first, stop)] == list(range(frames))
+    assert [start + offset for start, first, stop in stitched(frames) for offset in range(first, stop)] == list(
+        range(frames)
+    )
 
 
 def test_windows_are_the_releases() -> None:
@@ -76,12 +90,16 @@ def test_batch_size_does_not_matter(animator: Animator, portrait: np.ndarray) ->
 
 
 def test_past_the_end_is_silence_and_the_last_pose(animator: Animator, portrait: np.ndarray) -> None:
-    """A window's missing frames are zeros with the very last pose: item T of the T + 1, not item T − 1."""
+    """A window's missing frames are zeros with the very last pose: item T of the T + 1, not item T
+    − 1.
+    """
     short = speech(50)
     pose = animator.predict_pose(portrait, short)
     padded = np.concatenate([short, np.zeros((WINDOW - 50, 4, 41), np.float32)])
     poses = np.concatenate([pose[:50], np.repeat(pose[-1:], WINDOW - 50, axis=0)])
-    (got, *_), (wanted, *_) = (list(animator.predict_keypoints(portrait, *pair)) for pair in ((short, pose), (padded, poses)))
+    (got, *_), (wanted, *_) = (
+        list(animator.predict_keypoints(portrait, *pair)) for pair in ((short, pose), (padded, poses))
+    )
     assert torch.equal(got.value, wanted.value)
 
 
@@ -133,7 +151,9 @@ def test_it_is_a_stream(animator: Animator, portrait: np.ndarray, monkeypatch: p
         ({"pose": np.zeros((3, 6))}, "poses"),
     ],
 )
-def test_wrong_arrays_are_refused(animator: Animator, portrait: np.ndarray, change: dict[str, np.ndarray], message: str) -> None:
+def test_wrong_arrays_are_refused(
+    animator: Animator, portrait: np.ndarray, change: dict[str, np.ndarray], message: str
+) -> None:
     inputs = {"portrait": portrait, "speech": speech(8)} | change
     with pytest.raises(InputError, match=message):
         next(animator.animate(**inputs))
@@ -167,7 +187,9 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_relative_animation_does_not_begin_at_a_windows_border(animator: Animator, portrait: np.ndarray) -> None:
-    """Keypoints are worst at the border, and all frames depend on the first: so silence in the first pose comes before."""
+    """Keypoints are worst at the border, and all frames depend on the first: so silence in the
+    first pose comes before.
+    """
     frames, pose = 40, np.random.default_rng(2).standard_normal((41, 6)).astype(np.float32)
     script = with_lead_in(FrameSequences(StreamBuffer([speech(frames)]), StreamBuffer([pose])))
     heard, held = script.speech.read(0, LEAD_IN + frames), script.pose.read(0, LEAD_IN + frames + 1)
@@ -179,14 +201,16 @@ def test_a_relative_animation_does_not_begin_at_a_windows_border(animator: Anima
     driving = torch.cat(
         [
             some.value
-            for some in animator._driving(encoded, FrameSequences(StreamBuffer([speech(frames)]), StreamBuffer([pose])), relative=True)
+            for some in animator._driving(
+                encoded, FrameSequences(StreamBuffer([speech(frames)]), StreamBuffer([pose])), relative=True
+            )
         ]
     )
     moved = longer[LEAD_IN:] - longer[LEAD_IN : LEAD_IN + 1] + encoded.keypoints.value
     torch.testing.assert_close(driving, moved)
 
 
-# -------------------------------------------------------------------------------------------------------- in pieces, in batches
+# ---------------------------------------------------------------------------- in pieces, in batches
 @pytest.mark.parametrize("keypoints", ["absolute", "relative"])
 def test_in_pieces_as_at_once(animator: Animator, portrait: np.ndarray, keypoints: str) -> None:
     """Whatever pieces the speech comes in, the frames are the same to the bit."""
@@ -210,7 +234,9 @@ def test_windows_together_as_one_by_one(animator: Animator, portrait: np.ndarray
 def test_a_wave_is_as_good_as_its_features(animator: Animator, portrait: np.ndarray) -> None:
     wave = np.random.default_rng(4).integers(-999, 999, 20 * 640 - 100).astype(np.int16)
     heard = speech_features(wave, frames=20)
-    assert np.array_equal(np.stack(list(animator.animate(portrait, wave))), np.stack(list(animator.animate(portrait, heard))))
+    assert np.array_equal(
+        np.stack(list(animator.animate(portrait, wave))), np.stack(list(animator.animate(portrait, heard)))
+    )
 
 
 def test_memory_does_not_grow_with_the_length(animator: Animator, portrait: np.ndarray) -> None:
@@ -218,7 +244,9 @@ def test_memory_does_not_grow_with_the_length(animator: Animator, portrait: np.n
     import tracemalloc
 
     block = speech(64)
-    film_of_hours = animator.batches(portrait, itertools.repeat(block), keypoints="relative", batch_size=32, pose=itertools.repeat(POSES))
+    film_of_hours = animator.batches(
+        portrait, itertools.repeat(block), keypoints="relative", batch_size=32, pose=itertools.repeat(POSES)
+    )
     for _ in itertools.islice(film_of_hours, 6):
         pass
     tracemalloc.start()
@@ -235,10 +263,13 @@ def test_memory_does_not_grow_with_the_length(animator: Animator, portrait: np.n
     assert after - before < block.nbytes  # 1024 frames later; their features alone are 16 blocks
 
 
-# ------------------------------------------------------------------------------------------------------------------ idle motion
+# -------------------------------------------------------------------------------------- idle motion
 def test_a_silent_head_sways_a_little(animator: Animator, portrait: np.ndarray) -> None:
     silence = np.zeros(16_000 * 8, np.int16)
-    still, idle = (list(animator._poses(animator._image(portrait), speech_blocks(silence), IdleMotion(scale=s, seed=0))) for s in (0, 1))
+    still, idle = (
+        list(animator._poses(animator._image(portrait), speech_blocks(silence), IdleMotion(scale=s, seed=0)))
+        for s in (0, 1)
+    )
     offset = np.concatenate(idle) - np.concatenate(still)
     assert np.isfinite(offset).all()
     assert 0.2 < np.rad2deg(np.abs(offset[100:, :3]).max()) < 4
@@ -260,16 +291,22 @@ def test_silence_has_frames(animator: Animator, portrait: np.ndarray) -> None:
     assert len(frames) == 5
 
 
-# ------------------------------------------------------------------------------------------------------------------ precision
+# ---------------------------------------------------------------------------------------- precision
 def test_auto_precision_is_what_the_processor_has(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> None:
-    auto = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="auto")
-    for name, here, wanted in (("avx512_bf16", True, "bf16"), ("avx512_bf16", False, "fp32"), ("amx_bf16", True, "bf16")):
+    auto = Animator(
+        animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="auto"
+    )
+    for name, here, wanted in (
+        ("avx512_bf16", True, "bf16"),
+        ("avx512_bf16", False, "fp32"),
+        ("amx_bf16", True, "bf16"),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name, here=here: {name: here, "avx2": True})
         assert auto.precision == wanted
     assert animator.precision == "fp32"
 
 
-# -------------------------------------------------------------------------------------------------------------------- drawing
+# ------------------------------------------------------------------------------------------ drawing
 def test_a_cpu_draws_with_a_copy_made_once(narrow_networks: NetworksConfig, portrait: np.ndarray) -> None:
     torch.manual_seed(1)
     networks = [build(stage, narrow_networks) for stage in STAGES]
@@ -281,11 +318,14 @@ def test_a_cpu_draws_with_a_copy_made_once(narrow_networks: NetworksConfig, port
     with torch.no_grad():
         generator.last.bias += 10
     assert np.array_equal(film(animator, portrait, 5), first)
-    assert not np.array_equal(film(animator.to("cpu"), portrait, 5), first)  # made anew from the weights as they are now
+    # made anew from the weights as they are now
+    assert not np.array_equal(film(animator.to("cpu"), portrait, 5), first)
 
 
 def test_what_is_saved_is_the_networks_themselves(animator: Animator, portrait: np.ndarray, tmp_path: Path) -> None:
-    fresh = Animator(animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16")
+    fresh = Animator(
+        animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16"
+    )
     fresh.save(tmp_path / "before")
     film(fresh, portrait, 3)
     fresh.save(tmp_path / "after")
@@ -293,8 +333,10 @@ def test_what_is_saved_is_the_networks_themselves(animator: Animator, portrait: 
     assert before == after
 
 
-# ----------------------------------------------------------------------------------------------------------------------- names
-def test_from_pretrained(animator: Animator, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# -------------------------------------------------------------------------------------------- names
+def test_from_pretrained(
+    animator: Animator, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     animator.save(tmp_path / "a bundle")
     again = Animator.from_pretrained(tmp_path / "a bundle", "cpu", precision="fp32")
     assert np.array_equal(film(again, portrait, 3), film(animator, portrait, 3))
@@ -304,7 +346,9 @@ def test_from_pretrained(animator: Animator, portrait: np.ndarray, tmp_path: Pat
         Animator.from_pretrained(tmp_path / "nowhere")
     found = EntryPoint("gopher", f"{__name__}:fetched", bundle.FETCHERS)
     monkeypatch.setattr(EntryPoint, "load", lambda _: lambda name: tmp_path / name.partition(":")[2])
-    monkeypatch.setattr(bundle, "entry_points", lambda *, group, name: [found] if (group, name) == (bundle.FETCHERS, "gopher") else [])
+    monkeypatch.setattr(
+        bundle, "entry_points", lambda *, group, name: [found] if (group, name) == (bundle.FETCHERS, "gopher") else []
+    )
     assert Animator.from_pretrained("gopher:a bundle").config == animator.config
 
 

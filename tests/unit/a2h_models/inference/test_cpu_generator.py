@@ -46,13 +46,25 @@ def image(batch: int, channels: int, height: int, width: int) -> Tensor:
 
 
 @given(SIZES, SIZES, CHANNELS, CHANNELS, st.integers(0, 2**16))
-def test_doubling_and_convolving_is_one_transposed_convolution(height: int, width: int, inputs: int, outputs: int, seed: int) -> None:
+def test_doubling_and_convolving_is_one_transposed_convolution(
+    height: int, width: int, inputs: int, outputs: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     conv, x = nn.Conv2d(inputs, outputs, 3, padding=1).double(), image(2, inputs, height, width)
-    torch.testing.assert_close(FusedUpsampleConv(conv)(x), F.relu(conv(F.interpolate(x, scale_factor=2))), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(
+        FusedUpsampleConv(conv)(x), F.relu(conv(F.interpolate(x, scale_factor=2))), rtol=0, atol=ROUNDING
+    )
 
 
-@given(SIZES, st.integers(1, 4), CHANNELS, CHANNELS, st.sampled_from([1, 3, 5, 7, 9, 11]), st.booleans(), st.integers(0, 2**16))
+@given(
+    SIZES,
+    st.integers(1, 4),
+    CHANNELS,
+    CHANNELS,
+    st.sampled_from([1, 3, 5, 7, 9, 11]),
+    st.booleans(),
+    st.integers(0, 2**16),
+)
 def test_four_pixels_at_a_time_as_one_by_one(
     height: int, fours: int, inputs: int, outputs: int, kernel: int, bias: bool, seed: int
 ) -> None:
@@ -74,7 +86,7 @@ def test_folded_norms(make: Callable[[], nn.Module], height: int, width: int, se
     torch.testing.assert_close(block(x), wanted, rtol=0, atol=ROUNDING)
 
 
-# -------------------------------------------------------------------------------------------------------------- the whole generator
+# ------------------------------------------------------------------------------ the whole generator
 @pytest.fixture(scope="module", params=[False, True], ids=["as the release", "blended"])
 def config(request: pytest.FixtureRequest, narrow_networks: NetworksConfig) -> NetworksConfig:
     return replace(narrow_networks, generator=replace(narrow_networks.generator, blend_source=request.param))
@@ -91,7 +103,9 @@ def generator(config: NetworksConfig) -> Generator:
 @pytest.fixture(scope="module")
 def moved() -> tuple[Tensor, Keypoints, Keypoints]:
     draw = torch.Generator().manual_seed(0)
-    source, driving = (Keypoints(torch.rand(n, 4, 2, generator=draw) * 2 - 1, torch.eye(2).expand(n, 4, 2, 2)) for n in (1, 3))
+    source, driving = (
+        Keypoints(torch.rand(n, 4, 2, generator=draw) * 2 - 1, torch.eye(2).expand(n, 4, 2, 2)) for n in (1, 3)
+    )
     return torch.rand(1, 3, 64, 64, generator=draw), source, driving
 
 
@@ -101,16 +115,22 @@ def drawn(generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints]) -> G
         return generator.render(generator.encode(portrait, source), driving)
 
 
-def test_a_generator_for_drawing_draws_the_same(generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints]) -> None:
+def test_a_generator_for_drawing_draws_the_same(
+    generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints]
+) -> None:
     wanted, found = drawn(generator, moved), drawn(optimize_for_cpu(generator, torch.float32), moved)
     for name, ours, theirs in zip(wanted._fields, found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=EQUAL, msg=lambda said, name=name: f"{name}: {said}")
 
 
-def test_in_bf16_what_places_things_has_32_bits(generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints]) -> None:
+def test_in_bf16_what_places_things_has_32_bits(
+    generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints]
+) -> None:
     wanted, found = drawn(generator, moved), drawn(optimize_for_cpu(generator, torch.bfloat16), moved)
     assert found.deformation.dtype == found.mask.dtype == torch.float32
-    pixels = [np.asarray(each.prediction.float() * 255).astype(np.uint8).transpose(0, 2, 3, 1) for each in (found, wanted)]
+    pixels = [
+        np.asarray(each.prediction.float() * 255).astype(np.uint8).transpose(0, 2, 3, 1) for each in (found, wanted)
+    ]
     assert psnr(*pixels).min() >= BF16_PSNR
 
 
@@ -128,7 +148,9 @@ def test_the_original_stays_as_it_is(generator: Generator, moved: tuple[Tensor, 
 def test_only_norms_before_a_convolution_remain(generator: Generator) -> None:
     made = optimize_for_cpu(generator, torch.bfloat16)
     assert count(made, nn.BatchNorm2d) == count(generator, ResidualBlock) == 1
-    assert {x.dtype for norm in made.modules() if isinstance(norm, nn.BatchNorm2d) for x in norm.parameters()} == {torch.float32}
+    assert {x.dtype for norm in made.modules() if isinstance(norm, nn.BatchNorm2d) for x in norm.parameters()} == {
+        torch.float32
+    }
     assert count(made, FusedUpsampleConv) == count(generator, UpBlock) == 5
     assert not any(parameter.requires_grad for parameter in made.parameters())
 
@@ -137,7 +159,9 @@ def test_the_deepest_blocks_are_left(
     generator: Generator, moved: tuple[Tensor, Keypoints, Keypoints], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There a transposed convolution is the slower one; what is drawn is the same."""
-    pairs = [block.conv.in_channels * block.conv.out_channels for block in generator.modules() if isinstance(block, UpBlock)]
+    pairs = [
+        block.conv.in_channels * block.conv.out_channels for block in generator.modules() if isinstance(block, UpBlock)
+    ]
     monkeypatch.setattr(cpu_generator, "LARGEST", max(pairs) - 1)
     made = optimize_for_cpu(generator, torch.float32)
     assert count(made, UpBlock) == pairs.count(max(pairs)) < len(pairs)

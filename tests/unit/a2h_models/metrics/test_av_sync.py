@@ -59,7 +59,9 @@ def test_different_lengths_are_refused() -> None:
 
 
 def test_chance_is_not_believed() -> None:
-    """Mouths against others' mouths, five seconds each: the confidence from which preparation believes is beyond them."""
+    """Mouths against others' mouths, five seconds each: the confidence from which preparation
+    believes is beyond them.
+    """
     confidences = [av_sync.match(mouths(125, seed), mouths(125, seed + 1000)).confidence for seed in range(200)]
     assert max(confidences) < 1.2
 
@@ -104,7 +106,11 @@ def test_mouths_are_free_of_size() -> None:
 def test_speech_beats_are_onsets() -> None:
     """Three tones that set in at once and fade, as syllables do."""
     wave = np.zeros(2 * SAMPLE_RATE, np.int16)
-    tone = 8000 * np.sin(2 * np.pi * 220 * np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE) * np.geomspace(1, 1e-3, SAMPLE_RATE // 3)
+    tone = (
+        8000
+        * np.sin(2 * np.pi * 220 * np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE)
+        * np.geomspace(1, 1e-3, SAMPLE_RATE // 3)
+    )
     for start_s in (0.4, 1.0, 1.6):
         wave[int(start_s * SAMPLE_RATE) :][: len(tone)] = tone
     np.testing.assert_allclose(av_sync.speech_beats(wave), [0.4, 1.0, 1.6], atol=0.03)

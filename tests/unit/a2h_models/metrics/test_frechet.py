@@ -30,7 +30,9 @@ class TestOfGaussians:
         assert distance == pytest.approx((mean**2).sum() + ((sigma - tau) ** 2).sum())
 
     def test_of_one_dimension(self) -> None:
-        assert gaussian_distance(np.array([3.0]), np.array([[4.0]]), np.array([0.0]), np.array([[1.0]])) == pytest.approx(9 + 1)
+        assert gaussian_distance(
+            np.array([3.0]), np.array([[4.0]]), np.array([0.0]), np.array([[1.0]])
+        ) == pytest.approx(9 + 1)
 
     def test_equal_ones_are_at_distance_nothing(self) -> None:
         mean, covariance = _gaussian(0)

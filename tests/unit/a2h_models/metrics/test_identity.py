@@ -20,7 +20,9 @@ def _face(points: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("scale", "degrees", "shift"), [(1.0, 0, (0, 0)), (1.5, 20, (60, 20)), (0.8, -35, (40, 120))])
-def test_a_face_is_turned_scaled_and_moved_to_where_it_is_expected(scale: float, degrees: float, shift: tuple[float, float]) -> None:
+def test_a_face_is_turned_scaled_and_moved_to_where_it_is_expected(
+    scale: float, degrees: float, shift: tuple[float, float]
+) -> None:
     angle = np.radians(degrees)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = PLACES @ turn.T + shift
@@ -50,5 +52,7 @@ def test_identities_are_unit_vectors_of_the_frames_with_a_face() -> None:
     found = identities(network, frames, landmarks, np.array([True, False, True]))
     assert found.shape == (2, 512)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(found[1:], identities(network, frames, landmarks, np.array([False, False, True])), atol=1e-5)
+    np.testing.assert_allclose(
+        found[1:], identities(network, frames, landmarks, np.array([False, False, True])), atol=1e-5
+    )
     assert identities(network, frames, landmarks, np.zeros(3, bool)).shape == (0, 512)

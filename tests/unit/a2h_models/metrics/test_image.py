@@ -14,7 +14,9 @@ def films() -> tuple[np.ndarray, np.ndarray]:
     """Smooth pictures with structure, and noisy ones of them."""
     rng = np.random.default_rng(7)
     rows, columns = np.mgrid[0:40, 0:48]
-    truth = np.stack([127 + 100 * np.sin(rows / (3 + k) + columns / 9) for k in range(20)])[..., None] * np.array([1.0, 0.8, 0.6])
+    truth = np.stack([127 + 100 * np.sin(rows / (3 + k) + columns / 9) for k in range(20)])[..., None] * np.array(
+        [1.0, 0.8, 0.6]
+    )
     truth = truth.clip(0, 255).astype(np.uint8)
     noisy = (truth + rng.normal(0, 12, truth.shape)).clip(0, 255).astype(np.uint8)
     return noisy, truth
@@ -28,7 +30,13 @@ def test_psnr_agrees_with_scikit_image(films: tuple[np.ndarray, np.ndarray]) -> 
 
 def test_ssim_agrees_with_scikit_image(films: tuple[np.ndarray, np.ndarray]) -> None:
     metrics = pytest.importorskip("skimage.metrics")
-    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": -1}
+    gaussian = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "data_range": 255,
+        "channel_axis": -1,
+    }
     expected = [metrics.structural_similarity(a, b, **gaussian) for a, b in zip(*films, strict=True)]
     found = image.ssim(*films)
     assert found.shape == (20,)  # more than one batch
@@ -68,7 +76,9 @@ def test_ms_ssim_agrees_with_torchmetrics() -> None:
 
     rng = np.random.default_rng(3)
     rows, columns = np.mgrid[0:180, 0:192]
-    truth = np.stack([127 + 100 * np.sin(rows / (9 + k) + columns / 14) for k in range(2)])[..., None] * np.array([1.0, 0.8, 0.6])
+    truth = np.stack([127 + 100 * np.sin(rows / (9 + k) + columns / 14) for k in range(2)])[..., None] * np.array(
+        [1.0, 0.8, 0.6]
+    )
     noisy = (truth + rng.normal(0, 25, truth.shape)).clip(0, 255).astype(np.uint8)
     truth = truth.clip(0, 255).astype(np.uint8)
     a, b = (torch.from_numpy(film).permute(0, 3, 1, 2).double() / 255 for film in (noisy, truth))

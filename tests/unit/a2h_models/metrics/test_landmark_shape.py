@@ -13,7 +13,12 @@ def some_face(seed: int = 0) -> np.ndarray:
 
 def test_pose_place_and_size_do_not_count() -> None:
     face = some_face()
-    film = np.stack([scale * face @ turn.as_matrix() + 9 for scale, turn in zip((0.5, 1, 2), Rotation.random(3, rng=1), strict=True)])
+    film = np.stack(
+        [
+            scale * face @ turn.as_matrix() + 9
+            for scale, turn in zip((0.5, 1, 2), Rotation.random(3, rng=1), strict=True)
+        ]
+    )
     assert landmark_shape_distance(film, face) == pytest.approx(0.0, abs=1e-6)
 
 

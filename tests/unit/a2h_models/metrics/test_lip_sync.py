@@ -1,4 +1,7 @@
-"""SyncNet's protocol on made-up embeddings, and its weights under their published names. The public file itself is not at hand here."""
+"""SyncNet's protocol on made-up embeddings, and its weights under their published names.
+
+The public file itself is not at hand here.
+"""
 
 from pathlib import Path
 

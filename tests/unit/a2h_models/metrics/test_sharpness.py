@@ -8,7 +8,9 @@ from a2h_models.metrics.sharpness import cpbd, edge_widths, upright_edges
 
 
 def ramp(width: int, low: int = 40, high: int = 220) -> np.ndarray:
-    """A film of one frame with one upright edge that rises within `width` steps, in the middle of a block."""
+    """A film of one frame with one upright edge that rises within `width` steps, in the middle of a
+    block.
+    """
     row = np.concatenate([np.full(96, low), np.linspace(low, high, width + 1), np.full(159 - width, high)])
     return np.repeat(np.repeat(row.round().astype(np.uint8)[None, None, :, None], 256, axis=1), 3, axis=3)
 
@@ -22,7 +24,9 @@ def test_the_width_of_an_edge_is_found(width: int) -> None:
     np.testing.assert_array_equal(edge_widths(255 - grey)[edges], width)
 
 
-@pytest.mark.parametrize(("width", "contrast", "expected"), [(3, 180, 1.0), (4, 180, 0.0), (4, 45, 1.0), (5, 45, 1.0), (6, 45, 0.0)])
+@pytest.mark.parametrize(
+    ("width", "contrast", "expected"), [(3, 180, 1.0), (4, 180, 0.0), (4, 45, 1.0), (5, 45, 1.0), (6, 45, 0.0)]
+)
 def test_what_is_noticed_depends_on_width_and_contrast(width: int, contrast: int, expected: float) -> None:
     np.testing.assert_array_equal(cpbd(ramp(width, 40, 40 + contrast)), expected)
 

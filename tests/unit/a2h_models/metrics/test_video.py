@@ -11,7 +11,8 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 
 FRAMES, SIDE = 40, 176  # pixels: enough for MS-SSIM
 LSE = set(NEEDS["syncnet"])
-JUDGED = {metric for metrics in NEEDS.values() for metric in metrics} | set(EXPERT)  # where there are networks that measure
+# where there are networks that measure
+JUDGED = {metric for metrics in NEEDS.values() for metric in metrics} | set(EXPERT)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def test_every_network_that_is_here_measures(truth: VideoFeatures, wave: np.ndar
     assert values.keys() >= {"csim", "csim_low", "csim_collapsed", *EXPERT}
     assert features(brief, judges) == {}, "FID and FVD have networks of their own"
     lost = brief._replace(face=Face(truth.face.landmarks[:12], np.arange(12) > 0))
-    assert not measure(lost, lost, wave[: 12 * SAMPLES_PER_FRAME], judges).keys() & {"csim", *EXPERT}, "the portrait has no face"
+    assert not measure(lost, lost, wave[: 12 * SAMPLES_PER_FRAME], judges).keys() & {"csim", *EXPERT}, (
+        "the portrait has no face"
+    )
 
 
 def test_bootstrap_of_equal_clips_is_a_point() -> None:

@@ -43,7 +43,9 @@ def narrow(*, blend_source: bool = False) -> NetworksConfig:
             blend_source=blend_source,
             dense_motion=DenseMotionConfig(width=4, max_width=16, depth=3, downscale=4, head_kernel=3),
         ),
-        motion_field=MotionFieldConfig(width=4, max_width=8, depth=3, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3),
+        motion_field=MotionFieldConfig(
+            width=4, max_width=8, depth=3, grid=32, head_kernel=3, lift_channels=2, lift_kernel=3
+        ),
         head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=16),
         discriminator=PatchDiscriminatorConfig(width=4, max_width=16, depth=3),
         pose_discriminator=PoseDiscriminatorConfig(width=4, depth=2),
@@ -57,12 +59,19 @@ def image_generator(config: NetworksConfig) -> ImageGenerator:
 
 
 def without_gradient(module: nn.Module) -> list[str]:
-    return [name for name, parameter in module.named_parameters() if parameter.grad is None or not parameter.grad.isfinite().all()]
+    return [
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all()
+    ]
 
 
 def test_sizes_at_paper_scale() -> None:
     """METHOD §1: 14.22 M + 45.58 M, 84.91 M, 44.14 M parameters."""
-    sizes = {stage: sum(p.numel() for p in on_meta(lambda stage=stage: build(stage, NetworksConfig())).parameters()) for stage in STAGES}
+    sizes = {
+        stage: sum(p.numel() for p in on_meta(lambda stage=stage: build(stage, NetworksConfig())).parameters())
+        for stage in STAGES
+    }
     assert sizes == {"image_generator": 14_215_368 + 45_575_391, "motion_field": 84_914_064, "head_pose": 44_142_086}
 
 
@@ -85,7 +94,8 @@ def test_image_generator(*, blend_source: bool) -> None:
 def test_detect() -> None:
     found = image_generator(narrow()).detector.detect(torch.rand(2, 3, 64, 64))
     assert found.heatmap.shape == found.logits.shape == (2, 4, 30, 30)
-    assert torch.allclose(found.keypoints.jacobian, torch.eye(2).expand(2, 4, 2, 2), atol=1e-5)  # identity before training
+    # identity before training
+    assert torch.allclose(found.keypoints.jacobian, torch.eye(2).expand(2, 4, 2, 2), atol=1e-5)
 
 
 def test_one_encoded_portrait_for_many_frames() -> None:
@@ -94,7 +104,10 @@ def test_one_encoded_portrait_for_many_frames() -> None:
     with torch.no_grad():
         source, keypoints = network.detector(portrait), network.detector(driving)
         at_once = network.generator.render(network.generator.encode(portrait, source), keypoints).prediction
-        singly = [network.generator(portrait, source, keypoints.each(lambda x, i=i: x[i : i + 1])).prediction for i in range(3)]
+        singly = [
+            network.generator(portrait, source, keypoints.each(lambda x, i=i: x[i : i + 1])).prediction
+            for i in range(3)
+        ]
     assert torch.allclose(at_once, torch.cat(singly), atol=1e-5)
 
 
@@ -102,7 +115,9 @@ def test_a_blending_generator_starts_as_a_copy() -> None:
     torch.manual_seed(0)
     network = image_generator(narrow(blend_source=True))
     ramp = torch.linspace(0.2, 0.8, 64)
-    portrait = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), ramp.expand(64, 64)])[None].repeat(2, 1, 1, 1)
+    portrait = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), ramp.expand(64, 64)])[None].repeat(
+        2, 1, 1, 1
+    )
     keypoints = network.detector(portrait)
     made = network.generator(portrait, keypoints, keypoints).prediction
     assert (made - portrait).abs().mean() < 0.03
@@ -121,7 +136,9 @@ def test_motion_field() -> None:
 
 def test_motion_field_takes_smaller_boxes() -> None:
     network = build("motion_field", narrow()).eval()
-    assert network(torch.randn(1, 8, 4, 41), torch.zeros(1, 8, 1, 64, 64), torch.rand(1, 3, 64, 64)).logits.shape[1] == 8
+    assert (
+        network(torch.randn(1, 8, 4, 41), torch.zeros(1, 8, 1, 64, 64), torch.rand(1, 3, 64, 64)).logits.shape[1] == 8
+    )
     with pytest.raises(ValueError, match="multiple"):
         network(torch.randn(1, 8, 4, 41), torch.zeros(1, 8, 1, 65, 65), torch.rand(1, 3, 64, 64))
 
@@ -207,7 +224,9 @@ class TestWeights:
             load(tmp_path, "head_pose")
 
     def test_another_stages_file_is_refused(self, tmp_path: Path) -> None:
-        save(build("head_pose", narrow()), "head_pose", narrow(), tmp_path).rename(tmp_path / "motion_field.safetensors")
+        save(build("head_pose", narrow()), "head_pose", narrow(), tmp_path).rename(
+            tmp_path / "motion_field.safetensors"
+        )
         with pytest.raises(CheckpointError, match="of head_pose, not of motion_field"):
             load(tmp_path, "motion_field")
 

@@ -44,4 +44,6 @@ def snapshot() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
 @pytest.fixture
 def moved() -> Callable[[dict[str, torch.Tensor], torch.nn.Module], set[str]]:
     """Those that are not as they were."""
-    return lambda before, module: {name for name, parameter in module.named_parameters() if not torch.equal(before[name], parameter)}
+    return lambda before, module: {
+        name for name, parameter in module.named_parameters() if not torch.equal(before[name], parameter)
+    }

@@ -2,7 +2,13 @@
 
 import torch
 
-from a2h_models.training.augmentation import color_jitter, horizontal_flip, random_color_jitter, random_speech_jitter, speech_feature_jitter
+from a2h_models.training.augmentation import (
+    color_jitter,
+    horizontal_flip,
+    random_color_jitter,
+    random_speech_jitter,
+    speech_feature_jitter,
+)
 
 
 def _generator(seed=0):
@@ -11,7 +17,9 @@ def _generator(seed=0):
 
 def test_no_strength_leaves_every_colour():
     images = torch.rand(3, 3, 8, 8)
-    torch.testing.assert_close(color_jitter(images, random_color_jitter(3, 0.0, _generator())), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        color_jitter(images, random_color_jitter(3, 0.0, _generator())), images, atol=1e-5, rtol=0
+    )
 
 
 def test_colours_stay_in_range_and_are_moved_by_a_tenth_at_most_of_what_they_can_be():
@@ -44,7 +52,9 @@ def test_only_the_chosen_images_are_mirrored_and_twice_is_not_at_all():
 
 def test_no_strength_leaves_every_voice():
     speech = torch.randn(3, 16, 4, 41)
-    torch.testing.assert_close(speech_feature_jitter(speech, random_speech_jitter(3, 0.0, _generator())), speech, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        speech_feature_jitter(speech, random_speech_jitter(3, 0.0, _generator())), speech, atol=1e-5, rtol=0
+    )
 
 
 def test_a_voice_is_changed_alike_at_all_times_and_by_as_much_as_each_feature_varies():
@@ -52,7 +62,9 @@ def test_a_voice_is_changed_alike_at_all_times_and_by_as_much_as_each_feature_va
     speech = torch.randn(64, 16, 4, 41, generator=_generator(1)) * scale
     changed = speech_feature_jitter(speech, random_speech_jitter(64, 0.3, _generator()))
     factors = (changed.diff(dim=1) / speech.diff(dim=1)).flatten(1)
-    torch.testing.assert_close(factors, factors.median(dim=1, keepdim=True).values.expand_as(factors), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(
+        factors, factors.median(dim=1, keepdim=True).values.expand_as(factors), atol=0.02, rtol=0.02
+    )
     assert 0.7 <= factors.median(dim=1).values.min() < 0.8
     assert 1.2 < factors.median(dim=1).values.max() <= 1.3
     added = (changed - speech).mean(dim=(1, 2)).std(dim=0) / scale

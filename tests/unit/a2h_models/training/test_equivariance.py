@@ -1,4 +1,6 @@
-"""Random transforms: the identity changes nothing, Jacobians agree with autograd and finite differences."""
+"""Random transforms: the identity changes nothing, Jacobians agree with autograd and finite
+differences.
+"""
 
 import torch
 
@@ -50,9 +52,12 @@ def test_at_a_control_point_the_jacobian_is_finite() -> None:
 
 
 def test_a_shift_moves_the_image() -> None:
-    shift = Transform(affine=torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), centres=torch.zeros(1, 2), weights=torch.zeros(1, 1))
+    shift = Transform(
+        affine=torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), centres=torch.zeros(1, 2), weights=torch.zeros(1, 1)
+    )
     image = torch.rand(1, 1, 8, 8)
-    assert torch.allclose(shift.apply(image)[..., :6], image[..., 2:], atol=1e-5)  # 0.5 of a width of 2 is 2 of 8 pixels
+    # 0.5 of a width of 2 is 2 of 8 pixels
+    assert torch.allclose(shift.apply(image)[..., :6], image[..., 2:], atol=1e-5)
 
 
 def test_the_same_seed_draws_the_same() -> None:
@@ -62,7 +67,9 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_autocast_does_not_coarsen_coordinates() -> None:
     transform, points = bent(2), torch.rand(2, 6, 2, dtype=torch.float32) - 0.5
-    single = Transform(affine=transform.affine.float(), centres=transform.centres.float(), weights=transform.weights.float())
+    single = Transform(
+        affine=transform.affine.float(), centres=transform.centres.float(), weights=transform.weights.float()
+    )
     with torch.autocast("cpu", torch.bfloat16):
         warped, jacobian = single.warp(points), single.jacobian(points)
     assert torch.equal(warped, single.warp(points))

@@ -37,7 +37,9 @@ def test_total_refuses_a_term_without_a_weight() -> None:
 
 
 def test_pyramid_is_the_releases_blur_and_interpolation() -> None:
-    """Striding gives the numbers of `F.interpolate(scale_factor=1/n)`, which makes this training diverge."""
+    """Striding gives the numbers of `F.interpolate(scale_factor=1/n)`, which makes this training
+    diverge.
+    """
     image = torch.rand(2, 3, 64, 64)
     for scale, made in zip(SCALES[1:], losses.image_pyramid(image, SCALES)[1:], strict=True):
         kernel = gaussian_kernel(round(1 / scale))
@@ -78,7 +80,9 @@ def test_ssim_over_time() -> None:
     batch = torch.cat([pose, pose.flip(1)])
     assert losses.ssim_over_time(pose, pose).item() == pytest.approx(0, abs=1e-6)
     assert losses.ssim_over_time(still, pose) > losses.ssim_over_time(pose + 0.05, pose) > 0
-    assert losses.ssim_over_time(batch, batch.flip(0)).item() == pytest.approx(losses.ssim_over_time(batch.flip(0), batch).item())
+    assert losses.ssim_over_time(batch, batch.flip(0)).item() == pytest.approx(
+        losses.ssim_over_time(batch.flip(0), batch).item()
+    )
 
 
 class TestGlobalVariance:
@@ -94,7 +98,9 @@ class TestGlobalVariance:
             assert losses.global_variance(pose, narrower).item() == pytest.approx(math.log(2), rel=0.01)
 
     def test_slow_motion_that_ssim_hardly_sees(self) -> None:
-        """Half of a slow turn, with all that is quick in it, of a head that looks aside: SSIM's short windows lose a few hundredths."""
+        """Half of a slow turn, with all that is quick in it, of a head that looks aside: SSIM's
+        short windows lose a few hundredths.
+        """
         time = torch.linspace(0, 2 * math.pi, 64)[None, :, None].expand(1, 64, 6)
         slow, quick = 0.4 + 0.1 * time.sin(), 0.01 * (16 * time).sin()
         smooth = (0.4 + slow) / 2 + quick
@@ -129,11 +135,16 @@ class TestSpreadAmong:
         torch.testing.assert_close(losses.spread_between_identities(wider.flip(0), pose), missing)
 
     def test_it_aims_at_the_mean_where_the_global_variance_aims_at_the_median(self) -> None:
-        """Two still heads to one that moves: equal widths for all cost least at a third of its width here, at none there."""
+        """Two still heads to one that moves: equal widths for all cost least at a third of its
+        width here, at none there.
+        """
         time = torch.linspace(0, 2 * math.pi, 64)[None, :, None].sin().expand(3, 64, 6)
         true = time * torch.tensor([0.0, 0.0, 0.3])[:, None, None]
         widths = torch.linspace(0, 0.3, 31)
-        best = {term: widths[torch.stack([term(time * width, true) for width in widths]).argmin()].item() for term in SPREADS}
+        best = {
+            term: widths[torch.stack([term(time * width, true) for width in widths]).argmin()].item()
+            for term in SPREADS
+        }
         assert best == pytest.approx({losses.spread_between_identities: 0.1, losses.global_variance: 0.0})
 
     def test_a_still_head_has_a_finite_gradient(self) -> None:
@@ -155,8 +166,12 @@ def test_equivariance_of_perfect_keypoints_is_zero() -> None:
 
 
 def test_equivariance_under_a_known_shift() -> None:
-    """Keypoints that follow a shift by 0.5 lose nothing; keypoints that stay lose 0.5 in x and 0 in y."""
-    shift = Transform(affine=torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), centres=torch.zeros(1, 2), weights=torch.zeros(1, 1))
+    """Keypoints that follow a shift by 0.5 lose nothing; keypoints that stay lose 0.5 in x and 0 in
+    y.
+    """
+    shift = Transform(
+        affine=torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), centres=torch.zeros(1, 2), weights=torch.zeros(1, 1)
+    )
     eye = torch.eye(2).expand(1, 10, 2, 2)
     image = Keypoints(value=torch.rand(1, 10, 2) - 0.5, jacobian=eye)
     followed = image._replace(value=image.value - torch.tensor([0.5, 0.0]))
@@ -164,7 +179,8 @@ def test_equivariance_under_a_known_shift() -> None:
     assert losses.equivariance_value(image, image, shift).item() == pytest.approx(0.25)
     assert losses.equivariance_jacobian(image, followed, shift).item() == pytest.approx(0, abs=1e-6)
     turned = followed._replace(jacobian=2 * eye)
-    assert losses.equivariance_jacobian(image, turned, shift).item() == pytest.approx(0.5)  # |2 − 1| on the diagonal, 0 beside it
+    # |2 − 1| on the diagonal, 0 beside it
+    assert losses.equivariance_jacobian(image, turned, shift).item() == pytest.approx(0.5)
 
 
 def test_the_identity_costs_nothing() -> None:
@@ -209,7 +225,13 @@ class TestPerceptual:
         convs = [index for index, layer in enumerate(vgg.features) if isinstance(layer, torch.nn.Conv2d)]
         assert convs == [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28]
         maps = vgg(torch.rand(1, 3, 32, 32))
-        assert [tuple(x.shape[1:]) for x in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
+        assert [tuple(x.shape[1:]) for x in maps] == [
+            (64, 32, 32),
+            (128, 16, 16),
+            (256, 8, 8),
+            (512, 4, 4),
+            (512, 2, 2),
+        ]
 
     def test_only_the_made_image_gets_a_gradient(self) -> None:
         vgg = Vgg19().train()

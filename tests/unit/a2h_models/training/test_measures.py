@@ -29,7 +29,9 @@ NARROW = {"width": 4, "max_width": 8, "depth": 2}
 NETWORKS = NetworksConfig(
     image_size=SIZE,
     keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2),
-    generator=GeneratorConfig(**NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)),
+    generator=GeneratorConfig(
+        **NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)
+    ),
     motion_field=MotionFieldConfig(**NARROW, grid=32),
     head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     pose_discriminator=PoseDiscriminatorConfig(width=4, depth=2),
@@ -46,17 +48,24 @@ def _seeded():
 def _tested(stage, seen, test):
     """The metrics after a test on batches of people who were learnt from, and of others."""
     loaders = [DataLoader(batches, batch_size=1, collate_fn=lambda some: some[0]) for batches in (seen, test)]
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = pl.Trainer(accelerator="cpu", **quiet)
     trainer.test(stage, loaders, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-# ------------------------------------------------------------------------------------------------------------ image_generator
+# ---------------------------------------------------------------------------------- image_generator
 def _image_generator():
     weights = {"pixel": 10.0, "perceptual": 0.0, "equivariance_value": 10.0, "equivariance_jacobian": 10.0}
     warping = Warping(affine_sigma=0.05, tps_sigma=0.005, tps_points=5)
-    return ImageGeneratorModule(build("image_generator", NETWORKS), weights=weights, pyramid=(1.0,), warping=warping, optimise=OPTIMISE)
+    return ImageGeneratorModule(
+        build("image_generator", NETWORKS), weights=weights, pyramid=(1.0,), warping=warping, optimise=OPTIMISE
+    )
 
 
 def _pairs(motion, difference):
@@ -79,12 +88,14 @@ def test_the_moving_half_is_of_the_whole_split_and_not_of_each_batch():
 @QUIET
 def test_what_was_measured_once_is_not_measured_again():
     stage = _image_generator()
-    first, second = (_tested(stage, *[[_pairs([0.1, 0.2], [each, each])]] * 2)["test/psnr_moving_copy"] for each in (0.5, 0.1))
+    first, second = (
+        _tested(stage, *[[_pairs([0.1, 0.2], [each, each])]] * 2)["test/psnr_moving_copy"] for each in (0.5, 0.1)
+    )
     assert second == pytest.approx(-20 * np.log10(0.1), abs=0.2)
     assert first == pytest.approx(-20 * np.log10(0.5), abs=0.2)
 
 
-# --------------------------------------------------------------------------------------------------------------- motion_field
+# ------------------------------------------------------------------------------------- motion_field
 def _motion_field(anchored=False):
     return MotionFieldModule(
         build("motion_field", replace(NETWORKS, motion_field=replace(NETWORKS.motion_field, anchored=anchored))),
@@ -151,7 +162,7 @@ def test_an_anchored_motion_fields_detector_never_learns():
     assert all(torch.equal(value, before[name]) for name, value in stage.network.anchor.detector.state_dict().items())
 
 
-# ------------------------------------------------------------------------------------------------------------------ head_pose
+# ---------------------------------------------------------------------------------------- head_pose
 @QUIET
 def test_a_head_that_is_carried_away_drifts_and_one_that_stands_does_not():
     still = HeadPoseModule(

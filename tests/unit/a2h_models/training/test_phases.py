@@ -1,4 +1,6 @@
-"""The later phases: a discriminator, drawn frames, predicted poses, true frames given to the recursion; and what befalls a checkpoint."""
+"""The later phases: a discriminator, drawn frames, predicted poses, true frames given to the
+recursion; and what befalls a checkpoint.
+"""
 
 import resource
 from functools import partial
@@ -30,7 +32,9 @@ NARROW = {"width": 4, "max_width": 8, "depth": 2}
 NETWORKS = NetworksConfig(
     image_size=64,
     keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2, head_kernel=3),
-    generator=GeneratorConfig(**NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)),
+    generator=GeneratorConfig(
+        **NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)
+    ),
     motion_field=MotionFieldConfig(**NARROW, grid=32, head_kernel=3, lift_kernel=5),
     head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     discriminator=PatchDiscriminatorConfig(**NARROW),
@@ -81,7 +85,12 @@ def _motion_field(**phases):
 
 def _fit(stage, batch, *, batches=1, callbacks=()):
     loader = DataLoader(range(batches), batch_size=1, collate_fn=lambda _: batch)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -94,9 +103,11 @@ def _fit(stage, batch, *, batches=1, callbacks=()):
     trainer.fit(stage, loader, loader)
 
 
-# ---------------------------------------------------------------------------------------------------------------- adversaries
+# -------------------------------------------------------------------------------------- adversaries
 @QUIET
-def test_each_optimiser_of_the_adversarial_image_generator_moves_only_its_own_parameters(monkeypatch, pairs, snapshot, moved):
+def test_each_optimiser_of_the_adversarial_image_generator_moves_only_its_own_parameters(
+    monkeypatch, pairs, snapshot, moved
+):
     stage, moves, step = _adversarial(), [], GANModule._step
 
     def watched(self, optimiser, loss, batch_idx):
@@ -135,7 +146,7 @@ def test_clipped_gradients_of_two_optimisers_are_no_longer_than_the_norm(monkeyp
     assert norms[0] == pytest.approx(0.01, rel=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------------ head_pose
+# ---------------------------------------------------------------------------------------- head_pose
 def test_forced_frames_change_what_follows_them_and_nothing_before(windows):
     stage, batch = _head_pose(forcing=TeacherForcing(every=16, until=1)).eval(), windows(4)
     with torch.no_grad():
@@ -172,16 +183,22 @@ def test_a_stranger_has_a_changed_portrait_and_anothers_changed_voice(windows):
     assert (faces - batch.portrait).abs().mean() > 0.1
     heard, said = (x.diff(dim=1).flatten(1) for x in (voices, batch.speech))
     likeness = torch.nn.functional.cosine_similarity(heard[:, None], said[None], dim=-1)
-    assert [set(row.argsort().tolist()[2:]) for row in likeness] == [{3, 2}, {0, 3}, {1, 0}, {2, 1}]  # never the portrait's own
+    # never the portrait's own
+    assert [set(row.argsort().tolist()[2:]) for row in likeness] == [{3, 2}, {0, 3}, {1, 0}, {2, 1}]
     assert (voices - batch.speech.roll(1, dims=0)).abs().mean() > 0.1
     again, _ = stage.strangers(batch, torch.Generator().manual_seed(5))
     assert torch.equal(faces, again)
 
 
-@pytest.mark.parametrize(("weight", "since", "made"), [(0.0, 0, False), (1.0, 0, True), (1.0, 7, True), (1.0, 8, False)])
+@pytest.mark.parametrize(
+    ("weight", "since", "made"), [(0.0, 0, False), (1.0, 0, True), (1.0, 7, True), (1.0, 8, False)]
+)
 @pytest.mark.parametrize("forced", [False, True])
 def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, since, made, forced):
-    stage, batch = _head_pose(forcing=TeacherForcing(every=16, until=8 * forced), strangers_from=since).eval(), windows(4)
+    stage, batch = (
+        _head_pose(forcing=TeacherForcing(every=16, until=8 * forced), strangers_from=since).eval(),
+        windows(4),
+    )
     stage.weights |= {"stranger_spread": weight}
     with torch.no_grad():
         own, strangers = stage.make(batch, 7, torch.Generator().manual_seed(5))
@@ -215,7 +232,7 @@ def test_an_untrained_residual_head_pose_keeps_the_portraits_pose_and_then_learn
     assert all(p.grad is not None and p.grad.any() for p in stage.network.move.parameters())
 
 
-# --------------------------------------------------------------------------------------------------------------- motion_field
+# ------------------------------------------------------------------------------------- motion_field
 @QUIET
 def test_drawn_frames_teach_the_motion_field_and_leave_the_generator(windows):
     stage, batch = _motion_field(rendering=Rendering(frames=2)), windows(WINDOW)
@@ -235,7 +252,10 @@ def test_the_share_of_predicted_poses_grows_from_one_batch_to_another():
 def test_some_windows_get_the_predicted_pose_and_the_same_ones_each_time(windows):
     poses = PredictedPoses(network=build("head_pose", NETWORKS), share=0.5)
     stage, batch = _motion_field(poses=poses), windows(WINDOW)
-    changed = {step: [not torch.equal(a, b) for a, b in zip(_posed(stage, batch, step), batch.pose, strict=True)] for step in range(8)}
+    changed = {
+        step: [not torch.equal(a, b) for a, b in zip(_posed(stage, batch, step), batch.pose, strict=True)]
+        for step in range(8)
+    }
     assert {True, False} == {one for each in changed.values() for one in each}
     assert changed[3] == [not torch.equal(a, b) for a, b in zip(_posed(stage, batch, 3), batch.pose, strict=True)]
 
@@ -247,14 +267,16 @@ def _posed(stage, batch, step):
 def test_stored_keypoints_teach_as_those_that_are_found_on_the_way(windows):
     stage, batch = _motion_field(), windows(WINDOW)
     found = stage.detect(batch.frames).keypoints
-    stored = batch._replace(keypoints=torch.cat([found.value, found.jacobian.flatten(-2)], dim=-1), frames=batch.frames[:, :0])
+    stored = batch._replace(
+        keypoints=torch.cat([found.value, found.jacobian.flatten(-2)], dim=-1), frames=batch.frames[:, :0]
+    )
     made = stage.predict(batch)
     on_the_way, from_shards = stage.imitation(made, batch), stage.imitation(made, stored)
     assert from_shards.keys() == {"value", "jacobian"}
     assert all(torch.equal(term, on_the_way[name]) for name, term in from_shards.items())
 
 
-# --------------------------------------------------------------------------------------------------------- what all share
+# ----------------------------------------------------------------------------------- what all share
 def test_augmentation_is_a_function_of_seed_and_step_and_the_same_for_both_frames():
     stage = _image_generator(augmentation=Augmentation(mirror=0.5, jitter=0.1))
     image = torch.rand(2, 3, 64, 64)
@@ -288,7 +310,9 @@ def test_a_term_that_is_no_number_is_named_with_its_first_step(monkeypatch, tmp_
 
 
 class _FullDisk(pl.Callback):
-    """No file may grow beyond a few bytes from the second batch on: the operating system refuses, as it does on a full disk."""
+    """No file may grow beyond a few bytes from the second batch on: the operating system refuses,
+    as it does on a full disk.
+    """
 
     def __init__(self):
         self.before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -28,7 +28,9 @@ NARROW = {"width": 4, "max_width": 8, "depth": 2}
 NETWORKS = NetworksConfig(
     image_size=64,
     keypoint_detector=KeypointDetectorConfig(**NARROW, downscale=2, head_kernel=3),
-    generator=GeneratorConfig(**NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)),
+    generator=GeneratorConfig(
+        **NARROW, residual_blocks=1, blend_source=True, dense_motion=DenseMotionConfig(**NARROW, downscale=2)
+    ),
     motion_field=MotionFieldConfig(**NARROW, grid=32, head_kernel=3, lift_kernel=5),
     head_pose=HeadPoseConfig(width=4, blocks=(1, 1, 1, 1), state=8, layers=2),
     pose_discriminator=PoseDiscriminatorConfig(width=4, depth=2),
@@ -41,21 +43,36 @@ IMAGE_WEIGHTS = {"pixel": 10.0, "perceptual": 0.0, "equivariance_value": 10.0, "
 def _image_generator(seed=0, **changes):
     weights = IMAGE_WEIGHTS | changes
     return ImageGeneratorModule(
-        build("image_generator", NETWORKS), weights=weights, pyramid=(1.0, 0.5), warping=WARPING, optimise=ADAM, seed=seed
+        build("image_generator", NETWORKS),
+        weights=weights,
+        pyramid=(1.0, 0.5),
+        warping=WARPING,
+        optimise=ADAM,
+        seed=seed,
     )
 
 
 def _head_pose(**weights):
     weights = {"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "stranger_spread": 1.0, "adversarial": 10.0} | weights
     return HeadPoseModule(
-        build("head_pose", NETWORKS), adversary=PoseDiscriminator(NETWORKS.pose_discriminator), weights=weights, optimise=ADAM
+        build("head_pose", NETWORKS),
+        adversary=PoseDiscriminator(NETWORKS.pose_discriminator),
+        weights=weights,
+        optimise=ADAM,
     )
 
 
 def _one_step(stage, batch):
     loader = DataLoader([0], batch_size=1, collate_fn=lambda _: batch)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(max_steps=stage.steps_per_batch, accelerator="cpu", log_every_n_steps=1, num_sanity_val_steps=0, **quiet)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(
+        max_steps=stage.steps_per_batch, accelerator="cpu", log_every_n_steps=1, num_sanity_val_steps=0, **quiet
+    )
     trainer.fit(stage, loader, loader)
     return trainer
 
@@ -99,7 +116,9 @@ def test_the_global_variance_is_logged_and_weighed(windows):
     logged = _one_step(stage, windows()).logged_metrics
     terms = {name: logged[f"train/{name}"].item() for name in stage.weights}
     assert terms["global_variance"] > 0
-    assert logged["train/loss"].item() == pytest.approx(sum(stage.weights[name] * term for name, term in terms.items()), rel=1e-5)
+    assert logged["train/loss"].item() == pytest.approx(
+        sum(stage.weights[name] * term for name, term in terms.items()), rel=1e-5
+    )
 
 
 @QUIET
@@ -110,7 +129,9 @@ def test_the_adversary_gets_no_gradient_from_the_head_and_the_head_none_from_the
 
     def watched(self, optimiser, loss, batch_idx):
         step(self, optimiser, loss, batch_idx)
-        seen.append({name for name, parameter in self.named_parameters() if parameter.grad is not None and parameter.grad.any()})
+        seen.append(
+            {name for name, parameter in self.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+        )
 
     monkeypatch.setattr(HeadPoseModule, "_step", watched)
     stage_before = {name for name, _ in stage.named_parameters()}
@@ -125,8 +146,12 @@ def test_the_motion_field_learns_and_its_teacher_does_not(windows, snapshot, mov
     assert isinstance(teacher, ImageGenerator)
     network = build("motion_field", NETWORKS)
     assert isinstance(network, MotionField)
-    stage = MotionFieldModule(network, teacher=teacher, weights={"value": 10.0, "jacobian": 10.0, "heatmap": 1.0}, optimise=ADAM)
-    assert not [name for name in stage.state_dict() if not name.startswith("network.")], "the teacher is in no checkpoint"
+    stage = MotionFieldModule(
+        network, teacher=teacher, weights={"value": 10.0, "jacobian": 10.0, "heatmap": 1.0}, optimise=ADAM
+    )
+    assert not [name for name in stage.state_dict() if not name.startswith("network.")], (
+        "the teacher is in no checkpoint"
+    )
     before, theirs = snapshot(stage), _state(teacher)
     _one_step(stage, windows(frames=WINDOW))
     assert moved(before, stage)
@@ -139,7 +164,10 @@ def _state(module):
 
 def test_the_teacher_sees_each_frame_as_it_would_alone():
     generator = build("image_generator", NETWORKS)
-    stage, teacher = MotionFieldModule(build("motion_field", NETWORKS), teacher=generator, weights={}, optimise=ADAM), generator.detector
+    stage, teacher = (
+        MotionFieldModule(build("motion_field", NETWORKS), teacher=generator, weights={}, optimise=ADAM),
+        generator.detector,
+    )
     frames = torch.rand(2, 5, 3, 64, 64)
     found = stage.detect(frames).keypoints
     with torch.no_grad():

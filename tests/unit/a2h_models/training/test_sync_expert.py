@@ -29,7 +29,9 @@ def _stage(**settings) -> SyncExpertModule:
 
 
 def _flashing(seed: int, count: int = 6) -> SyncBatch:
-    """Mouths whose brightness is the loudness of the speech: what belongs together can be seen from any frame."""
+    """Mouths whose brightness is the loudness of the speech: what belongs together can be seen from
+    any frame.
+    """
     loud = torch.rand(count, WINDOW, generator=torch.Generator().manual_seed(seed))
     mouths = loud[:, :, None, None, None].expand(-1, -1, 3, 16, 16).clone()
     mouths[..., :8, :] = 0.5  # a group norm sees no brightness, only contrast
@@ -38,7 +40,12 @@ def _flashing(seed: int, count: int = 6) -> SyncBatch:
 
 
 def _fit(stage: SyncExpertModule, batches: list[SyncBatch]) -> None:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", limit_val_batches=0, **quiet)
     loader = DataLoader(range(len(batches)), batch_size=1, collate_fn=lambda places: batches[places[0]])
     trainer.fit(stage, loader, loader)
@@ -56,10 +63,14 @@ class TestLoss:
         likeness = torch.randn(2, WINDOW, WINDOW)
         far = (torch.arange(WINDOW)[:, None] - torch.arange(WINDOW)).abs() > MAX_SHIFT
         other = torch.where(far, torch.tensor(1e4), likeness)
-        assert torch.equal(losses.contrastive_in_time(likeness, MAX_SHIFT), losses.contrastive_in_time(other, MAX_SHIFT))
+        assert torch.equal(
+            losses.contrastive_in_time(likeness, MAX_SHIFT), losses.contrastive_in_time(other, MAX_SHIFT)
+        )
 
     def test_of_a_frame_in_the_middle_it_is_the_cross_entropy_of_31(self) -> None:
-        """All alike: log 31 in the middle, log 16 at the ends, where half of the frames are missing."""
+        """All alike: log 31 in the middle, log 16 at the ends, where half of the frames are
+        missing.
+        """
         value = losses.contrastive_in_time(torch.zeros(1, WINDOW, WINDOW), MAX_SHIFT)
         counts = [min(t, MAX_SHIFT) + min(WINDOW - 1 - t, MAX_SHIFT) + 1 for t in range(WINDOW)]
         assert float(value) == pytest.approx(torch.tensor(counts).float().log().mean().item(), rel=1e-6)
@@ -114,7 +125,9 @@ def test_it_is_saved_and_loaded_as_any_other_stage(tmp_path) -> None:
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize(("broken", "named"), [({"width": 6}, "sync_expert.width=6"), ({"size": 2}, "sync_expert.size=2")])
+@pytest.mark.parametrize(
+    ("broken", "named"), [({"width": 6}, "sync_expert.width=6"), ({"size": 2}, "sync_expert.size=2")]
+)
 def test_sizes_that_cannot_be_are_named(broken: dict[str, int], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         build(JUDGE, NetworksConfig(sync_expert=SyncExpertConfig(**broken)))

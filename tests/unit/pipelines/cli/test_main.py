@@ -17,7 +17,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in shown
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "register", "promote", "rollback", "models", "generate", "app", "demo"])
+@pytest.mark.parametrize(
+    "name", ["prepare", "train", "evaluate", "register", "promote", "rollback", "models", "generate", "app", "demo"]
+)
 def test_each_command_shows_its_keys_and_groups(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert "Keys and their defaults" in capsys.readouterr().out
@@ -59,7 +61,9 @@ def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[st
         (["train", "--cfg", "all"], 2, "--cfg job"),
     ],
 )
-def test_a_mistake_is_told_in_sentences(words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_told_in_sentences(
+    words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == code
     told = capsys.readouterr().err
     assert sentence in told
@@ -69,7 +73,11 @@ def test_a_mistake_is_told_in_sentences(words: list[str], code: int, sentence: s
 
 def test_verbose_shows_the_traceback() -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli.main", "prepair", "--verbose"], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "pipelines.cli.main", "prepair", "--verbose"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     assert "Traceback" in answer.stderr
 
@@ -80,7 +88,9 @@ def test_a_reader_that_has_enough_is_no_bug() -> None:
         "-c",
         "import sys; from pipelines.cli import main; sys.stdin.read(); sys.exit(main.main(['train', '--help']))",
     ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdin is not None
         assert program.stdout is not None
         assert program.stderr is not None

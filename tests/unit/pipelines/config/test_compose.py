@@ -27,8 +27,13 @@ REQUIRED = {  # what each command cannot do without
     "demo": [],
 }
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
-USED_BY = {group: [command for command in COMMANDS if f"- {group}:" in (CONF_DIR / f"{command}.yaml").read_text()] for group in GROUPS}
-CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml")) if group != "recipe"]
+USED_BY = {
+    group: [command for command in COMMANDS if f"- {group}:" in (CONF_DIR / f"{command}.yaml").read_text()]
+    for group in GROUPS
+}
+CHOICES = [
+    (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml")) if group != "recipe"
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,7 +57,9 @@ def test_each_stage_composes_at_each_scale(stage: str, scale: str) -> None:
 
 
 def test_what_the_paper_does_not_name_has_no_weight_at_its_scale() -> None:
-    paper, small = (compose("train", ["stage=head_pose", f"scale={scale}", "dataset.path=x"]).stage for scale in ("paper", "small"))
+    paper, small = (
+        compose("train", ["stage=head_pose", f"scale={scale}", "dataset.path=x"]).stage for scale in ("paper", "small")
+    )
     assert paper.global_variance == paper.stranger_spread == 0 < min(small.global_variance, small.stranger_spread)
 
 
@@ -66,7 +73,9 @@ def test_a_value_of_the_command_line_wins() -> None:
     assert compose("prepare", [*REQUIRED["prepare"], "prepare.clips.min_frames=80"]).prepare.clips.min_frames == 80
 
 
-@pytest.mark.parametrize("path", ["/a b/ä,(c)=[d]/x.png", "it's.png", 'say "x".png', "-dash", "back\\slash", "#hash", "{brace}"])
+@pytest.mark.parametrize(
+    "path", ["/a b/ä,(c)=[d]/x.png", "it's.png", 'say "x".png', "-dash", "back\\slash", "#hash", "{brace}"]
+)
 def test_a_path_may_hold_what_hydra_would_read_as_grammar(path: str) -> None:
     command: config.GenerateCommand = compose("generate", [f"source_image={path}", "driven_audio=a.wav"])
     assert command.source_image == path

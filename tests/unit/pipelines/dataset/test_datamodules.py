@@ -1,4 +1,6 @@
-"""The order is a permutation that knows nothing of processes; a resumed run sees what the uninterrupted one would have seen."""
+"""The order is a permutation that knows nothing of processes; a resumed run sees what the
+uninterrupted one would have seen.
+"""
 
 from itertools import islice
 from types import SimpleNamespace
@@ -53,7 +55,8 @@ def test_a_stream_reads_a_shard_through_before_the_next(seed, sizes, streams):
 @given(SEED, st.integers(64, 1000), st.floats(0.02, 0.9))
 def test_no_pair_is_learnt_from_unseen_frames_and_those_measured_are_driven_to_them(seed, frames, share):
     learnt, measured = (
-        FramePairDataset(None, size=64, pairs=1, unseen=share, driven_to_unseen=driven, stream=None, seed=0) for driven in (False, True)
+        FramePairDataset(None, size=64, pairs=1, unseen=share, driven_to_unseen=driven, stream=None, seed=0)
+        for driven in (False, True)
     )
     rng, first = np.random.default_rng(seed), frames - int(share * frames)
     source, driving = learnt.pair(frames, rng)
@@ -77,7 +80,9 @@ def test_the_global_batch_is_the_same_for_any_number_of_processes(seed, sizes, f
 
     def batches(world):
         ranks = [islice(ResumableBatchSampler(first, clips, rank=rank, world=world), 5) for rank in range(world)]
-        return [[stream.clip(position) for share in shares for position in share] for shares in zip(*ranks, strict=True)]
+        return [
+            [stream.clip(position) for share in shares for position in share] for shares in zip(*ranks, strict=True)
+        ]
 
     assert batches(1) == batches(2) == batches(4)
 
@@ -86,19 +91,27 @@ def test_the_global_batch_is_the_same_for_any_number_of_processes(seed, sizes, f
 @given(SIZES, st.integers(1, 40), st.sampled_from([1, 2, 4]))
 def test_a_resumed_run_goes_on_where_the_other_stopped(sizes, consumed, world):
     clips = 4
-    whole = [position for batch in islice(ResumableBatchSampler(0, clips, rank=0, world=1), consumed + 10) for position in batch]
+    whole = [
+        position
+        for batch in islice(ResumableBatchSampler(0, clips, rank=0, world=1), consumed + 10)
+        for position in batch
+    ]
     ranks = [list(islice(ResumableBatchSampler(consumed, clips, rank=rank, world=world), 10)) for rank in range(world)]
     rest = [position for shares in zip(*ranks, strict=True) for share in shares for position in share]
     assert whole[: consumed * clips] + rest == whole == list(range((consumed + 10) * clips))
     stream = ClipOrder(sizes=tuple(sizes), seed=0, streams=8)
     size = len(stream)
     for epoch in range(len(whole) // size):
-        assert sorted(stream.clip(position) for position in whole[epoch * size : (epoch + 1) * size]) == list(range(size))
+        assert sorted(stream.clip(position) for position in whole[epoch * size : (epoch + 1) * size]) == list(
+            range(size)
+        )
 
 
 @pytest.fixture
 def settings_of(made_up_dataset):
-    return lambda **changes: DatasetConfig(**({"path": str(made_up_dataset), "batch_size": 4, "pairs_per_clip": 2} | changes))
+    return lambda **changes: DatasetConfig(
+        **({"path": str(made_up_dataset), "batch_size": 4, "pairs_per_clip": 2} | changes)
+    )
 
 
 def _batches(module, count):
@@ -120,7 +133,10 @@ def test_pairs_are_two_frames_of_the_clip_that_they_name(settings_of, made_up_da
     assert batch.source.shape == batch.driving.shape == (4, 3, 64, 64)
     for key, source, driving in zip(batch.keys, batch.source, batch.driving, strict=True):
         film = media.decode_crop(index.members(clips[key], ("mp4",)).members["mp4"], size=64)
-        found = [[i for i, frame in enumerate(film) if np.array_equal(frame, image.permute(1, 2, 0))] for image in (source, driving)]
+        found = [
+            [i for i, frame in enumerate(film) if np.array_equal(frame, image.permute(1, 2, 0))]
+            for image in (source, driving)
+        ]
         assert all(found)
         assert found[0] != found[1]
 
@@ -153,7 +169,8 @@ def _of_all(config, cache, world, count, *, consumed=0):
         module.load_state_dict(state | {"batches": consumed})
         shares.append(_batches(module, count))
     return [
-        ([key for part in parts for key in part.keys], torch.cat([part.driving for part in parts])) for parts in zip(*shares, strict=True)
+        ([key for part in parts for key in part.keys], torch.cat([part.driving for part in parts]))
+        for parts in zip(*shares, strict=True)
     ]
 
 

@@ -1,4 +1,6 @@
-"""Shards that others made with webdataset are read as a stream, never shorter than they are, and refused where they do not fit."""
+"""Shards that others made with webdataset are read as a stream, never shorter than they are, and
+refused where they do not fit.
+"""
 
 import io
 import json
@@ -45,7 +47,9 @@ def written(samples, tmp_path):
 
 
 def _pairs(path, cache, **changes):
-    return PairDataModule(DatasetConfig(**({"path": path, "batch_size": 4, "pairs_per_clip": 2} | changes)), size=64, cache=cache)
+    return PairDataModule(
+        DatasetConfig(**({"path": path, "batch_size": 4, "pairs_per_clip": 2} | changes)), size=64, cache=cache
+    )
 
 
 def _batches(module, count):
@@ -57,7 +61,9 @@ def test_pairs_come_from_shards_without_sidecars(written, samples, tmp_path, cap
     assert "read as a stream; a resumed run draws anew" in caplog.text
     batches = _batches(module, 10)
     assert {key for batch in batches for key in batch.keys} == {f"talks/{key}" for key in samples}
-    assert all(batch.source.shape == (4, 3, 64, 64) and not np.array_equal(batch.source, batch.driving) for batch in batches)
+    assert all(
+        batch.source.shape == (4, 3, 64, 64) and not np.array_equal(batch.source, batch.driving) for batch in batches
+    )
     assert module.val_dataloader() == []
     assert "2 shards made by others" in module.train.summary
 
@@ -67,7 +73,9 @@ def test_windows_come_from_them_as_well(written, samples, tmp_path):
     batch = _batches(WindowDataModule(config, size=64, cache=tmp_path, frames_every=0, portrait_first=True), 1)[0]
     assert batch.speech.shape == (2, WINDOW, 4, 41)
     whole = np.load(io.BytesIO(samples[batch.keys[0].removeprefix("talks/")]["speech.npy"]))
-    assert any(np.array_equal(whole[start : start + WINDOW], batch.speech[0]) for start in range(len(whole) - WINDOW + 1))
+    assert any(
+        np.array_equal(whole[start : start + WINDOW], batch.speech[0]) for start in range(len(whole) - WINDOW + 1)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -39,7 +39,11 @@ def test_clips_stand_in_the_order_of_shards_and_keys(made_up_dataset):
 def test_members_read_by_offset_are_those_of_the_tar(made_up_dataset):
     store = Storage(made_up_dataset)
     index = Index(store, "train")
-    whole = {encoded.key: encoded for sidecar in shard_format.read_sidecars(store) for encoded in shard_format.read_shard(store, sidecar)}
+    whole = {
+        encoded.key: encoded
+        for sidecar in shard_format.read_sidecars(store)
+        for encoded in shard_format.read_shard(store, sidecar)
+    }
     for clip in index.clips:
         part = index.members(clip, ("pose.npy", "speech.npy"))
         assert part.members == {name: whole[clip.key].members[name] for name in ("pose.npy", "speech.npy")}

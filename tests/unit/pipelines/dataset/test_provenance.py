@@ -1,4 +1,6 @@
-"""What a dataset says of its own origin: sources with licence and consent, and how its features were computed."""
+"""What a dataset says of its own origin: sources with licence and consent, and how its features
+were computed.
+"""
 
 import json
 from pathlib import Path
@@ -17,11 +19,22 @@ from pipelines.dataset.provenance import COLUMNS, as_table, read_origin, union
 def dataset(tmp_path: Path) -> Path:
     """Two videos in train, of which one gave two clips and a rejected candidate; one in test."""
     out = Storage(tmp_path)
-    videos = {"train": [("a" * 64, "ann", ["k1", "k2"]), ("b" * 64, "bob", ["k3"])], "test": [("e" * 64, "eve", ["k4"])]}
+    videos = {
+        "train": [("a" * 64, "ann", ["k1", "k2"]), ("b" * 64, "bob", ["k3"])],
+        "test": [("e" * 64, "eve", ["k4"])],
+    }
     for split, found in videos.items():
         clips = [(key, sha256, person) for sha256, person, keys in found for key in keys]
         ledger = [
-            {"kind": "clip", "key": key, "sha256": sha256, "file": f"{person}.mp4", "identity": person, "licence": "own", "consent": "yes"}
+            {
+                "kind": "clip",
+                "key": key,
+                "sha256": sha256,
+                "file": f"{person}.mp4",
+                "identity": person,
+                "licence": "own",
+                "consent": "yes",
+            }
             for key, sha256, person in clips
         ]
         rejected = {**ledger[0], "key": "k0", "sha256": "c" * 64, "status": "rejected"}

@@ -24,7 +24,9 @@ FRAMES = 8
 def _sample(key="abc_0000000_0001x0002", seed=0):
     noise = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, 256, dtype=np.uint8)
-    frames = np.broadcast_to(ramp[None, :, None, None] // 2 + ramp[None, None, :, None] // 2, (FRAMES, 256, 256, 3)).copy()
+    frames = np.broadcast_to(
+        ramp[None, :, None, None] // 2 + ramp[None, None, :, None] // 2, (FRAMES, 256, 256, 3)
+    ).copy()
     return Sample(
         key=key,
         frames=frames,
@@ -44,7 +46,9 @@ def _encoded(key, text=b"x"):
 def _write(out, samples, name="a2h-train-000000"):
     frames = {sample.key: FRAMES for sample in samples}
     identities = {sample.key: "someone" for sample in samples}
-    return shard_format.write_shard(out, name, samples, split="train", unit="u", plan="p", frames=frames, identities=identities)
+    return shard_format.write_shard(
+        out, name, samples, split="train", unit="u", plan="p", frames=frames, identities=identities
+    )
 
 
 def test_a_sample_survives_the_way_to_bytes_and_back():
@@ -79,7 +83,9 @@ def test_the_sidecar_tells_the_truth(tmp_path):
     data = out.read(sidecar.shard)
     assert (hashlib.sha256(data).hexdigest(), len(data)) == (sidecar.sha256, sidecar.size)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        found = [(member.name, member.offset_data, member.size, member.mtime, member.uid, member.mode) for member in tar]
+        found = [
+            (member.name, member.offset_data, member.size, member.mtime, member.uid, member.mode) for member in tar
+        ]
     told = [(f"{key}.{ext}", *place, 0, 0, 0o444) for key in sidecar.keys for ext, place in sidecar.index[key].items()]
     assert found == told
     assert shard_format.read_sidecars(out) == [sidecar]
@@ -93,7 +99,8 @@ def test_a_shard_without_samples_is_still_a_tar(tmp_path):
         assert tar.getnames() == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the closing of files to the collector
+# webdataset leaves the closing of files to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plain_webdataset_reads_it(tmp_path):
     import gc
 
@@ -106,7 +113,11 @@ def test_plain_webdataset_reads_it(tmp_path):
         webdataset.handle_extension("npy", lambda data: np.load(io.BytesIO(data), allow_pickle=False)),
         webdataset.handle_extension("json", json.loads),
     ]
-    read = list(webdataset.WebDataset(str(tmp_path / "a2h-train-{000000..000000}.tar"), shardshuffle=False).decode(*decoders, partial=True))
+    read = list(
+        webdataset.WebDataset(str(tmp_path / "a2h-train-{000000..000000}.tar"), shardshuffle=False).decode(
+            *decoders, partial=True
+        )
+    )
     assert [item["__key__"] for item in read] == ["k1", "k2"]
     assert read[0]["speech.npy"].shape == (FRAMES, 4, 41)
     assert read[1]["json"]["identity"] == "zoë"
@@ -164,7 +175,9 @@ def test_damaged_members_are_named(member):
     with pytest.raises(DatasetError, match="damaged"):
         shard_format.decode(Encoded(key="k", members={**good.members, member: good.members[member][:40]}))
     with pytest.raises(DatasetError, match=f"lacks {member}"):
-        shard_format.decode(Encoded(key="k", members={name: data for name, data in good.members.items() if name != member}))
+        shard_format.decode(
+            Encoded(key="k", members={name: data for name, data in good.members.items() if name != member})
+        )
 
 
 def test_nothing_untrusted_is_unpickled():

@@ -23,7 +23,12 @@ def test_the_table_has_a_column_for_each_system_in_a_fixed_order() -> None:
     summary = {
         "clips": 3,
         "split": "test",
-        "rows": {"predicted_pose": {"psnr": psnr}, "ground_truth": {"psnr": psnr}, "copy_portrait": {}, "true_pose": {"psnr": psnr}},
+        "rows": {
+            "predicted_pose": {"psnr": psnr},
+            "ground_truth": {"psnr": psnr},
+            "copy_portrait": {},
+            "true_pose": {"psnr": psnr},
+        },
         "not_measured": {"CSIM": "not measured, because …"},
     }
     numbers = page._numbers(summary)
@@ -33,4 +38,6 @@ def test_the_table_has_a_column_for_each_system_in_a_fixed_order() -> None:
         "Model, true pose",
         "Model, predicted pose",
     ]
-    assert [(metric["title"], metric["cells"]) for metric in numbers["metrics"]] == [("PSNR ↑ (dB)", ["1", "–", "1", "1"])]
+    assert [(metric["title"], metric["cells"]) for metric in numbers["metrics"]] == [
+        ("PSNR ↑ (dB)", ["1", "–", "1", "1"])
+    ]

@@ -1,4 +1,6 @@
-"""Frozen evaluation sets: what is written down, what is taken, and what is refused; and which clips a split gives."""
+"""Frozen evaluation sets: what is written down, what is taken, and what is refused; and which clips
+a split gives.
+"""
 
 import hashlib
 import json
@@ -30,13 +32,21 @@ def command(**values: str) -> EvaluateCommand:
 
 def test_the_file_holds_the_hashes_of_the_members(frozen: Path, small_dataset: Path) -> None:
     written = json.loads(frozen.read_text())
-    assert [(clip["key"], clip["identity"], clip["frames"]) for clip in written["clips"]] == [("clip-a", "eve", 20), ("clip-b", "zoe", 20)]
+    assert [(clip["key"], clip["identity"], clip["frames"]) for clip in written["clips"]] == [
+        ("clip-a", "eve", 20),
+        ("clip-b", "zoe", 20),
+    ]
     (sidecar,) = (found for found in shard_format.read_sidecars(Storage(small_dataset)) if found.split == "test")
     members = shard_format.read_members(Storage(small_dataset), sidecar, "clip-b").members
     assert written["clips"][1]["members"] == {
         name: hashlib.sha256(members[name]).hexdigest() for name in ("flac", "mp4", "pose.npy", "speech.npy")
     }
-    assert (written["fingerprint"], written["split"], written["max_frames"], written["portrait"]) == ("e" * 64, "test", 20, "first frame")
+    assert (written["fingerprint"], written["split"], written["max_frames"], written["portrait"]) == (
+        "e" * 64,
+        "test",
+        20,
+        "first frame",
+    )
 
 
 def test_equal_data_give_equal_files(frozen: Path, small_dataset: Path, tmp_path: Path) -> None:
@@ -130,7 +140,10 @@ def test_the_first_clip_of_each_video() -> None:
         )
 
     found = first_of_videos(
-        [sidecar(("a", "v1", 300), ("b", "v1", 0), ("x", "", 0)), sidecar(("c", "v2", 50), ("d", "v1", 150), ("y", "", 0))]
+        [
+            sidecar(("a", "v1", 300), ("b", "v1", 0), ("x", "", 0)),
+            sidecar(("c", "v2", 50), ("d", "v1", 150), ("y", "", 0)),
+        ]
     )
     assert found == {"b", "c", "x", "y"}
 

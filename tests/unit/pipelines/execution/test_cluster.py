@@ -1,4 +1,6 @@
-"""The engine's promises, each on a real Ray session: bounded, retried, timed out, culprits isolated, errors kept."""
+"""The engine's promises, each on a real Ray session: bounded, retried, timed out, culprits
+isolated, errors kept.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_a_cache_folder_with_a_long_name_is_left_for_a_short_one(tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_is_ours_again_after_a_session(tmp_path):
-    """Ray's own handler exits with 15; a training after it in the same process must save and exit with 0."""
+    """Ray's own handler exits with 15; a training after it in the same process must save and exit
+    with 0.
+    """
     before = signal.getsignal(signal.SIGTERM)
     with cluster.session(TWO, cache=tmp_path):
         pass
@@ -114,7 +118,7 @@ def test_a_hanging_piece_is_stopped(ray_session):
     assert (results[0], results[2]) == (0, 2)
 
 
-# ---------------------------------------------------------------------------------------------------------------- isolated
+# ----------------------------------------------------------------------------------------- isolated
 def _isolated(function, pieces, config=TWO, **options):
     return dict(cluster.run(function, pieces, config, describe="test", key=str, isolated=True, **options))
 
@@ -160,7 +164,9 @@ def test_an_isolated_piece_that_crashes_is_tried_again_as_often_as_asked(ray_ses
 
 @pytest.mark.slow
 def test_an_innocent_piece_whose_worker_is_lost_is_given_to_another(ray_session, tmp_path):
-    """The sandbox of a Ray worker that is killed, by the node's memory guard for example, dies with it."""
+    """The sandbox of a Ray worker that is killed, by the node's memory guard for example, dies with
+    it.
+    """
 
     def kill_the_worker_once(number):
         if not (tmp_path / "killed").exists():

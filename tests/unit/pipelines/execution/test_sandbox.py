@@ -31,7 +31,11 @@ def test_errors_of_the_function_are_raised_here(sandbox):
     with pytest.raises(ValueError, match="invalid literal"):
         sandbox.call(int, "x", timeout_s=LONG_S)
     with pytest.raises(InputError):
-        sandbox.call(exec, "from a2h_models.errors import InputError; raise InputError('no video', hint='remove it')", timeout_s=LONG_S)
+        sandbox.call(
+            exec,
+            "from a2h_models.errors import InputError; raise InputError('no video', hint='remove it')",
+            timeout_s=LONG_S,
+        )
 
 
 def test_an_error_that_cannot_travel_is_told_in_words(sandbox):
@@ -50,9 +54,7 @@ def test_an_exit_is_a_crash(sandbox):
 
 
 def test_a_sleeper_is_killed_with_the_programs_that_it_started(sandbox, tmp_path):
-    program = (
-        f"import subprocess, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
-    )
+    program = f"import subprocess, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
     assert sandbox.call(exec, program, timeout_s=1.0) == Failure("timed_out", "took longer than 1 s")
     status = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
     assert not status.exists() or status.read_text().split()[2] == "Z"
@@ -95,7 +97,9 @@ inner = Sandbox()
 inner.call(exec, "import os; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid()))", timeout_s=60)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    child = os.spawnv(os.P_WAIT, __import__("sys").executable, ["python", "-c", f"if __name__ == '__main__': exec({program!r})"])
+    child = os.spawnv(
+        os.P_WAIT, __import__("sys").executable, ["python", "-c", f"if __name__ == '__main__': exec({program!r})"]
+    )
     box.stop()
     assert child == -signal.SIGKILL
     place = Path("/proc") / (tmp_path / "pid").read_text()

@@ -84,7 +84,10 @@ def test_an_average_of_turned_and_scaled_faces_is_the_face() -> None:
     rng = np.random.default_rng(0)
     points = face_mesh.template()
     people = [
-        [Rotation.from_rotvec(rng.normal(0, 0.1, 3)).apply(points) * rng.uniform(0.5, 2) + rng.normal(0, 50, 3) for _ in range(3)]
+        [
+            Rotation.from_rotvec(rng.normal(0, 0.1, 3)).apply(points) * rng.uniform(0.5, 2) + rng.normal(0, 50, 3)
+            for _ in range(3)
+        ]
         for _ in range(4)
     ]
     assert np.allclose(build_template(people), points, atol=0.1)
@@ -153,5 +156,7 @@ def test_nothing_is_written_to_the_error_stream() -> None:
         "crop = faces.crop_portrait(astronaut()); faces.mesh(crop[None])"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=120, env=environment, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=120, env=environment, text=True
+    )
     assert done.stderr == ""

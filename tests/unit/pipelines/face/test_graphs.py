@@ -49,13 +49,19 @@ def test_the_mesh_is_the_libraries_own(passing: list[np.ndarray], solutions: Any
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("model", "number"), [(face_mesh.SHORT_RANGE, 0), (face_mesh.FULL_RANGE, 1)])
 def test_the_detections_are_the_libraries_own(photo: np.ndarray, solutions: Any, model: Any, number: int) -> None:
-    with closing(MediaPipeGraph(model)) as ours, solutions.face_detection.FaceDetection(model_selection=number) as theirs:
+    with (
+        closing(MediaPipeGraph(model)) as ours,
+        solutions.face_detection.FaceDetection(model_selection=number) as theirs,
+    ):
         assert written(ours.look(photo)) == written(theirs.process(photo).detections) != []
 
 
 def test_a_limit_keeps_out_what_is_less_sure(photo: np.ndarray) -> None:
     palms = face_mesh.HANDS._replace(output="palm_detections")
-    with closing(MediaPipeGraph(palms)) as strict, closing(MediaPipeGraph(palms._replace(limits=((palms.limits[0][0], 0.01),)))) as lax:
+    with (
+        closing(MediaPipeGraph(palms)) as strict,
+        closing(MediaPipeGraph(palms._replace(limits=((palms.limits[0][0], 0.01),)))) as lax,
+    ):
         assert len(strict.look(photo)) < len(lax.look(photo))
 
 

@@ -1,4 +1,6 @@
-"""A model as ONNX graphs: the numbers are torch's, any batch goes, frames are the same, and what is wrong is told."""
+"""A model as ONNX graphs: the numbers are torch's, any batch goes, frames are the same, and what is
+wrong is told.
+"""
 
 import json
 import shutil
@@ -40,7 +42,9 @@ def copy(exported: Path, tmp_path: Path) -> Path:
 
 
 def command(model: Path, cache: Path, **settings: object) -> GenerateCommand:
-    return GenerateCommand(model=str(model), generate=GenerateConfig(backend="onnx", **settings), paths=PathsConfig(cache=str(cache)))
+    return GenerateCommand(
+        model=str(model), generate=GenerateConfig(backend="onnx", **settings), paths=PathsConfig(cache=str(cache))
+    )
 
 
 @pytest.mark.slow
@@ -66,9 +70,12 @@ def test_portraits_are_warped_by_an_operator_and_any_batch_goes(exported: Path) 
 @pytest.mark.slow
 def test_frames_are_those_of_torch(exported: Path, bundle: Path, astronaut: np.ndarray, tmp_path: Path) -> None:
     portrait = astronaut[20:276, 100:356]
-    wave = (np.random.default_rng(0).normal(0, 3000, 640 * 70)).astype(np.int16)  # more than a window, and no whole batch at the end
+    # more than a window, and no whole batch at the end
+    wave = (np.random.default_rng(0).normal(0, 3000, 640 * 70)).astype(np.int16)
     theirs, _ = load_animator(command(exported, tmp_path))
-    frames = [list(animator.animate(portrait, wave, keypoints="relative")) for animator in (Animator.load(bundle), theirs)]
+    frames = [
+        list(animator.animate(portrait, wave, keypoints="relative")) for animator in (Animator.load(bundle), theirs)
+    ]
     assert len(frames[0]) == len(frames[1]) == 70
     apart = np.abs(np.stack(frames[0]).astype(int) - np.stack(frames[1]).astype(int))
     assert apart.max() <= 1  # a value between two greys may fall to either

@@ -1,4 +1,6 @@
-"""Any picture as a portrait: which face, how it is cut, how it is laid back, and what is told when it will not do."""
+"""Any picture as a portrait: which face, how it is cut, how it is laid back, and what is told when
+it will not do.
+"""
 
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
         media.load_portrait(tmp_path / "bomb.png")
 
 
-# ------------------------------------------------------------------------------------------------------------------- faces
+# -------------------------------------------------------------------------------------------- faces
 @pytest.mark.parametrize("animal", ["cat", "chelsea"])
 def test_animals_have_no_face(animal: str) -> None:
     picture = np.asarray(getattr(pytest.importorskip("skimage.data"), animal)())
@@ -88,14 +90,16 @@ def test_a_tiny_face_is_named_with_its_size() -> None:
 
 
 def test_a_portrait_is_cut_wider_than_its_one_box(astronaut: np.ndarray) -> None:
-    """Clips are cut by the union of many boxes: with their scale a portrait's face would be a tenth too large."""
+    """Clips are cut by the union of many boxes: with their scale a portrait's face would be a tenth
+    too large.
+    """
     (box,) = detect_faces(astronaut)
     square = find(astronaut, GenerateConfig(preprocess="full"), name="x").square
     assert square == crop_square([box], 512, 512, PORTRAIT_SCALE)
     assert square.side > crop_square([box], 512, 512).side
 
 
-# --------------------------------------------------------------------------------------------------------------- laid back
+# ---------------------------------------------------------------------------------------- laid back
 @given(st.integers(0, 60), st.integers(0, 30), st.integers(8, 40), st.integers(4, 64))
 @settings(max_examples=25, deadline=None)
 def test_what_is_outside_of_the_square_stays(x: int, y: int, side: int, size: int) -> None:

@@ -1,4 +1,6 @@
-"""Whoever is forgotten is gone from every file, everybody else keeps every byte, and no interruption or resumption brings anybody back."""
+"""Whoever is forgotten is gone from every file, everybody else keeps every byte, and no
+interruption or resumption brings anybody back.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_a_person_is_gone_and_the_others_keep_their_bytes(dataset):
     assert all(members == before[key] for key, members in after.items())
     untouched = {name for name in old if name.startswith("a2h-") and not name.startswith(report.shards)}
     assert untouched
-    assert {name: old[name] for name in untouched} == {name: found for name, found in _files(dataset).items() if name in untouched}
+    assert {name: old[name] for name in untouched} == {
+        name: found for name, found in _files(dataset).items() if name in untouched
+    }
     assert verify(dataset, deep=1).sound, verify(dataset, deep=1)
     assert not (dataset / FOLDER).exists() or not list((dataset / FOLDER).iterdir())
     gone = set(before) - set(after)
@@ -179,7 +183,8 @@ def test_whenever_it_is_killed_the_same_call_finishes_it(made, tmp_path, monkeyp
             for name, function in original.items():
                 monkeypatch.setattr(Storage, name, function)
         forget(broken, identity="ann", on=DAY)
-        assert {**_files(broken), "report.html": ""} == {**expected, "report.html": ""}, limit  # the folder's name stands in the report
+        # the folder's name stands in the report
+        assert {**_files(broken), "report.html": ""} == {**expected, "report.html": ""}, limit
         shutil.rmtree(broken)
         limit += 1
     assert limit > 15

@@ -1,4 +1,6 @@
-"""Other splits, the same samples: byte for byte, nobody in two splits, and the same whenever it is asked."""
+"""Other splits, the same samples: byte for byte, nobody in two splits, and the same whenever it is
+asked.
+"""
 
 from __future__ import annotations
 

@@ -48,13 +48,17 @@ def _swap(a, b):
 
 
 def _rewrite(dataset, change):
-    """Seal a changed sample into its shard, hashes and all: only a look into the sample can find it."""
+    """Seal a changed sample into its shard, hashes and all: only a look into the sample can find
+    it.
+    """
     out = Storage(dataset)
     sidecar = next(found for found in read_sidecars(out) if found.keys)
     with ShardWriter(out, sidecar.shard.removesuffix(".tar")) as shard:
         for key in sidecar.keys:
             members = read_members(out, sidecar, key).members
-            shard.add(Encoded(key=key, members=change(members)), frames=sidecar.frames[key], identity=sidecar.identities[key])
+            shard.add(
+                Encoded(key=key, members=change(members)), frames=sidecar.frames[key], identity=sidecar.identities[key]
+            )
     shard.finish(split=sidecar.split, unit=sidecar.unit, plan=sidecar.plan, ledger=sidecar.ledger)
 
 
@@ -104,7 +108,10 @@ DAMAGE = {  # what is done → what must be said
     "no tar": (lambda d: _tar(d).unlink(), "{tar} is missing, but its sidecar is there"),
     "an empty tar": (lambda d: _tars(d)[0].write_bytes(b""), "{tar} has 0 bytes instead of"),
     "two tars swapped": (lambda d: _swap(*_tars(d)[:2]), "{tar} has "),
-    "two sidecars swapped": (lambda d: _swap(*(t.with_suffix(".json") for t in _tars(d)[:2])), "{sidecar} says that it is of"),
+    "two sidecars swapped": (
+        lambda d: _swap(*(t.with_suffix(".json") for t in _tars(d)[:2])),
+        "{sidecar} says that it is of",
+    ),
     "no sidecar": (lambda d: _tar(d).with_suffix(".json").unlink(), "{tar} has no sidecar (--clean removes it)"),
     "a unit without a shard": (
         lambda d: (_tar(d).with_suffix(".json").unlink(), _tar(d).unlink()),
@@ -124,7 +131,9 @@ DAMAGE = {  # what is done → what must be said
         "{tar} does not belong to plan",
     ),
     "an index that is off": (
-        lambda d: _edit(_tar(d).with_suffix(".json"), lambda v: next(iter(v["index"].values()))["flac"].__setitem__(0, 0)),
+        lambda d: _edit(
+            _tar(d).with_suffix(".json"), lambda v: next(iter(v["index"].values()))["flac"].__setitem__(0, 0)
+        ),
         "{tar} holds other members than its sidecar says",
     ),
     "a member less": (
@@ -141,8 +150,14 @@ DAMAGE = {  # what is done → what must be said
         lambda d: _edit_ledger(d, lambda rows: rows[-1].update(identity="zoe")),
         "something else than its sidecar: identity",
     ),
-    "an edited score": (lambda d: _edit_ledger(d, lambda rows: rows[-1].update(face_px=1e6)), "something else than its sidecar: face_px"),
-    "a video struck from the ledger": (lambda d: _edit_ledger(d, lambda rows: rows.pop(0)), "the ledger does not balance"),
+    "an edited score": (
+        lambda d: _edit_ledger(d, lambda rows: rows[-1].update(face_px=1e6)),
+        "something else than its sidecar: face_px",
+    ),
+    "a video struck from the ledger": (
+        lambda d: _edit_ledger(d, lambda rows: rows.pop(0)),
+        "the ledger does not balance",
+    ),
     "a clip struck from the ledger": (
         lambda d: _edit_ledger(d, lambda rows: rows.remove(next(r for r in rows if r["reason"] == "face_too_small"))),
         "ledger.parquet has 25 rows, the plan and the sidecars have 26",
@@ -164,13 +179,19 @@ DAMAGE = {  # what is done → what must be said
     "no report": (lambda d: (d / "report.html").unlink(), "report.html is missing"),
     "a plan that is none": (lambda d: (d / PLAN_FILE).write_text("{}"), "is not a plan"),
     "a stranger": (lambda d: (d / "notes.txt").write_text("mine"), "notes.txt does not belong to the dataset"),
-    "a stranger among the previews": (lambda d: (d / "previews" / "x.jpg").write_text("mine"), "previews/x.jpg does not belong"),
+    "a stranger among the previews": (
+        lambda d: (d / "previews" / "x.jpg").write_text("mine"),
+        "previews/x.jpg does not belong",
+    ),
     "a preview of nobody": (
         lambda d: shutil.copy(*sorted((d / "previews").glob("*.tar"), key=lambda p: p.stat().st_size)[-2:]),
         "which is no dropped clip of",
     ),
     "a broken preview": (lambda d: min((d / "previews").glob("*.tar")).write_bytes(b"x" * 700), "is damaged"),
-    "a rest": (lambda d: (d / "a2h-train-000000.tar.12345678.part").write_bytes(b"x"), "is the rest of interrupted writing"),
+    "a rest": (
+        lambda d: (d / "a2h-train-000000.tar.12345678.part").write_bytes(b"x"),
+        "is the rest of interrupted writing",
+    ),
 }
 
 
@@ -189,7 +210,10 @@ DEEP = {  # sealed with new hashes, so that only decoding finds it
     "a video that is none": (lambda members: {**members, "mp4": b"no video"}, "cannot be decoded"),
     "an array that is none": (lambda members: {**members, "pose.npy": b"no array"}, "cannot be decoded"),
     "sound that is none": (lambda members: {**members, "flac": b"no sound"}, "cannot be decoded"),
-    "an array too short": (lambda members: {**members, "mel.npy": npy(np.zeros((3, 80), np.float16))}, "mel must be float16"),
+    "an array too short": (
+        lambda members: {**members, "mel.npy": npy(np.zeros((3, 80), np.float16))},
+        "mel must be float16",
+    ),
     "infinite poses": (_pose_of_infinity, "pose holds numbers that are not finite"),
     "json that is none": (lambda members: {**members, "json": b"{"}, "is not valid"),
     "another span": (_meta({"span": [0, 99]}), "its json says 99 frames, there are 6"),
@@ -235,7 +259,11 @@ def test_companions_are_compared_with_their_shards(dataset):
 
 
 def test_rests_are_named_and_cleaned(dataset):
-    for name in ("a2h-train-000000.tar.12345678.part", "previews/a2h-train-000000.tar.12345678.part", "a2h-train-000077.tar"):
+    for name in (
+        "a2h-train-000000.tar.12345678.part",
+        "previews/a2h-train-000000.tar.12345678.part",
+        "a2h-train-000077.tar",
+    ):
         (dataset / name).write_bytes(b"rest")
     assert len(verify(dataset).problems) == 3
     report = verify(dataset, clean=True)

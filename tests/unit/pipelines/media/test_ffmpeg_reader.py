@@ -1,4 +1,6 @@
-"""Large videos: what does not fit into memory comes through a pipe, frame by frame, and is the same."""
+"""Large videos: what does not fit into memory comes through a pipe, frame by frame, and is the
+same.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,16 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """150 numbered frames at 25 fps."""
     folder = tmp_path_factory.mktemp("piping")
     media.write_video(folder / "plain.mp4", [numbered(COUNT)], None)
-    command = [media.ffmpeg_path(), "-y", "-loglevel", "error", "-i", folder / "plain.mp4", *ENCODERS[request.param], folder / "large.mp4"]
+    command = [
+        media.ffmpeg_path(),
+        "-y",
+        "-loglevel",
+        "error",
+        "-i",
+        folder / "plain.mp4",
+        *ENCODERS[request.param],
+        folder / "large.mp4",
+    ]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
     return folder / "large.mp4"
 
@@ -74,13 +85,21 @@ ODD = {
 
 @pytest.mark.usefixtures("_large")
 @pytest.mark.parametrize("kind", ODD)
-def test_any_span_of_a_large_odd_video_is_exact_without_a_copy(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_span_of_a_large_odd_video_is_exact_without_a_copy(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder, copied = ODD[kind]
     media.write_video(tmp_path / "plain.mp4", [numbered(COUNT)], None)
-    steps = {"odd.mp4": ("-i", tmp_path / "plain.mp4", *encoder), "copied.mp4": (*copied, "-i", tmp_path / "odd.mp4", "-c", "copy")}
+    steps = {
+        "odd.mp4": ("-i", tmp_path / "plain.mp4", *encoder),
+        "copied.mp4": (*copied, "-i", tmp_path / "odd.mp4", "-c", "copy"),
+    }
     for name, words in steps.items():
         subprocess.run(
-            [media.ffmpeg_path(), "-y", "-loglevel", "error", *words, tmp_path / name], check=True, stdin=subprocess.DEVNULL, timeout=60
+            [media.ffmpeg_path(), "-y", "-loglevel", "error", *words, tmp_path / name],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
         )
     assert kind in media.probe(tmp_path / "copied.mp4").oddities
     monkeypatch.delattr(video, "_normalise")
@@ -112,9 +131,16 @@ def painted(count: int) -> np.ndarray:
 
 
 def test_both_ways_show_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decord's pictures, kept, and ffmpeg's through the pipe: whole, smaller, and a part that is not on even pixels."""
+    """Decord's pictures, kept, and ffmpeg's through the pipe: whole, smaller, and a part that is
+    not on even pixels.
+    """
     media.write_video(tmp_path / "painted.mp4", [painted(20)], None)
-    asked = [{}, {"max_height": 90}, {"part": CropRegion(33, 21, 181), "max_height": 64}, {"part": CropRegion(0, 0, 40), "max_height": 64}]
+    asked = [
+        {},
+        {"max_height": 90},
+        {"part": CropRegion(33, 21, 181), "max_height": 64},
+        {"part": CropRegion(0, 0, 40), "max_height": 64},
+    ]
     shown = {}
     for kept in (0, video.KEPT_BYTES):
         monkeypatch.setattr(video, "KEPT_BYTES", kept)

@@ -1,4 +1,6 @@
-"""Weights of other people, fetched from a real server on this machine that can do everything wrong that servers do."""
+"""Weights of other people, fetched from a real server on this machine that can do everything wrong
+that servers do.
+"""
 
 import hashlib
 import re
@@ -92,7 +94,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def listing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
-    """A listing of one known and one unknown file; a test may change it and calls `write` of the fixture below."""
+    """A listing of one known and one unknown file; a test may change it and calls `write` of the
+    fixture below.
+    """
     about = {"purpose": "a test", "page": "http://page", "licence": "none", "url": server.url}
     rows: dict[str, dict[str, object]] = {
         "known": {**about, "file": "known.bin", "sha256": sha256(CONTENT), "size_bytes": len(CONTENT)},
@@ -117,7 +121,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-# ---------------------------------------------------------------------------------------------------------------- when all goes well
+# ------------------------------------------------------------------------------- when all goes well
 def test_a_file_comes_whole_and_is_asked_for_once(folder: Path, server: Server) -> None:
     assert fetch("known", folder).read_bytes() == CONTENT
     assert fetch("known", folder) == folder / "known.bin"
@@ -139,7 +143,9 @@ def test_what_is_cut_off_goes_on_from_there(folder: Path, server: Server) -> Non
     assert names(folder) == {"known.bin"}
 
 
-@pytest.mark.parametrize("misbehaviour", [{"ignore_range": True}, {"content": OTHER[:50_000] + CONTENT[50_000:], "etag": '"two"'}])
+@pytest.mark.parametrize(
+    "misbehaviour", [{"ignore_range": True}, {"content": OTHER[:50_000] + CONTENT[50_000:], "etag": '"two"'}]
+)
 def test_a_server_that_cannot_go_on_begins_again(folder: Path, server: Server, misbehaviour: dict[str, object]) -> None:
     """It ignores the range, or the file changed meanwhile: what is here would not fit the rest."""
     server.cut_after = CUT
@@ -173,7 +179,7 @@ def test_redirects_are_followed(folder: Path, server: Server) -> None:
     assert part.read_bytes() == CONTENT
 
 
-# ---------------------------------------------------------------------------------------------------------------- the wrong file
+# ----------------------------------------------------------------------------------- the wrong file
 def test_a_wrong_file_is_not_kept(folder: Path, server: Server) -> None:
     server.content = OTHER
     with pytest.raises(CheckpointError, match=f"{sha256(OTHER)}.*{sha256(CONTENT)}"):
@@ -231,7 +237,7 @@ def test_an_unknown_size_is_bounded(folder: Path, server: Server, monkeypatch: p
     assert (folder / "unknown.bin.part").stat().st_size == 0
 
 
-# ---------------------------------------------------------------------------------------------------------------- no file
+# ------------------------------------------------------------------------------------------ no file
 def test_no_network(folder: Path, listing: dict[str, dict[str, object]], tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/file"
@@ -276,7 +282,7 @@ def test_what_is_missing_says_how_to_get_it(folder: Path) -> None:
     assert "http://page" in caught.value.hint
 
 
-# ---------------------------------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------- the command
 def test_the_command(folder: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     def say(*words: str) -> tuple[int, str, str]:
         code = main(["assets", *words, "--folder", str(folder)])
@@ -301,7 +307,13 @@ def test_training_looks_for_vgg19_among_the_assets(tmp_path: Path, listing: dict
 
     rows = listing | {"vgg19": {**listing["known"], "purpose": "the loss", "file": "vgg19.pth", "sha256": None}}
     (tmp_path / "assets.yaml").write_text(yaml.safe_dump(rows))
-    words = ["stage=image_generator", "scale=smoke", "stage.perceptual=10", "dataset.path=nowhere", f"paths.cache={tmp_path}"]
+    words = [
+        "stage=image_generator",
+        "scale=smoke",
+        "stage.perceptual=10",
+        "dataset.path=nowhere",
+        f"paths.cache={tmp_path}",
+    ]
     command = compose("train", words)
     with pytest.raises(InputError, match=r"the loss needs vgg19\.pth") as caught:
         make_stage(command)
@@ -309,7 +321,8 @@ def test_training_looks_for_vgg19_among_the_assets(tmp_path: Path, listing: dict
     assert "stage.perceptual=0" in caught.value.hint
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "vgg19.pth").write_bytes(CONTENT)
-    with pytest.raises(CheckpointError, match=rf"vgg19\.pth is not .*begins with {sha256(CONTENT)[:8]}"):  # it is found, and read
+    # it is found, and read
+    with pytest.raises(CheckpointError, match=rf"vgg19\.pth is not .*begins with {sha256(CONTENT)[:8]}"):
         make_stage(command)
 
 

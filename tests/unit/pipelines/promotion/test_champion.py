@@ -1,4 +1,6 @@
-"""Promotion, against a real MLflow: the alias moves only through every gate, and the decision stays with the version."""
+"""Promotion, against a real MLflow: the alias moves only through every gate, and the decision stays
+with the version.
+"""
 
 import json
 from collections.abc import Callable
@@ -16,13 +18,19 @@ from pipelines.dataset.provenance import DatasetOrigin, as_table, read_origin
 from pipelines.promotion import champion
 
 GATES = PromoteConfig(
-    lower_bounds={"true_pose/psnr": 20.0}, margins={"true_pose/psnr": 0.5}, min_clips=2, max_real_time_factor=2.0, licences=("cc-by*",)
+    lower_bounds={"true_pose/psnr": 20.0},
+    margins={"true_pose/psnr": 0.5},
+    min_clips=2,
+    max_real_time_factor=2.0,
+    licences=("cc-by*",),
 )
 Maker = Callable[..., str]
 
 
 def promote(uri: str, store: TrackingConfig, *, dry_run: bool = False) -> promotion.Decision:
-    return promotion.promote(PromoteCommand(model=uri.removeprefix("models:/"), promote=GATES, logger=store, dry_run=dry_run))
+    return promotion.promote(
+        PromoteCommand(model=uri.removeprefix("models:/"), promote=GATES, logger=store, dry_run=dry_run)
+    )
 
 
 def current_champion(store: TrackingConfig) -> str:
@@ -126,14 +134,21 @@ def test_each_reason_refuses_and_leaves_the_champion(
     }
     first = make_version(tracking_config, 25.0)
     assert promote(first, tracking_config).reasons == []
-    also = {"evaluation_size": {"true_pose/psnr against champion"}, "true_pose/psnr": {"true_pose/psnr against champion"}}
+    also = {
+        "evaluation_size": {"true_pose/psnr against champion"},
+        "true_pose/psnr": {"true_pose/psnr against champion"},
+    }
     for gate, changes in reasons.items():
         assert _refused(make_version, tracking_config, changes) == {gate} | also.get(gate, set())
     assert current_champion(tracking_config) == first
 
 
-def test_every_store_gives_back_every_reason(make_version: Maker, store: TrackingConfig, spoiled: Callable[..., DatasetOrigin]) -> None:
-    """The same reasons in three bad versions: what is alone above comes together here, from each kind of store."""
+def test_every_store_gives_back_every_reason(
+    make_version: Maker, store: TrackingConfig, spoiled: Callable[..., DatasetOrigin]
+) -> None:
+    """The same reasons in three bad versions: what is alone above comes together here, from each
+    kind of store.
+    """
     first, worse = make_version(store, 25.0), "true_pose/psnr against champion"
     assert promote(first, store).reasons == []
     unlawful: dict[str, object] = {
@@ -143,10 +158,22 @@ def test_every_store_gives_back_every_reason(make_version: Maker, store: Trackin
         "speed": 3.0,
         "psnr": 24.0,
     }
-    lawful = {"schema_version", "code_version", "licence", "consent", "sources_disjoint", "speakers_disjoint", "real_time_factor"}
+    lawful = {
+        "schema_version",
+        "code_version",
+        "licence",
+        "consent",
+        "sources_disjoint",
+        "speakers_disjoint",
+        "real_time_factor",
+    }
     assert _refused(make_version, store, unlawful) == lawful | {worse}
     origin = spoiled()
-    other = {"tags": {"dataset_fingerprint": "unknown"}, "origin": replace(origin, features=origin.features | {"f0": "dio"}), "psnr": 19.0}
+    other = {
+        "tags": {"dataset_fingerprint": "unknown"},
+        "origin": replace(origin, features=origin.features | {"f0": "dio"}),
+        "psnr": 19.0,
+    }
     assert _refused(make_version, store, other) == {"training_data", "feature_version", "true_pose/psnr", worse}
     unproven: dict[str, object] = {"origin": replace(origin, fingerprint="0" * 64), "psnr": [25.0]}
     assert _refused(make_version, store, unproven) == {"data_verified", "evaluation_size", worse}
@@ -159,7 +186,9 @@ def test_a_damaged_evaluation_is_an_error(make_version: Maker, tracking_config: 
         promote(uri, tracking_config)
 
 
-def test_somebody_else_was_faster(make_version: Maker, tracking_config: TrackingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_else_was_faster(
+    make_version: Maker, tracking_config: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The alias went to another version while this one was judged."""
     first, second = make_version(tracking_config, 22.0), make_version(tracking_config, 23.0)
     record = champion._record

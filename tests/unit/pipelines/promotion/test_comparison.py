@@ -14,9 +14,13 @@ KEYS = [f"clip-{number:03d}" for number in range(40)]
 
 
 def measured(**by_clip: np.ndarray | dict[str, float]) -> EvaluationResults:
-    """An evaluation with the given values of each clip; `true_pose__psnr` stands for "true_pose/psnr"."""
+    """An evaluation with the given values of each clip; `true_pose__psnr` stands for
+    "true_pose/psnr".
+    """
     columns = {
-        name.replace("__", "/"): values if isinstance(values, dict) else dict(zip(KEYS, map(float, values), strict=False))
+        name.replace("__", "/"): values
+        if isinstance(values, dict)
+        else dict(zip(KEYS, map(float, values), strict=False))
         for name, values in by_clip.items()
     }
     return EvaluationResults(
@@ -67,7 +71,9 @@ def test_each_metric_has_its_direction(metric: str, worse: float) -> None:
 
 
 def test_metrics_without_a_direction_are_held_against_the_truth() -> None:
-    """Jitter is best where the ground truth's is: twice as far off is worse, whether above or below."""
+    """Jitter is best where the ground truth's is: twice as far off is worse, whether above or
+    below.
+    """
     truth = np.full(len(KEYS), 0.5)
     theirs = measured(predicted_pose__jitter=truth + 0.1, ground_truth__jitter=truth)
     for sign in (-1, 1):
@@ -77,7 +83,9 @@ def test_metrics_without_a_direction_are_held_against_the_truth() -> None:
 
 
 def test_a_clip_that_only_the_champion_could_be_measured_on_is_told() -> None:
-    """A film without a face has no landmark distance; leaving such clips out would reward the loss of faces."""
+    """A film without a face has no landmark distance; leaving such clips out would reward the loss
+    of faces.
+    """
     theirs = measured(true_pose__lmd=HARD)
     ours = measured(true_pose__lmd=np.where(np.arange(len(KEYS)) < 3, np.nan, HARD - 1))
     found = loss("true_pose/lmd", ours, theirs)

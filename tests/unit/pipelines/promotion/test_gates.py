@@ -85,7 +85,10 @@ TAGS = dict(GOOD.tags)
         ({"features": ()}, "feature_version"),
         ({"measured": replace(MEASURED, features=FEATURES | {"f0": "dio"})}, "feature_version"),
         (
-            {"features": (FEATURES | {"version": 0},), "measured": replace(MEASURED, features=FEATURES | {"version": 0})},
+            {
+                "features": (FEATURES | {"version": 0},),
+                "measured": replace(MEASURED, features=FEATURES | {"version": 0}),
+            },
             "feature_version",
         ),
         ({"rights": frozenset({("own", "yes"), ("", "yes")})}, "licence"),
@@ -106,7 +109,10 @@ TAGS = dict(GOOD.tags)
         ({"measured": replace(MEASURED, means={"true_pose/psnr": 19.9, "true_pose/l1": 0.05})}, "true_pose/psnr"),
         ({"measured": replace(MEASURED, means={"true_pose/psnr": 25.0, "true_pose/l1": 0.11})}, "true_pose/l1"),
         ({"measured": replace(MEASURED, means={"true_pose/psnr": 25.0})}, "true_pose/l1"),
-        ({"measured": replace(MEASURED, means={"true_pose/psnr": float("nan"), "true_pose/l1": 0.05})}, "true_pose/psnr"),
+        (
+            {"measured": replace(MEASURED, means={"true_pose/psnr": float("nan"), "true_pose/l1": 0.05})},
+            "true_pose/psnr",
+        ),
     ],
 )
 def test_each_reason_to_refuse(change: dict[str, Any], gate: str) -> None:
@@ -153,7 +159,11 @@ def test_the_default_preset_has_a_latency_budget() -> None:
 
 
 def test_nobody_asks_for_the_time_where_no_limit_is_set() -> None:
-    gates = judge(replace(GOOD, measured=replace(MEASURED, real_time_factor=None)), None, replace(CONFIG, max_real_time_factor=0.0))
+    gates = judge(
+        replace(GOOD, measured=replace(MEASURED, real_time_factor=None)),
+        None,
+        replace(CONFIG, max_real_time_factor=0.0),
+    )
     assert "real_time_factor" not in {gate.name for gate in gates}
 
 

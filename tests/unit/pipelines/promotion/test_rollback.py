@@ -42,7 +42,9 @@ def test_back_again_and_again_until_the_first(make_version: Maker, store: Tracki
     recorded = registry.find(third, store)
     assert recorded.tags["validation_status"] == "rolled_back"
     assert json.loads(recorded.tags["rollback"])["reason"] == "it blinks sideways"
-    files = [file.path for file in MlflowClient(tracking.tracking_uri(store)).list_artifacts(recorded.run_id, "promotion")]
+    files = [
+        file.path for file in MlflowClient(tracking.tracking_uri(store)).list_artifacts(recorded.run_id, "promotion")
+    ]
     assert any("rollback" in file for file in files)
     assert rollback(store).restored == first
     with pytest.raises(RegistryError, match="is the first champion"):
@@ -89,7 +91,9 @@ def test_no_way_back_to_changed_files(make_version: Maker, tracking_config: Trac
     assert champion(tracking_config) == second
 
 
-def test_a_dry_run_moves_nothing(make_version: Maker, tracking_config: TrackingConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_moves_nothing(
+    make_version: Maker, tracking_config: TrackingConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = make_version(tracking_config, 25.0), make_version(tracking_config, 25.0)
     for uri in (first, second):
         promote(uri, tracking_config)

@@ -25,8 +25,12 @@ def promote(uri: str, store: TrackingConfig) -> promotion.Decision:
     return promotion.promote(PromoteCommand(model=uri, promote=GATES, logger=store))
 
 
-def test_from_staging_to_production_and_on(make_version: Maker, elsewhere: TrackingConfig, store: TrackingConfig) -> None:
-    """Files, tags and evaluations travel; the version can be promoted where it arrives, and copied back."""
+def test_from_staging_to_production_and_on(
+    make_version: Maker, elsewhere: TrackingConfig, store: TrackingConfig
+) -> None:
+    """Files, tags and evaluations travel; the version can be promoted where it arrives, and copied
+    back.
+    """
     uri = make_version(elsewhere, 25.0)
     promote(uri, elsewhere)
     make_version(store, 20.0)
@@ -50,10 +54,13 @@ def test_a_bundle_travels_whole(registered: TrackingConfig, elsewhere: TrackingC
 
     made = copy("audio2head/1", registered, elsewhere)
     assert Animator.load(registry.fetch(made.uri, elsewhere)).config.image_size == 64
-    assert "audio2head/1" in registry.models(ModelsCommand(model=made.uri, logger=elsewhere))  # its stages are not there, and need not be
+    # its stages are not there, and need not be
+    assert "audio2head/1" in registry.models(ModelsCommand(model=made.uri, logger=elsewhere))
 
 
-def test_a_changed_file_does_not_travel(make_version: Maker, tracking_config: TrackingConfig, elsewhere: TrackingConfig) -> None:
+def test_a_changed_file_does_not_travel(
+    make_version: Maker, tracking_config: TrackingConfig, elsewhere: TrackingConfig
+) -> None:
     uri = make_version(tracking_config, 25.0)
     (registry.fetch(uri, tracking_config) / "head_pose.safetensors").write_bytes(b"other")
     with pytest.raises(RegistryError, match="is not the file that was registered"):

@@ -1,4 +1,6 @@
-"""Which models have seen a video: by their own list, and by the dataset's fingerprint where they have none."""
+"""Which models have seen a video: by their own list, and by the dataset's fingerprint where they
+have none.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,16 @@ def version(tracking_config, stage_folders):
 
     def register(*sources):
         rows = [(sha256, f"{sha256[0]}.mp4", "ann", "", "") for sha256 in sources]
-        origin = DatasetOrigin(path="data", fingerprint=FINGERPRINT, sources=as_table(rows), features={}) if sources else None
+        origin = (
+            DatasetOrigin(path="data", fingerprint=FINGERPRINT, sources=as_table(rows), features={})
+            if sources
+            else None
+        )
         run = open_run(tracking_config, run_name="head_pose")
         tags = {"dataset_fingerprint": FINGERPRINT, "config_hash": "c"}
-        return register_stage(stage_folders["head_pose"], "head_pose", run_id=run, tags=tags, logger=tracking_config, origin=origin)
+        return register_stage(
+            stage_folders["head_pose"], "head_pose", run_id=run, tags=tags, logger=tracking_config, origin=origin
+        )
 
     return register
 

@@ -27,7 +27,9 @@ def models(store: TrackingConfig, model: str = "", **changes: object) -> str:
 def test_the_list_shows_versions_aliases_and_verdicts(make_version: Maker, store: TrackingConfig) -> None:
     first, second = make_version(store, 25.0), make_version(store, 20.0)
     for uri in (first, second):
-        promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(margins={"true_pose/psnr": 0.0}), logger=store))
+        promotion.promote(
+            PromoteCommand(model=uri, promote=PromoteConfig(margins={"true_pose/psnr": 0.0}), logger=store)
+        )
     lines = [line.replace("│", " ").split() for line in models(store).splitlines() if "a2h-head-pose/" in line]
     assert [line[:2] for line in lines] == [["a2h-head-pose/2", "refused"], ["a2h-head-pose/1", "champion"]]
     assert models(store, "a2h-head-pose").count("a2h-head-pose/") == 2
@@ -35,7 +37,9 @@ def test_the_list_shows_versions_aliases_and_verdicts(make_version: Maker, store
         models(store, "a2h-motion-field")
 
 
-def test_the_lineage_ends_at_the_videos(make_version: Maker, store: TrackingConfig, fingerprint: str, paper_dataset: Path) -> None:
+def test_the_lineage_ends_at_the_videos(
+    make_version: Maker, store: TrackingConfig, fingerprint: str, paper_dataset: Path
+) -> None:
     uri = make_version(store, 25.0)
     text = models(store, uri)
     assert f"dataset {fingerprint}  {paper_dataset}: verified" in text
@@ -61,7 +65,9 @@ def test_a_bundle_joins_the_sources_of_its_stages(
     assert whole.sources["sha256"].to_pylist() == [ANN, EVE]
     for stage, origin in (("image_generator", train), ("motion_field", whole), ("head_pose", train)):
         run_id = tracking.open_run(registered, run_name=stage)
-        registry.register_stage(stage_folders[stage], stage, run_id=run_id, tags={}, identities=["ann"], origin=origin, logger=registered)
+        registry.register_stage(
+            stage_folders[stage], stage, run_id=run_id, tags={}, identities=["ann"], origin=origin, logger=registered
+        )
     made = registry.register_bundle(RegisterCommand(logger=registered))
     folder = registry.fetch(made.uri, registered)
     assert registry.read_sources(folder)["sha256"].to_pylist() == [ANN, EVE]
@@ -98,10 +104,19 @@ def test_a_dataset_that_is_gone_or_changed_is_told(
 
 
 # -------------------------------------------------------------------------------- the card
-def test_a_card_tells_what_is_recorded(make_version: Maker, store: TrackingConfig, fingerprint: str, tmp_path: Path) -> None:
-    rows = {"true_pose": {"psnr": {"mean": 25.0, "low": 24.5, "high": 25.5, "clips": 2}, "lmd": {"mean": None, "low": None, "high": None}}}
+def test_a_card_tells_what_is_recorded(
+    make_version: Maker, store: TrackingConfig, fingerprint: str, tmp_path: Path
+) -> None:
+    rows = {
+        "true_pose": {
+            "psnr": {"mean": 25.0, "low": 24.5, "high": 25.5, "clips": 2},
+            "lmd": {"mean": None, "low": None, "high": None},
+        }
+    }
     uri = make_version(store, 25.0, rows=rows)
-    promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(min_clips=9, require_licence=False), logger=store))
+    promotion.promote(
+        PromoteCommand(model=uri, promote=PromoteConfig(min_clips=9, require_licence=False), logger=store)
+    )
     text = registry.card(CardCommand(model=uri, out=str(tmp_path / "cards" / "card.md"), logger=store))
     assert (tmp_path / "cards" / "card.md").read_text() == text
     for heading in ("Intended use", "Training data", "Licence and consent", "Metrics", "Limits", "Decision", "Lineage"):
@@ -115,7 +130,9 @@ def test_a_card_tells_what_is_recorded(make_version: Maker, store: TrackingConfi
     assert ANN in text
 
 
-def test_a_card_of_a_bare_version_says_what_is_missing(registered: TrackingConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_of_a_bare_version_says_what_is_missing(
+    registered: TrackingConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"logger.tracking_uri={registered.tracking_uri}", f"logger.artifacts={registered.artifacts}"]
     assert main(["card", "audio2head/1", *words]) == 0
     text = capsys.readouterr().out
@@ -126,7 +143,9 @@ def test_a_card_of_a_bare_version_says_what_is_missing(registered: TrackingConfi
     assert "a2h generate --source_image face.jpg --driven_audio speech.wav model=models:/audio2head/1" in text
 
 
-def test_a_card_says_what_each_kind_of_model_is_for(make_version: Maker, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_a_card_says_what_each_kind_of_model_is_for(
+    make_version: Maker, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     """Only a bundle generates."""
     stage = registry.card(CardCommand(model=make_version(tracking_config, 25.0), logger=tracking_config))
     assert "`a2h register head_pose=models:/a2h-head-pose/1` joins it" in stage
@@ -143,10 +162,12 @@ def test_a_card_remembers_a_rollback(make_version: Maker, tracking_config: Track
     for uri in uris:
         promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(), logger=tracking_config))
     promotion.rollback(RollbackCommand(model="a2h-head-pose", reason="it blinks sideways", logger=tracking_config))
-    assert f"rolled back to {uris[0]}. it blinks sideways" in registry.card(CardCommand(model=uris[1], logger=tracking_config))
+    assert f"rolled back to {uris[0]}. it blinks sideways" in registry.card(
+        CardCommand(model=uris[1], logger=tracking_config)
+    )
 
 
-# -------------------------------------------------------------------------------- datasets, looked at again
+# ------------------------------------------------------------------------ datasets, looked at again
 def test_a_dataset_is_verified_against_its_own_shards(paper_dataset: Path, fingerprint: str, tmp_path: Path) -> None:
     """Another shard under an old dataset.json, and a dataset.json that cannot be read."""
     copy = shutil.copytree(paper_dataset, tmp_path / "copy")

@@ -34,7 +34,10 @@ def test_it_says_what_goes_in_and_out(model: Path) -> None:
     import yaml
 
     described = yaml.safe_load((model / "MLmodel").read_text())
-    columns = {name: [column["name"] for column in json.loads(described["signature"][name])] for name in ("inputs", "outputs", "params")}
+    columns = {
+        name: [column["name"] for column in json.loads(described["signature"][name])]
+        for name in ("inputs", "outputs", "params")
+    }
     assert columns["inputs"] == ["portrait", "speech"]
     assert columns["outputs"] == ["video"]
     assert "preprocess" in columns["params"]
@@ -44,7 +47,18 @@ def test_it_says_what_goes_in_and_out(model: Path) -> None:
     assert names == ["mlflow", "audio2head[generate]"]
 
 
-BLOCKED = ("ray", "mediapipe", "pytorch_lightning", "lightning", "webdataset", "decord", "torchmetrics", "gradio", "skimage", "s3fs")
+BLOCKED = (
+    "ray",
+    "mediapipe",
+    "pytorch_lightning",
+    "lightning",
+    "webdataset",
+    "decord",
+    "torchmetrics",
+    "gradio",
+    "skimage",
+    "s3fs",
+)
 CLEAN = f"""
 import importlib.abc, sys
 
@@ -67,7 +81,11 @@ sys.stdout.buffer.write(video)
 def test_its_example_runs_where_only_the_package_is_installed(model: Path, tmp_path: Path) -> None:
     """Without any extra at all: the example is a crop, so not even MediaPipe is needed."""
     answer = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CLEAN, str(model)], capture_output=True, check=False, cwd=tmp_path, env=environment()
+        [sys.executable, "-W", "ignore", "-c", CLEAN, str(model)],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
     )
     assert answer.returncode == 0, answer.stderr.decode()
     (tmp_path / "video.mp4").write_bytes(answer.stdout)
@@ -110,8 +128,12 @@ def test_one_flipped_byte_is_refused(model: Path, file: str) -> None:
         load(model)
 
 
-def test_weights_exchanged_together_with_their_hashes_are_refused(model: Path, stage_folders: dict[str, Path], bundle: Path) -> None:
-    """bundle.json lists the weights' hashes; whoever can change the weights can change that as well, but not what MLmodel says."""
+def test_weights_exchanged_together_with_their_hashes_are_refused(
+    model: Path, stage_folders: dict[str, Path], bundle: Path
+) -> None:
+    """bundle.json lists the weights' hashes; whoever can change the weights can change that as
+    well, but not what MLmodel says.
+    """
     import torch
 
     from a2h_models.inference.animator import Animator
@@ -148,7 +170,9 @@ def test_a_bundle_that_does_not_list_its_files_is_refused(model: Path) -> None:
 
 @pytest.mark.parametrize("file", ["MLmodel", "requirements.txt", "data/bundle/bundle.json"])
 def test_our_own_way_in_checks_every_file(registered: TrackingConfig, model: Path, file: str) -> None:
-    """The registry's database has all hashes, so that not even MLmodel or a requirement can be exchanged."""
+    """The registry's database has all hashes, so that not even MLmodel or a requirement can be
+    exchanged.
+    """
     from pipelines.registry.artifacts import check
 
     version = registry.find("audio2head/1", registered)

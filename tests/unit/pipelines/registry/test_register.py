@@ -24,7 +24,9 @@ def weights(tmp_path: Path) -> Path:
 def register(weights: Path, tracking_config: TrackingConfig) -> registry.ModelVersion:
     run_id = tracking.open_run(tracking_config, run_name="training")
     tags = {"dataset_fingerprint": "f" * 64, "config_hash": "c" * 16}
-    return registry.register_stage(weights, "head_pose", run_id=run_id, tags=tags, identities=["bob", "ann", "bob"], logger=tracking_config)
+    return registry.register_stage(
+        weights, "head_pose", run_id=run_id, tags=tags, identities=["bob", "ann", "bob"], logger=tracking_config
+    )
 
 
 def test_a_stage_goes_in_and_comes_out(weights: Path, tracking_config: TrackingConfig) -> None:
@@ -45,7 +47,9 @@ def test_every_way_to_name_a_version(weights: Path, tracking_config: TrackingCon
         assert registry.find(uri, tracking_config) == second
 
 
-@pytest.mark.parametrize("uri", ["models:/a2h-head-pose@champion", "models:/a2h-head-pose/9", "models:/nobody/1", "models:/nobody/latest"])
+@pytest.mark.parametrize(
+    "uri", ["models:/a2h-head-pose@champion", "models:/a2h-head-pose/9", "models:/nobody/1", "models:/nobody/latest"]
+)
 def test_a_version_that_is_not_there(weights: Path, tracking_config: TrackingConfig, uri: str) -> None:
     register(weights, tracking_config)
     with pytest.raises(RegistryError, match=uri):
@@ -91,7 +95,7 @@ def test_nothing_to_register(tmp_path: Path, tracking_config: TrackingConfig) ->
         registry.register_stage(tmp_path, "renderer", run_id="x", tags={}, logger=tracking_config)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the bundle
+# --------------------------------------------------------------------------------------- the bundle
 def test_the_bundle_knows_where_it_comes_from(registered: TrackingConfig) -> None:
     version = registry.find("models:/audio2head@challenger", registered)
     assert str(version) == "models:/audio2head/1"
@@ -116,7 +120,9 @@ def test_nothing_is_pickled(registered_world: Path) -> None:
     assert suffixes <= {".safetensors", ".json", ".parquet", ".yaml", ".txt", ""}  # "" is MLmodel
 
 
-def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(registered: TrackingConfig, stage_folders: dict[str, Path]) -> None:
+def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(
+    registered: TrackingConfig, stage_folders: dict[str, Path]
+) -> None:
     run_id = tracking.open_run(registered, run_name="x")
     registry.register_stage(stage_folders["head_pose"], "head_pose", run_id=run_id, tags={}, logger=registered)
     version = registry.register_bundle(RegisterCommand(logger=registered))
@@ -125,7 +131,9 @@ def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(registered: 
     assert version.tags["dataset_fingerprint"] == f"{'f' * 64},unknown"
 
 
-def test_stages_of_different_networks_do_not_join(registered: TrackingConfig, tiny_networks: object, tmp_path: Path) -> None:
+def test_stages_of_different_networks_do_not_join(
+    registered: TrackingConfig, tiny_networks: object, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     from a2h_models.networks import build, save
@@ -158,14 +166,18 @@ def test_mlflow_serves_the_bundle(registered: TrackingConfig, tmp_path: Path) ->
         import mlflow.pyfunc
 
         model = mlflow.pyfunc.load_model(registry.find("audio2head/latest", registered).source)
-        (video,) = model.predict(pd.DataFrame({"portrait": [picture.getvalue()], "speech": [sound.getvalue()]}))["video"]
+        (video,) = model.predict(pd.DataFrame({"portrait": [picture.getvalue()], "speech": [sound.getvalue()]}))[
+            "video"
+        ]
     (tmp_path / "x.mp4").write_bytes(video)
     info = media.probe(tmp_path / "x.mp4")
     assert info.has_audio
     assert info.duration_s == pytest.approx(1.0, abs=0.05)
 
 
-def test_weights_of_a_server_are_kept_in_the_cache(weights: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_weights_of_a_server_are_kept_in_the_cache(
+    weights: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     """A store that is not a local folder is copied once, whole, and checked all the same."""
     from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""A preparation leaves its curve, its settings and its report with the tracker, and does not need it to live."""
+"""A preparation leaves its curve, its settings and its report with the tracker, and does not need
+it to live.
+"""
 
 from __future__ import annotations
 

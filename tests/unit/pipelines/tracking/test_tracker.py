@@ -16,7 +16,9 @@ def client(tracking_config: TrackingConfig) -> MlflowClient:
 
 
 def test_a_run_says_who_made_it_and_from_what(tracking_config: TrackingConfig) -> None:
-    run_id = tracking.open_run(tracking_config, run_name="first", tags={"stage": "head_pose"}, params={"lr": 0.1, "nested": {"a": [1, 2]}})
+    run_id = tracking.open_run(
+        tracking_config, run_name="first", tags={"stage": "head_pose"}, params={"lr": 0.1, "nested": {"a": [1, 2]}}
+    )
     run = client(tracking_config).get_run(run_id)
     assert run.data.params == {"lr": "0.1", "nested.a": "[1, 2]"}
     assert run.data.tags["stage"] == "head_pose"
@@ -50,7 +52,9 @@ def test_a_dataset_is_an_input_with_its_fingerprint(tracking_config: TrackingCon
 
 def test_numbers_that_are_none_are_left_out(tracking_config: TrackingConfig) -> None:
     run_id = tracking.open_run(tracking_config, run_name="x")
-    tracking.log_metrics(run_id, {"true_pose/psnr": 20.5, "nothing": float("nan"), "endless": float("inf")}, logger=tracking_config)
+    tracking.log_metrics(
+        run_id, {"true_pose/psnr": 20.5, "nothing": float("nan"), "endless": float("inf")}, logger=tracking_config
+    )
     assert client(tracking_config).get_run(run_id).data.metrics == {"true_pose/psnr": 20.5}
 
 
@@ -65,7 +69,11 @@ def test_files_folders_and_figures_become_artefacts(tracking_config: TrackingCon
     tracking.log_figure(run_id, Figure(), "curves/loss.png", logger=tracking_config)
     root = Path(client(tracking_config).get_run(run_id).info.artifact_uri)
     assert root.is_relative_to(tmp_path / "artifacts")
-    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*")) == ["a.txt", "curves/loss.png", "folder/a.txt"]
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*")) == [
+        "a.txt",
+        "curves/loss.png",
+        "folder/a.txt",
+    ]
 
 
 def test_a_relative_database_is_made_where_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

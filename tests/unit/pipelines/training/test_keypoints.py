@@ -118,7 +118,8 @@ def test_ray_writes_the_same_bytes(dataset, detector):
     assert _companions(dataset) == whole
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the closing of files to the collector
+# webdataset leaves the closing of files to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_plain_webdataset_reads_them(dataset, detector):
     import webdataset
 

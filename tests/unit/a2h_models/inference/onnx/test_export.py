@@ -20,7 +20,9 @@ from a2h_models.inference.onnx.runtime import OnnxMotionField
 
 @pytest.mark.slow
 @pytest.mark.parametrize("anchored", [False, True])
-def test_only_an_anchored_one_is_told_how_far_the_head_has_turned(anchored: bool, narrow_networks: NetworksConfig, tmp_path: Path) -> None:
+def test_only_an_anchored_one_is_told_how_far_the_head_has_turned(
+    anchored: bool, narrow_networks: NetworksConfig, tmp_path: Path
+) -> None:
     config = replace(narrow_networks, motion_field=replace(narrow_networks.motion_field, anchored=anchored))
     torch.manual_seed(0)
     animator = Animator(*(build(stage, config) for stage in STAGES), config)

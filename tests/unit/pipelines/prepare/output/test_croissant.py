@@ -13,7 +13,8 @@ from pipelines.prepare.output.data_card import one_line
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan
 
-REQUIRED = ("@context", "@type", "name", "conformsTo", "description", "license", "url", "creator", "datePublished")  # Croissant 1.0
+# Croissant 1.0
+REQUIRED = ("@context", "@type", "name", "conformsTo", "description", "license", "url", "creator", "datePublished")
 
 
 def _croissant(dataset):
@@ -28,7 +29,11 @@ def test_it_has_what_the_standard_requires(made):
     assert len(ids) == len(set(ids))
     assert {"mp4-files", "speech.npy-files"} <= set(ids)
     files = {entry["@id"]: entry for entry in values["distribution"]}
-    assert all({"contentUrl", "encodingFormat", "sha256"} <= entry.keys() for entry in files.values() if entry["@type"] == "cr:FileObject")
+    assert all(
+        {"contentUrl", "encodingFormat", "sha256"} <= entry.keys()
+        for entry in files.values()
+        if entry["@type"] == "cr:FileObject"
+    )
     assert all(part["@id"] in files for entry in files.values() for part in entry.get("containedIn", ()))
     shards = json.loads((made / "dataset.json").read_text())["shards"]
     assert {name: files[name]["sha256"] for name in files if name.endswith(".tar")}.items() <= shards.items()

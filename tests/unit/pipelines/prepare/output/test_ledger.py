@@ -21,7 +21,9 @@ UNIT = Unit(id="u", split="train", number=0, plan="p", videos=(VIDEO,))
 
 
 def _clip(key="aa_0", start=0, stop=100, reason=None, video=VIDEO):
-    return ledger.clip_row(video, unit=UNIT, key=key, span=Span(start, stop), crop="0,0,256", scores=Scores(face_px=99.0), reason=reason)
+    return ledger.clip_row(
+        video, unit=UNIT, key=key, span=Span(start, stop), crop="0,0,256", scores=Scores(face_px=99.0), reason=reason
+    )
 
 
 def _flat(*rows):
@@ -33,12 +35,16 @@ def _table(*rows):
 
 
 def test_a_balanced_ledger_passes():
-    ledger.balance(_table(ledger.video_row(VIDEO, unit=UNIT, reason=None), _clip(), _clip("aa_1", reason=Reason.BLURRED)), inputs=1)
+    ledger.balance(
+        _table(ledger.video_row(VIDEO, unit=UNIT, reason=None), _clip(), _clip("aa_1", reason=Reason.BLURRED)), inputs=1
+    )
 
 
 def test_two_spans_of_a_file_are_two_videos():
     second = VIDEO._replace(start=500)
-    ledger.balance(_table(*(ledger.video_row(video, unit=UNIT, reason=Reason.NO_FACE) for video in (VIDEO, second))), inputs=2)
+    ledger.balance(
+        _table(*(ledger.video_row(video, unit=UNIT, reason=Reason.NO_FACE) for video in (VIDEO, second))), inputs=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,11 @@ def test_what_does_not_add_up_is_named(rows, inputs, words):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"status": "lost"}, "does not balance"), ({"reason": "bad hair"}, "nobody knows"), ({"reason": ""}, "contradict each other")],
+    [
+        ({"status": "lost"}, "does not balance"),
+        ({"reason": "bad hair"}, "nobody knows"),
+        ({"reason": ""}, "contradict each other"),
+    ],
 )
 def test_unknown_words_are_refused(change, words):
     row = ledger.video_row(VIDEO, unit=UNIT, reason=Reason.NO_FACE).flat()
@@ -67,15 +77,29 @@ def test_unknown_words_are_refused(change, words):
 
 
 def test_a_videos_reason_is_the_one_that_cost_the_most():
-    clips = [_clip("1", 0, 100, Reason.BLURRED), _clip("2", 100, 150, Reason.TOO_SHORT), _clip("3", 150, 400, Reason.FACE_LOST)]
+    clips = [
+        _clip("1", 0, 100, Reason.BLURRED),
+        _clip("2", 100, 150, Reason.TOO_SHORT),
+        _clip("3", 150, 400, Reason.FACE_LOST),
+    ]
     assert ledger.outcome(clips) == Reason.FACE_LOST
     assert ledger.outcome([*clips, _clip("4")]) is None
     assert ledger.outcome([]) == Reason.NO_FACE
-    assert ledger.outcome([_clip("1", 0, 100, Reason.BLURRED), _clip("2", 0, 100, Reason.SEVERAL_FACES)]) == Reason.SEVERAL_FACES
+    assert (
+        ledger.outcome([_clip("1", 0, 100, Reason.BLURRED), _clip("2", 0, 100, Reason.SEVERAL_FACES)])
+        == Reason.SEVERAL_FACES
+    )
 
 
 def test_collecting_adds_what_the_plan_dropped(tmp_path):
-    dropped = Video(file="b\udcff.mp4", sha256="bb", size=1, identity="b", reason="no_audio", error_message="there is no audio stream")
+    dropped = Video(
+        file="b\udcff.mp4",
+        sha256="bb",
+        size=1,
+        identity="b",
+        reason="no_audio",
+        error_message="there is no audio stream",
+    )
     made = plan([VIDEO, dropped], PrepareConfig())
     rows = ledger.collect(made, [_flat(ledger.video_row(VIDEO, unit=UNIT, reason=None), _clip())])
     out = Storage(tmp_path)
@@ -99,7 +123,8 @@ def test_differences_name_row_and_column():
     ]
     assert "has 1 rows" in next(ledger.differences(expected.slice(0, 1), expected))
     assert "lacks the columns face_px" in next(ledger.differences(expected.drop_columns(["face_px"]), expected))
-    assert list(ledger.differences(expected.drop_columns(["jitter_px"]), expected)) == []  # a score that nobody measured
+    # a score that nobody measured
+    assert list(ledger.differences(expected.drop_columns(["jitter_px"]), expected)) == []
 
 
 def test_a_missing_or_damaged_ledger_is_named(tmp_path):
@@ -144,10 +169,17 @@ print((peak() - before) // 1024)
 
 @pytest.mark.slow
 def test_the_memory_of_many_rows_is_that_of_their_columns(tmp_path):
-    """A fifth of a million rows, written and read, in a process of its own: as dicts they would take a GB."""
+    """A fifth of a million rows, written and read, in a process of its own: as dicts they would
+    take a GB.
+    """
     script = tmp_path / "million.py"
     script.write_text(MILLION.format(units=2000))
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
     )
     assert 0 < int(done.stdout) < 600  # MB; 330 when this was written

@@ -86,7 +86,10 @@ def test_the_page_needs_nothing_beside_it(made):
 
 
 def test_the_funnel_adds_up_to_all_video(made):
-    percent = [float(number) for number in re.findall(r'<td class="number">([\d.]+) %</td><td class="number count">', _page(made))]
+    percent = [
+        float(number)
+        for number in re.findall(r'<td class="number">([\d.]+) %</td><td class="number count">', _page(made))
+    ]
     assert percent[0] == 100
     assert sum(percent[1:]) == pytest.approx(100, abs=0.5)
 
@@ -95,7 +98,10 @@ def test_time_and_cost_are_told(dataset):
     write_report(dataset, price_per_worker_hour=2.0)
     words = " ".join(" ".join(Page(_page(dataset)).words).split())
     # eight videos of 2.5 s each, beside 9 videos of 8 s of which one has no known length
-    assert "20.0 s of one worker in all: 0.28 worker hours for an hour of video, which is 3.6 times as fast as it plays." in words
+    assert (
+        "20.0 s of one worker in all: 0.28 worker hours for an hour of video, which is 3.6 times as fast as it plays."
+        in words
+    )
     assert "costs 0.56 an hour of video" in words
     for name in (dataset / "timings").iterdir():
         name.write_text("no json")
@@ -118,9 +124,9 @@ def test_the_page_stays_small_whatever_the_dataset(dataset, monkeypatch):
     """Ten thousand clips of each reason and long names, with pictures as large as they get."""
     from pipelines.prepare.steps.filters import Reason, status_of
 
-    noise = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (128, 768, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 40])[
-        1
-    ].tobytes()
+    noise = cv2.imencode(
+        ".jpg", np.random.default_rng(0).integers(0, 255, (128, 768, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 40]
+    )[1].tobytes()
     monkeypatch.setattr(gallery, "read_preview", lambda *_: noise)
     monkeypatch.setattr(gallery, "sample_strip", lambda *_: noise)
     out = Storage(dataset)
@@ -164,7 +170,9 @@ def test_few_whole_numbers_have_a_bar_each():
 
 def test_one_number_alone_does_not_fill_the_picture():
     found = charts.count(np.ones(6), np.zeros(0))
-    ((x, width),) = re.findall(r'class="good" x="([\d.]+)".*? width="([\d.]+)"', charts.draw_histogram(found, axis="", bounds=[], title=""))
+    ((x, width),) = re.findall(
+        r'class="good" x="([\d.]+)".*? width="([\d.]+)"', charts.draw_histogram(found, axis="", bounds=[], title="")
+    )
     assert float(width) == charts.WIDEST
     assert float(x) + float(width) / 2 == pytest.approx((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2, abs=0.1)
 

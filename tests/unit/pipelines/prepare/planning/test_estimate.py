@@ -7,14 +7,26 @@ import random
 import pytest
 
 from pipelines.config import ClusterConfig, PrepareConfig
-from pipelines.prepare.planning.estimate import SAMPLE_FRAMES, SAMPLE_VIDEOS, Estimate, MeasuredSample, estimate, forecast, sample, sized
+from pipelines.prepare.planning.estimate import (
+    SAMPLE_FRAMES,
+    SAMPLE_VIDEOS,
+    Estimate,
+    MeasuredSample,
+    estimate,
+    forecast,
+    sample,
+    sized,
+)
 from pipelines.prepare.planning.plan import Video, plan
 
 LOOP = ClusterConfig(workers=0)
 
 
 def _plan(number, frames=1000):
-    videos = [Video(file=f"{n}.mp4", sha256=f"{n:064d}", size=1, identity=f"p{n}", frames=frames, start=n) for n in range(number)]
+    videos = [
+        Video(file=f"{n}.mp4", sha256=f"{n:064d}", size=1, identity=f"p{n}", frames=frames, start=n)
+        for n in range(number)
+    ]
     random.Random(1).shuffle(videos)
     return plan(videos, PrepareConfig())
 
@@ -42,7 +54,9 @@ MEASURED = MeasuredSample(videos=5, video_s=30.0, accepted_s=24.0, work_s=15.0, 
 
 
 def test_time_storage_and_cost_follow_the_sample():
-    found = Estimate(MEASURED, video_s=36_000.0, longest_s=3600.0, config=ClusterConfig(workers=4, price_per_worker_hour=2.0))
+    found = Estimate(
+        MEASURED, video_s=36_000.0, longest_s=3600.0, config=ClusterConfig(workers=4, price_per_worker_hour=2.0)
+    )
     assert found.work_s == 18_000.0
     assert found.wall_s == 4500.0
     assert found.size == 3.6e9
@@ -82,6 +96,8 @@ def test_the_forecast_names_the_splits_in_their_order():
     assert forecast(_plan(0), lambda unit, out: None, LOOP) == "there is nothing to build"
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "0 B"), (999, "999 B"), (12_345, "12.3 KB"), (5.6e17, "560 PB"), (1e20, "1e+05 PB")])
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (12_345, "12.3 KB"), (5.6e17, "560 PB"), (1e20, "1e+05 PB")]
+)
 def test_sizes_are_written_for_people(count, words):
     assert sized(count) == words

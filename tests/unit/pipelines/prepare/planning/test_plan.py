@@ -54,12 +54,15 @@ def test_the_order_of_videos_does_not_matter(found, random):
 def test_nothing_is_lost_and_nobody_is_in_two_splits(found):
     made = plan(found, PrepareConfig())
     assert made.inputs == len(found)
-    assert sorted((video.file, video.start, video.frames) for video in made.videos) == sorted((v.file, v.start, v.frames) for v in found)
+    assert sorted((video.file, video.start, video.frames) for video in made.videos) == sorted(
+        (v.file, v.start, v.frames) for v in found
+    )
     splits: dict[str, str] = {}
     for unit in made.units:
         for video in unit.videos:
             assert splits.setdefault(video.identity, unit.split) == unit.split
-            assert splits.setdefault(video.sha256, unit.split) == unit.split  # all spans of a video, also of different people
+            # all spans of a video, also of different people
+            assert splits.setdefault(video.sha256, unit.split) == unit.split
     for units in by_split(made).values():
         assert [unit.number for unit in units] == list(range(len(units)))
         places = [(video.sha256, video.start) for unit in units for video in unit.videos]
@@ -75,7 +78,9 @@ def test_no_frame_goes_in_twice_and_none_without_consent(found):
         frames = {(video.sha256, frame) for frame in range(video.start, video.start + video.frames)}
         assert not frames & taken
         taken |= frames
-    refused = {(v.sha256, frame) for v in found if v.reason == "no_consent" for frame in range(v.start, v.start + v.frames)}
+    refused = {
+        (v.sha256, frame) for v in found if v.reason == "no_consent" for frame in range(v.start, v.start + v.frames)
+    }
     assert not taken & refused
 
 
@@ -89,7 +94,10 @@ def test_settling_twice_changes_nothing(found):
 def test_a_span_dropped_for_anothers_refusal_drops_no_third_one():
     """`a2h split` plans the rows of an earlier plan again."""
     spans = [(0, 1, ""), (1, 1, "no_consent"), (0, 2, "")]  # first frame, frames, reason
-    found = [_video("a", content="same", start=start, frames=frames, reason=reason, whole=False) for start, frames, reason in spans]
+    found = [
+        _video("a", content="same", start=start, frames=frames, reason=reason, whole=False)
+        for start, frames, reason in spans
+    ]
     once = drop_duplicates(found)
     assert [(video.frames, video.reason) for video in once] == [(1, ""), (2, "no_consent"), (1, "no_consent")]
     assert drop_duplicates(once) == once
@@ -103,7 +111,10 @@ def test_the_same_bytes_are_kept_once():
 
 
 def test_one_copy_without_consent_takes_all_copies_out():
-    made = plan([_video("a.mp4", content="same"), _video("b.mp4", content="same", reason="no_consent"), _video("c.mp4")], PrepareConfig())
+    made = plan(
+        [_video("a.mp4", content="same"), _video("b.mp4", content="same", reason="no_consent"), _video("c.mp4")],
+        PrepareConfig(),
+    )
     assert [(video.file, video.reason) for video in made.dropped] == [("a.mp4", "no_consent"), ("b.mp4", "no_consent")]
     assert "b.mp4" in made.dropped[0].error_message
 
@@ -165,7 +176,15 @@ def test_a_plan_survives_the_way_to_bytes_and_back():
 
 def test_a_damaged_plan_is_named():
     made = plan([_video("a"), _video("b")], PrepareConfig()).to_bytes()
-    for damaged in (b"", made[:40], made[: len(made) - 4], b"".join(made.splitlines(keepends=True)[:-1]), b"{}", b"[]", b"\xff"):
+    for damaged in (
+        b"",
+        made[:40],
+        made[: len(made) - 4],
+        b"".join(made.splitlines(keepends=True)[:-1]),
+        b"{}",
+        b"[]",
+        b"\xff",
+    ):
         with pytest.raises(DatasetError, match=r"plan\.jsonl is not a plan"):
             Plan.from_bytes(damaged, name="plan.jsonl")
     with pytest.raises(DatasetError, match="schema version 9"):

@@ -22,13 +22,27 @@ NOBODY = OptOuts()
 def _make(path, *, seconds=3.0, fps=25, audio=True):
     sound = ["-f", "lavfi", "-i", f"sine=frequency=220:duration={seconds}", "-c:a", "aac"] if audio else []
     picture = ["-f", "lavfi", "-i", f"testsrc=size=160x120:rate={fps}:duration={seconds}"]
-    command = [media.ffmpeg_path(), "-loglevel", "error", "-y", *picture, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", str(path)]
+    command = [
+        media.ffmpeg_path(),
+        "-loglevel",
+        "error",
+        "-y",
+        *picture,
+        *sound,
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+        str(path),
+    ]
     subprocess.run(command, check=True, timeout=60)
     return path
 
 
 def _probe(path, config=CONFIG, opt_outs=NOBODY, **entry):
-    (video,) = probe_file([ManifestEntry(path.name, path.stem)._replace(**entry)], Storage(path.parent), opt_outs, config)
+    (video,) = probe_file(
+        [ManifestEntry(path.name, path.stem)._replace(**entry)], Storage(path.parent), opt_outs, config
+    )
     return video
 
 
@@ -67,7 +81,8 @@ def test_what_is_no_video_is_unreadable(tmp_path, content):
 
 
 def test_messages_are_the_same_wherever_the_file_is(tmp_path):
-    # fixed: ffmpeg's words held the file's place and memory addresses, and so every probe made another plan
+    # fixed: ffmpeg's words held the file's place and memory addresses, and so every probe made
+    # another plan
     found = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()

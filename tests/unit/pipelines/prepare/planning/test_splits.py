@@ -1,4 +1,6 @@
-"""Nobody is in two splits: by the hash of the identity, for ever; who shares a video shares a split."""
+"""Nobody is in two splits: by the hash of the identity, for ever; who shares a video shares a
+split.
+"""
 
 from __future__ import annotations
 

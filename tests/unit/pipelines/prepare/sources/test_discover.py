@@ -1,4 +1,6 @@
-"""What goes in: found, limited and named the same way on any machine; what is not there or cannot be meant is an error with a hint."""
+"""What goes in: found, limited and named the same way on any machine; what is not there or cannot
+be meant is an error with a hint.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def test_folders_globs_and_files(tmp_path):
         assert all(source.exists(name) for name in names)
         return names
 
-    everything = ["a.MOV", "b.mp4", "pipe.mp4", "sub/c.webm"]  # what is named like a video and is none becomes a row of the ledger
+    # what is named like a video and is none becomes a row of the ledger
+    everything = ["a.MOV", "b.mp4", "pipe.mp4", "sub/c.webm"]
     assert found(tmp_path) == everything
     assert found(f"{tmp_path}/") == everything
     assert found(tmp_path / "b.mp4") == ["b.mp4"]
@@ -64,10 +67,16 @@ def test_a_manifest_without_rows_is_refused(tmp_path):
 
 
 def test_who_is_in_it_is_said_by_manifest_then_table_then_layout_then_name(tmp_path):
-    (tmp_path / "m.csv").write_text("url,identity\nid00001/v/00001.mp4,ann\nid00002/v/00001.mp4,\nid00003/v/00007.mp4,\n")
+    (tmp_path / "m.csv").write_text(
+        "url,identity\nid00001/v/00001.mp4,ann\nid00002/v/00001.mp4,\nid00003/v/00007.mp4,\n"
+    )
     (tmp_path / "people.csv").write_text("file,identity\nid00001/v/00001.mp4,eve\nid00002/v/00001.mp4,bob\n")
     people = tmp_path / "people.csv"
-    assert [e.identity for e in _entries(_find(tmp_path / "m.csv", identity_csv=people, layout="voxceleb"))] == ["ann", "bob", "id00003"]
+    assert [e.identity for e in _entries(_find(tmp_path / "m.csv", identity_csv=people, layout="voxceleb"))] == [
+        "ann",
+        "bob",
+        "id00003",
+    ]
     assert [e.identity for e in _entries(_find(tmp_path / "m.csv"))] == ["ann", "00001", "00007"]
     named = _entries(_find(tmp_path / "m.csv", layout="voxceleb"))[2]
     assert (named.video_id, named.utterance) == ("v", "00007")
@@ -84,7 +93,10 @@ def test_a_folder_needs_no_table(tmp_path):
     for name in ("s2/bbaf2n.mpg", "s1/bbaf2n.mpg"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    assert _entries(_find(tmp_path)) == [ManifestEntry("s1/bbaf2n.mpg", "bbaf2n"), ManifestEntry("s2/bbaf2n.mpg", "bbaf2n")]
+    assert _entries(_find(tmp_path)) == [
+        ManifestEntry("s1/bbaf2n.mpg", "bbaf2n"),
+        ManifestEntry("s2/bbaf2n.mpg", "bbaf2n"),
+    ]
     assert [entry.identity for entry in _entries(_find(tmp_path, layout="grid"))] == ["s1", "s2"]
 
 
@@ -92,7 +104,9 @@ def test_a_manifest_may_name_several_stores(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "a.mp4").write_bytes(b"a")
     Storage("memory://bucket/raw").publish("b.mp4", b"b")
-    (tmp_path / "lists" / "m.csv").write_text(f"url\n../a.mp4\nmemory://bucket/raw/b.mp4\n{tmp_path}/a.mp4\nfile://{tmp_path}/a.mp4\n")
+    (tmp_path / "lists" / "m.csv").write_text(
+        f"url\n../a.mp4\nmemory://bucket/raw/b.mp4\n{tmp_path}/a.mp4\nfile://{tmp_path}/a.mp4\n"
+    )
     inputs = _find(tmp_path / "lists" / "m.csv")
     read = {}
     for entry in _entries(inputs):

@@ -20,7 +20,11 @@ KNOWN = [
     ("crema-d", "VideoFlash/1076_MTI_SAD_X.flv", Names("1076", "1076", "MTI_SAD_X")),
     ("ravdess", "Actor_01/01-01-03-01-01-01-01.mp4", Names("Actor_01", "01-01", "03-01-01-01")),
     ("ravdess", "Video_Song_Actor_24/Actor_24/01-02-06-02-02-02-24.mp4", Names("Actor_24", "01-02", "06-02-02-02")),
-    ("lrs2", "mvlrs_v1/main/5535415699068794046/00001.mp4", Names("5535415699068794046", "5535415699068794046", "00001")),
+    (
+        "lrs2",
+        "mvlrs_v1/main/5535415699068794046/00001.mp4",
+        Names("5535415699068794046", "5535415699068794046", "00001"),
+    ),
     ("lrs3", "lrs3/pretrain/0Fi83BHQsMA/00002.mp4", Names("0Fi83BHQsMA", "0Fi83BHQsMA", "00002")),
     ("lrs3", "test/-abc_DEF123/50012.mp4", Names("-abc_DEF123", "-abc_DEF123", "50012")),
     ("grid", "s1/bbaf2n.mpg", Names("s1", "s1", "bbaf2n")),

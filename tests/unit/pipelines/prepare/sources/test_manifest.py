@@ -1,4 +1,6 @@
-"""Tables that users write: what they mean, and the sentence that names file, row and column where they mean nothing."""
+"""Tables that users write: what they mean, and the sentence that names file, row and column where
+they mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from a2h_models.errors import InputError
-from pipelines.prepare.sources.manifest import IdentityEntry, ManifestEntry, OptOuts, read_manifest, read_opt_outs, read_people
+from pipelines.prepare.sources.manifest import (
+    IdentityEntry,
+    ManifestEntry,
+    OptOuts,
+    read_manifest,
+    read_opt_outs,
+    read_people,
+)
 from pipelines.prepare.sources.tables import is_table, read_table
 
 ROWS = [
-    {"url": "a.mp4", "identity": "ann", "start": 1.0, "end": 5.5, "licence": "CC BY", "consent": True, "camera": "left"},
+    {
+        "url": "a.mp4",
+        "identity": "ann",
+        "start": 1.0,
+        "end": 5.5,
+        "licence": "CC BY",
+        "consent": True,
+        "camera": "left",
+    },
     {"url": "sub/../b.mp4", "identity": 1001},
     {"url": "s3://other/c.mp4", "consent": False, "take": 3},
 ]
@@ -33,7 +50,8 @@ def _csv(path, text):
 def _write(path, rows):
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if path.suffix == ".parquet":
-        texts = [{**row, **({"identity": str(row["identity"])} if "identity" in row else {})} for row in rows]  # a column has one type
+        # a column has one type
+        texts = [{**row, **({"identity": str(row["identity"])} if "identity" in row else {})} for row in rows]
         pq.write_table(pa.table({column: [row.get(column) for row in texts] for column in columns}), path)
     elif path.suffix == ".csv":
         lines = [",".join(str(row.get(column, "")) for column in columns) for row in rows]
@@ -127,14 +145,19 @@ def test_empty_values_are_no_values(tmp_path):
     assert list(read_manifest(str(path))) == [ManifestEntry("a")]
 
 
-# -------------------------------------------------------------------------------- people and opt-outs
+# ------------------------------------------------------------------------------ people and opt-outs
 def test_the_table_of_people(tmp_path):
     url = _csv(tmp_path / "people.csv", "\ufefffile,identity,licence,consent\na.mp4,zoë,CC BY,yes\nb.mp4,,,no\n")
-    assert read_people(url) == {"a.mp4": IdentityEntry("zoë", "CC BY", consent=True), "b.mp4": IdentityEntry(consent=False)}
+    assert read_people(url) == {
+        "a.mp4": IdentityEntry("zoë", "CC BY", consent=True),
+        "b.mp4": IdentityEntry(consent=False),
+    }
     assert read_people("") == {}
 
 
-@pytest.mark.parametrize(("text", "sentence"), [("name,who\na,b\n", "has no file"), ("file,who\na,b\n", "names nobody")])
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("name,who\na,b\n", "has no file"), ("file,who\na,b\n", "names nobody")]
+)
 def test_a_table_without_people_is_refused(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         read_people(_csv(tmp_path / "people.csv", text))
@@ -153,7 +176,10 @@ def test_opt_outs_are_identities_and_hashes(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("name\nann\n", "has neither identity nor sha256"), ("sha256\nabc\n", "column sha256: 'abc' is not 64 hexadecimal")],
+    [
+        ("name\nann\n", "has neither identity nor sha256"),
+        ("sha256\nabc\n", "column sha256: 'abc' is not 64 hexadecimal"),
+    ],
 )
 def test_a_list_of_opt_outs_that_could_be_misread_is_refused(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):

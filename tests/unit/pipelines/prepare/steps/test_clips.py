@@ -42,7 +42,7 @@ def _scan(boxes_at, frames=400, cuts=()):
     return VideoScan(frames=frames, width=1280, height=720, cuts=tuple(cuts), sightings=sightings)
 
 
-# ---------------------------------------------------------------------------------------------------------------- spans
+# -------------------------------------------------------------------------------------------- spans
 @given(st.integers(0, 10_000), st.integers(1, 5000), st.integers(128, 1024))
 def test_spans_tile_a_track_and_none_is_too_short(start, length, longest):
     span = Span(start, start + length)
@@ -68,7 +68,7 @@ def test_a_track_reaches_to_near_borders_only():
     assert extent(Track([10, 90], [_box()] * 2), whole, STEP) == Span(10, 91)
 
 
-# ---------------------------------------------------------------------------------------------------------------- shots
+# -------------------------------------------------------------------------------------------- shots
 def _room(seed):
     blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return blocks.repeat(30, axis=0).repeat(40, axis=1)
@@ -94,7 +94,7 @@ def test_a_caption_or_a_hand_is_no_cut():
     assert change(colours_of(room), colours_of(covered)) < CONFIG.cut_threshold
 
 
-# ---------------------------------------------------------------------------------------------------------------- tracks
+# ------------------------------------------------------------------------------------------- tracks
 def test_overlap_is_intersection_over_union():
     assert overlap(_box(), _box()) == pytest.approx(1)
     assert overlap(_box(0), _box(50)) == pytest.approx(1 / 3)
@@ -128,7 +128,7 @@ def test_a_wandering_face_is_cut_so_that_it_stays_large():
     assert all(spread(piece.boxes) <= CONFIG.max_spread for piece in pieces)
 
 
-# ---------------------------------------------------------------------------------------------------------------- clips
+# -------------------------------------------------------------------------------------------- clips
 def test_one_face_in_one_shot_is_one_clip():
     (clip,) = find_clips(_scan(lambda _: [_box()]), SHA, CONFIG)
     assert (clip.span, clip.faces, clip.face_px) == (Span(0, 400), 1, 100)
@@ -143,7 +143,9 @@ def test_no_clip_spans_a_cut():
 
 def test_a_face_beside_another_is_counted_unless_it_is_background():
     assert {clip.faces for clip in find_clips(_scan(lambda _: [_box(), _box(600, side=80)]), SHA, CONFIG)} == {2}
-    large = next(clip for clip in find_clips(_scan(lambda _: [_box(), _box(600, side=30)]), SHA, CONFIG) if clip.face_px == 100)
+    large = next(
+        clip for clip in find_clips(_scan(lambda _: [_box(), _box(600, side=30)]), SHA, CONFIG) if clip.face_px == 100
+    )
     assert large.faces == 1
 
 

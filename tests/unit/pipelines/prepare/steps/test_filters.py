@@ -79,7 +79,8 @@ def test_one_of_several_faces_passes_if_it_is_the_one_who_speaks():
 
 def test_an_offset_without_confidence_is_not_believed():
     assert judge(replace(GOOD, sync_offset=14.0, sync_confidence=0.1), DEFAULT) is None
-    assert judge(replace(GOOD, sync_offset=14.0, sync_confidence=SURE, lse_c=1.0), DEFAULT) is None  # SyncNet has the last word
+    # SyncNet has the last word
+    assert judge(replace(GOOD, sync_offset=14.0, sync_confidence=SURE, lse_c=1.0), DEFAULT) is None
     unsure = DEFAULT.min_expert_certainty - 1e-3
     far = replace(GOOD, sync_offset=14.0, sync_confidence=SURE, expert_offset=14.0)
     assert judge(replace(far, expert_certainty=unsure), DEFAULT) is None  # so has our expert
@@ -106,18 +107,31 @@ def test_limits_name_scores_and_settings_that_exist():
     assert {limit.setting for limit in LIMITS} <= settings
 
 
-CONDITIONS = ("min_speaker_confidence", "min_speaker_lead", "min_sync_confidence", "min_lse_c", "min_expert_certainty", "min_fps")
+CONDITIONS = (
+    "min_speaker_confidence",
+    "min_speaker_lead",
+    "min_sync_confidence",
+    "min_lse_c",
+    "min_expert_certainty",
+    "min_fps",
+)
 
 
 def test_every_threshold_is_used():
-    """A setting is a limit of its own, or decides within one; the frame rate is judged before there are clips."""
+    """A setting is a limit of its own, or decides within one; the frame rate is judged before there
+    are clips.
+    """
     assert {entry.name for entry in fields(FiltersConfig)} == {limit.setting for limit in LIMITS} | set(CONDITIONS)
 
 
 @pytest.mark.parametrize(
     ("below", "on", "reason"),
     [
-        ({"speaker_confidence": DEFAULT.min_speaker_confidence}, {"speaker_lead": SURE, "faces": 2.0}, Reason.SEVERAL_FACES),
+        (
+            {"speaker_confidence": DEFAULT.min_speaker_confidence},
+            {"speaker_lead": SURE, "faces": 2.0},
+            Reason.SEVERAL_FACES,
+        ),
         ({"speaker_lead": DEFAULT.min_speaker_lead}, {"speaker_confidence": SURE, "faces": 2.0}, Reason.SEVERAL_FACES),
     ],
 )
@@ -127,7 +141,9 @@ def test_both_sides_of_who_speaks(below, on, reason):
     assert judge(replace(GOOD, **on, **{score: bound - 1e-3}), DEFAULT) == reason
 
 
-@pytest.mark.parametrize(("score", "bound"), [("sync_confidence", DEFAULT.min_sync_confidence), ("lse_c", DEFAULT.min_lse_c)])
+@pytest.mark.parametrize(
+    ("score", "bound"), [("sync_confidence", DEFAULT.min_sync_confidence), ("lse_c", DEFAULT.min_lse_c)]
+)
 def test_both_sides_of_what_is_believed(score, bound):
     far = replace(GOOD, sync_offset=9.0)
     assert judge(replace(far, **{score: bound}), DEFAULT) == Reason.OUT_OF_SYNC
@@ -154,7 +170,13 @@ def test_the_preset_none_rejects_nothing_that_a_clip_can_be(scores):
         for name, value in asdict(scores).items()
         if name not in {"speech_db", "sync_offset", "sync_corrected", "expert_offset"}
     }
-    assert judge(replace(scores, **possible, sync_offset=15.0, expert_offset=-15.0, sync_corrected=0.0, speech_db=-100.0), _none()) is None
+    assert (
+        judge(
+            replace(scores, **possible, sync_offset=15.0, expert_offset=-15.0, sync_corrected=0.0, speech_db=-100.0),
+            _none(),
+        )
+        is None
+    )
 
 
 def test_status_follows_from_the_reason():
@@ -168,7 +190,9 @@ def test_the_default_preset_is_what_the_schema_says():
 
 
 def test_presets_are_ordered():
-    strict, none = (compose("prepare", ["videos=a", "out=b", f"prepare={name}"]).prepare.filters for name in ("strict", "none"))
+    strict, none = (
+        compose("prepare", ["videos=a", "out=b", f"prepare={name}"]).prepare.filters for name in ("strict", "none")
+    )
     for limit in LIMITS:
         loose, usual, tight = (getattr(config, limit.setting) for config in (none, DEFAULT, strict))
         assert (loose <= usual <= tight) if limit.below else (loose >= usual >= tight), limit.setting

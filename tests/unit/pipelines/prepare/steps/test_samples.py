@@ -59,7 +59,8 @@ def test_the_wave_of_a_span_is_as_long_as_the_span():
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(-15, 15))
 def test_shifted_sound_is_the_videos_own_and_silence_beyond_its_ends(start, length, late):
     """Nothing is padded where the video has sound, and nothing of it is lost."""
-    wave = np.repeat(np.arange(1, 11, dtype=np.int16), SAMPLES_PER_FRAME)  # ten frames; each sounds like its number from 1
+    # ten frames; each sounds like its number from 1
+    wave = np.repeat(np.arange(1, 11, dtype=np.int16), SAMPLES_PER_FRAME)
     cut = cut_wave(wave, Span(start, start + length), late)
     assert len(cut) == length * SAMPLES_PER_FRAME
     heard = cut.reshape(length, SAMPLES_PER_FRAME)[:, 0] if length else []

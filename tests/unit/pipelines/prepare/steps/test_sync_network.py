@@ -1,4 +1,6 @@
-"""Whom preparation asks about sound and lips: found by name, folder or file, known by its weights, and the same for every worker."""
+"""Whom preparation asks about sound and lips: found by name, folder or file, known by its weights,
+and the same for every worker.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ from pipelines import registry, tracking
 from pipelines.config import FeaturesConfig, PrepareCommand, PrepareConfig, TrackingConfig
 from pipelines.prepare.planning.plan import Video, plan
 from pipelines.prepare.steps.av_sync import Offset, correction, find_offset
-from pipelines.prepare.steps.sync_network import EXPERT_FILE, SyncNetworkRef, find_sync_network, load_sync_network, pin_weights
+from pipelines.prepare.steps.sync_network import (
+    EXPERT_FILE,
+    SyncNetworkRef,
+    find_sync_network,
+    load_sync_network,
+    pin_weights,
+)
 
 NETWORKS = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
 
@@ -38,11 +46,15 @@ def expert(tmp_path: Path) -> Path:
 
 def find(expert: str | Path, logger: TrackingConfig | None = None, syncnet: str = "") -> SyncNetworkRef | None:
     features = FeaturesConfig(sync_expert=str(expert), syncnet=syncnet)
-    return find_sync_network(PrepareCommand(prepare=PrepareConfig(features=features), logger=logger or TrackingConfig()))
+    return find_sync_network(
+        PrepareCommand(prepare=PrepareConfig(features=features), logger=logger or TrackingConfig())
+    )
 
 
 def hash_of_plan(judge: SyncNetworkRef | None) -> str:
-    return plan([Video(file="a.mp4", sha256="a" * 64, size=1, identity="ann", frames=99)], pin_weights(PrepareConfig(), judge)).hash
+    return plan(
+        [Video(file="a.mp4", sha256="a" * 64, size=1, identity="ann", frames=99)], pin_weights(PrepareConfig(), judge)
+    ).hash
 
 
 # -------------------------------------------------------------------------------- who is found
@@ -51,7 +63,9 @@ def test_nobody_is_asked_unless_named() -> None:
     assert pin_weights(PrepareConfig(), None) == PrepareConfig()
 
 
-def test_a_folder_its_file_and_a_name_of_the_registry_are_one_plan(expert: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_a_folder_its_file_and_a_name_of_the_registry_are_one_plan(
+    expert: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     run_id = tracking.open_run(tracking_config, run_name="expert")
     registry.register_stage(expert, JUDGE, run_id=run_id, tags={}, logger=tracking_config)
     with tracking.session(tracking_config) as client:
@@ -65,7 +79,9 @@ def test_a_folder_its_file_and_a_name_of_the_registry_are_one_plan(expert: Path,
     assert hash_of_plan(find(train(tmp_path / "another", seed=1))) not in {hash_of_plan(found[0]), hash_of_plan(None)}
 
 
-def test_what_is_not_there_or_is_something_else_is_one_sentence(expert: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
+def test_what_is_not_there_or_is_something_else_is_one_sentence(
+    expert: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"features\.syncnet and prepare\.features\.sync_expert are both given"):
         find(expert, syncnet="syncnet_v2.model")
     with pytest.raises(InputError, match="nowhere is neither a folder nor a model"):
@@ -87,15 +103,21 @@ def test_what_is_not_there_or_is_something_else_is_one_sentence(expert: Path, tr
         find(expert)
 
 
-def test_a_version_whose_files_were_changed_is_refused(expert: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
-    registry.register_stage(expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config)
+def test_a_version_whose_files_were_changed_is_refused(
+    expert: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
+    registry.register_stage(
+        expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config
+    )
     (kept,) = Path(tracking_config.artifacts).rglob(EXPERT_FILE)
     kept.write_bytes((train(tmp_path / "another", seed=1) / EXPERT_FILE).read_bytes())
     with pytest.raises(RegistryError, match="is not the file that was registered"):
         find("models:/a2h-sync-expert/1", tracking_config)
 
 
-def test_syncnets_place_is_no_part_of_the_plan_and_its_bytes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_syncnets_place_is_no_part_of_the_plan_and_its_bytes_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("a2h_models.metrics.lip_sync.load_syncnet", str)  # nobody's weights are here
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).write_bytes(content)
@@ -104,8 +126,12 @@ def test_syncnets_place_is_no_part_of_the_plan_and_its_bytes_are(tmp_path: Path,
 
 
 # -------------------------------------------------------------------------------- on other machines
-def test_a_worker_that_does_not_see_the_folder_asks_the_registry(expert: Path, tracking_config: TrackingConfig, tmp_path: Path) -> None:
-    registry.register_stage(expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config)
+def test_a_worker_that_does_not_see_the_folder_asks_the_registry(
+    expert: Path, tracking_config: TrackingConfig, tmp_path: Path
+) -> None:
+    registry.register_stage(
+        expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config
+    )
     judge = find("models:/a2h-sync-expert/latest", tracking_config)
     assert judge
     assert isinstance(load_sync_network(replace(judge, path=tmp_path / "not here")), SyncExpert)
@@ -147,7 +173,9 @@ def test_the_expert_decides_what_is_mended() -> None:
     sure, unsure = config.correct_from_expert, config.correct_from_expert - 1e-3
 
     def mended(frames: int, certainty: float) -> int:
-        return correction(Offset(5, 9.9, expert_offset=frames, expert_confidence=0.3, expert_certainty=certainty), config)
+        return correction(
+            Offset(5, 9.9, expert_offset=frames, expert_confidence=0.3, expert_certainty=certainty), config
+        )
 
     assert [mended(frames, sure) for frames in (0, 1, -1, 2, -6, 6, 7)] == [0, 0, 0, 2, -6, 6, 0]
     assert mended(4, unsure) == 0
