@@ -40,7 +40,7 @@ from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.config.compose import compose
 from pipelines.face.face_mesh import crop_portrait
-from pipelines.inference.prefetch import ahead
+from pipelines.inference.prefetch import prefetch
 from pipelines.prepare.sources.discover import find_videos
 
 WHITE = 255
@@ -264,7 +264,7 @@ def hour_of(seconds: int) -> None:
         frames = animator.batches(
             np.zeros((256, 256, 3), np.uint8), features, idle_motion=1.0, keypoints="relative", batch_size=16
         )
-        media.write_video(folder / "out.mp4", ahead(frames), wave)
+        media.write_video(folder / "out.mp4", prefetch(frames), wave)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MIB_IN_KIB)
 
 

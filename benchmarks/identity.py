@@ -25,7 +25,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.config.compose import compose
 from pipelines.face.face_mesh import mesh
-from pipelines.inference import crop, load_animator
+from pipelines.inference import crop_to_face, load_animator
 
 PICTURES, VIDEOS = {".jpg", ".jpeg", ".png", ".webp"}, {".mp4"}
 OWN, TURNED = "own start", "turned start"
@@ -51,7 +51,7 @@ def crops(folders: list[Path], most: int) -> Iterator[tuple[str, UInt8[np.ndarra
             return
         try:
             picture = media.load_portrait(file) if file.suffix.lower() in PICTURES else first_frame(file)
-            portrait = crop(picture, name=file.name)
+            portrait = crop_to_face(picture, name=file.name)
         except A2HError as error:
             print(f"left out: {error.message}")
             continue
@@ -94,7 +94,7 @@ def main(words: Namespace) -> None:
     """Measure and show."""
     with measurement.workplace() as folder:
         command = compose("generate", [f"model={words.model}", "generate.precision=fp32", *words.overrides])
-        animator, _ = load_animator(command)
+        animator = load_animator(command).animator
         videos = Path(measurement.videos_or_talkers("", folder, count=words.talkers, seconds=words.seconds))
         wave = media.read_speech(Path(words.speech) if words.speech else min(videos.glob("*.mp4")))[
             : words.frames * SAMPLES_PER_FRAME

@@ -144,7 +144,7 @@ def videos_or_talkers(given: str, folder: Path, *, count: int, seconds: float) -
     """Where the videos are: those given, or talkers made here."""
     if given:
         return given
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
-    make_talkers(folder / "talkers", count=count, seed=0, seconds=seconds)
+    make_speaker_videos(folder / "talkers", count=count, seed=0, scene=SceneConfig(seconds=seconds))
     return str(folder / "talkers")

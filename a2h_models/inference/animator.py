@@ -1,6 +1,4 @@
-"""A portrait and speech → frames: the three networks joined, windows stitched, as a stream (METHOD
-§2).
-"""
+"""Generate frames from a portrait and speech, as a stream: the three networks joined (METHOD §2)."""
 
 from __future__ import annotations
 
@@ -74,7 +72,7 @@ class Animator:
 
     Args:
         image_generator: stage 1's network; `motion_field` and `head_pose` are those of the other
-            two. Or ONNX Runtime's (`ported`).
+            two. Or ONNX Runtime's.
         config: what the networks were built by.
         precision: of what draws. `bf16` leaves what places things (poses, keypoints, flow) in 32
             bits: in bf16 the motion field moved keypoints of the parity set by up to 1.1, since
@@ -206,10 +204,7 @@ class Animator:
         )
 
     def predict_keypoints(
-        self,
-        portrait: UInt8[np.ndarray, "h w 3"],
-        speech: SpeechInput,
-        pose: Float[np.ndarray, "n 6"],
+        self, portrait: UInt8[np.ndarray, "h w 3"], speech: SpeechInput, pose: Float[np.ndarray, "n 6"]
     ) -> Iterator[Keypoints]:
         """Absolute keypoints (n, k, …) of the frames in order, some dozens at a time.
 
@@ -223,9 +218,7 @@ class Animator:
     def _poses(
         self, image: Float[Tensor, "1 3 h w"], speech: Iterator[np.ndarray], idle: IdleMotion
     ) -> Iterator[Float32[np.ndarray, "n 6"]]:
-        """The portrait's own pose, then one for each frame of the speech, a window's worth at a
-        time.
-        """
+        """Yield the portrait's own pose, then one for each frame of the speech, in windows."""
         tape, start = StreamBuffer(speech), 0
         state, first = self._begin(image)
         yield first
@@ -239,10 +232,7 @@ class Animator:
     def _keypoints(
         self, image: Float[Tensor, "1 3 h w"], script: FrameSequences, *, windows: int = 1
     ) -> Iterator[Keypoints]:
-        """Of the frames in order.
-
-        The first window is read alone, so that the first frames come soon.
-        """
+        """Yield those of the frames; the first window is read alone, so that frames come soon."""
         rows = windows_of(script)
         while group := list(itertools.islice(rows, 1)):
             yield from self._read(image, group)

@@ -1,15 +1,16 @@
-"""`a2h generate` as a page in the browser: portrait and speech in, video out, nothing kept. The
-page needs no host but this one.
+"""`a2h app`: generate videos in the browser.
 
-page       what a visitor sees; the only importer of Gradio, with server
-server     the running page: its folder, its limits, its end
-answers    what a button does: values of the page → a video, or a sentence that says what was wrong
-talker     one video, told about while it is drawn
-following  work in a thread that is listened to
-measured   what is measured of a video
-shelf      which models there are, and their cards
-visits     whose files lie here, and when they go
-examples/  portraits and voices of nobody
+The page loads nothing from other hosts and keeps no files.
+
+page           the page's components; with server the only importer of Gradio
+server         the running server: its folder, its limits, its end
+handlers       what a button does: a request → a video, or an error message
+job            one video, with progress while it is generated
+background     run a function in a thread and receive its messages
+av_sync        measure how well mouth and speech of a generated video agree
+catalog        the models to choose from, and their model cards
+session_files  the files of each browser session, deleted when it ends
+examples/      portraits and recordings of synthetic speakers
 """
 
 from pipelines.app.server import serving

@@ -1,6 +1,4 @@
-"""Work that runs in a thread and is listened to: for a caller that must answer while somebody else
-pulls the strings.
-"""
+"""Run a function in a thread and receive its messages as an iterator."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-Word = TypeVar("Word")
+Message = TypeVar("Message")
 
 
 @dataclass(frozen=True)
@@ -18,44 +16,48 @@ class _End:
     error: BaseException | None
 
 
-class NobodyListens(Exception):  # noqa: N818  no error: it only ends the work, and is never seen outside
-    """Raised inside the work when it speaks and its listener has left."""
+class ClientDisconnected(Exception):  # noqa: N818  no error: it only ends the work, and never leaves this module
+    """Raised inside the work when it sends a message and the iterator was closed."""
 
 
-def follow(work: Callable[[Callable[[Word], None]], None]) -> Iterator[Word]:
-    """What `work` says, as it says it; its exception comes at the end. If the listener leaves, the
-    work ends at its next word.
+def run_in_background(work: Callable[[Callable[[Message], None]], None]) -> Iterator[Message]:
+    """Yield the messages of `work`, which runs in a thread of its own.
+
+    An exception of the work is raised after its last message. If the iterator is closed, the work
+    ends when it sends its next message.
 
     Args:
-        work: is given the function to speak with.
+        work: is called with a function that sends a message.
     """
-    said: queue.SimpleQueue[Word | _End] = queue.SimpleQueue()
-    left = threading.Event()
-    worker = threading.Thread(target=_run, args=(work, said, left), name="a2h-follow", daemon=True)
+    messages: queue.SimpleQueue[Message | _End] = queue.SimpleQueue()
+    closed = threading.Event()
+    worker = threading.Thread(target=_run, args=(work, messages, closed), name="a2h-background", daemon=True)
     worker.start()
     try:
-        while not isinstance(word := said.get(), _End):
-            yield word
-        if word.error is not None:
-            raise word.error
+        while not isinstance(message := messages.get(), _End):
+            yield message
+        if message.error is not None:
+            raise message.error
     finally:
-        left.set()
+        closed.set()
         worker.join()
 
 
 def _run(
-    work: Callable[[Callable[[Word], None]], None], said: queue.SimpleQueue[Word | _End], left: threading.Event
+    work: Callable[[Callable[[Message], None]], None],
+    messages: queue.SimpleQueue[Message | _End],
+    closed: threading.Event,
 ) -> None:
-    def say(word: Word) -> None:
-        if left.is_set():
-            raise NobodyListens
-        said.put(word)
+    def send(message: Message) -> None:
+        if closed.is_set():
+            raise ClientDisconnected
+        messages.put(message)
 
     error: BaseException | None = None
     try:
-        work(say)
-    except NobodyListens:
+        work(send)
+    except ClientDisconnected:
         pass
-    except BaseException as caught:  # noqa: BLE001  it is raised again where the words are heard
+    except BaseException as caught:  # noqa: BLE001  it is raised again where the messages are read
         error = caught
-    said.put(_End(error))
+    messages.put(_End(error))

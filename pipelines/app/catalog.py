@@ -1,35 +1,31 @@
-"""Which models a visitor may choose from, their cards, and the few that are held ready."""
+"""The models that the page offers, their model cards, and the few that stay in memory."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from a2h_models.errors import A2HError
 from pipelines import registry
 from pipelines.config import AppCommand, GenerateCommand
 from pipelines.config.promotion import CardCommand
-from pipelines.inference import load_animator
+from pipelines.inference import LoadedModel, load_animator
 
-if TYPE_CHECKING:
-    from a2h_models.inference.animator import Animator
-
-HELD = 2  # models in memory; one of full size is 0.76 GB
+MAX_LOADED = 2  # models in memory; one of full size is 0.76 GB
 NO_CARD = "This model lies in a folder; only models of a registry have a card."
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A model by the name that the page shows, and the one that finds it."""
+class ModelChoice:
+    """A model: the label on the page, and the name by which it is loaded."""
 
     label: str
     name: str
 
 
 class ModelCatalog:
-    """All versions of the model that the command names; or that one alone, if it is a folder.
+    """All versions of the model that the command names, or a single model that is a folder.
 
     Raises:
         RegistryError: if there is no such model, or its files were changed.
@@ -38,25 +34,25 @@ class ModelCatalog:
     def __init__(self, command: AppCommand) -> None:
         self._command = command
         self._lock = threading.Lock()
-        self._ready: OrderedDict[str, tuple[Animator, str]] = OrderedDict()
-        self.choices, self.first = _choices(command)
-        self.take(self.first.name)  # what is wrong with it is told before anybody visits
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self.choices, self.default = _find_choices(command)
+        self.get(self.default.name)  # a model that cannot be loaded is reported when the server starts
 
-    def take(self, name: str) -> tuple[Animator, str]:
-        """A loaded model, and the version's own name."""
+    def get(self, name: str) -> LoadedModel:
+        """Return a model; load it, and drop the least recently used one, if it is not in memory."""
         with self._lock:
-            if name not in self._ready:
-                order = GenerateCommand(
+            if name not in self._loaded:
+                command = GenerateCommand(
                     model=name, generate=self._command.generate, logger=self._command.logger, paths=self._command.paths
                 )
-                self._ready[name] = load_animator(order)
-            self._ready.move_to_end(name)
-            while len(self._ready) > HELD:
-                self._ready.popitem(last=False)
-            return self._ready[name]
+                self._loaded[name] = load_animator(command)
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > MAX_LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[name]
 
     def card(self, name: str) -> str:
-        """In Markdown."""
+        """Return the model card in Markdown."""
         if not name.startswith(registry.SCHEME):
             return NO_CARD
         try:
@@ -65,15 +61,19 @@ class ModelCatalog:
             return f"There is no card: {error.message}."
 
 
-def _choices(command: AppCommand) -> tuple[list[Choice], Choice]:
+def _find_choices(command: AppCommand) -> tuple[list[ModelChoice], ModelChoice]:
+    """List all versions, and the one that the command names."""
     if not command.model.startswith(registry.SCHEME):
-        only = Choice(command.model, command.model)
-        return [only], only
-    wanted = registry.find(command.model, command.logger)
-    found = registry.list_versions(command.logger, name=wanted.name)
-    choices = [Choice(f"{version.name} {version.version}{_named(aliases)}", version.uri) for version, aliases in found]
-    return choices, next(choice for choice in choices if choice.name == wanted.uri)
+        folder = ModelChoice(command.model, command.model)
+        return [folder], folder
+    default = registry.find(command.model, command.logger)
+    versions = registry.list_versions(command.logger, name=default.name)
+    choices = [
+        ModelChoice(f"{version.name} {version.version}{_alias_suffix(aliases)}", version.uri)
+        for version, aliases in versions
+    ]
+    return choices, next(choice for choice in choices if choice.name == default.uri)
 
 
-def _named(aliases: tuple[str, ...]) -> str:
+def _alias_suffix(aliases: tuple[str, ...]) -> str:
     return f" ({', '.join(aliases)})" if aliases else ""

@@ -1,6 +1,4 @@
-"""What the page's buttons do: values of its controls → a video while it is drawn, or a sentence
-that says what was wrong.
-"""
+"""Handle the page's requests: control values in; progress, a video or an error out."""
 
 from __future__ import annotations
 
@@ -15,21 +13,21 @@ import numpy as np
 from jaxtyping import UInt8
 
 from a2h_models.errors import A2HError, InputError
-from pipelines.app import av_sync
+from pipelines.app.av_sync import sync_text
 from pipelines.app.catalog import ModelCatalog
-from pipelines.app.job import JobProgress, JobResult, talk
+from pipelines.app.job import JobProgress, JobResult, run_job
 from pipelines.app.session_files import SessionFiles
 from pipelines.config import AppCommand, GenerateCommand
 
-PREVIEW_PX = 512  # at most, a side
+PREVIEW_PX = 512  # longest side of a preview
 PREVIEW_QUALITY = 80  # of JPEG
-BY_MODEL, BY_FILE, STILL = "model", "file", "still"  # where the head's motion comes from
+BY_MODEL, BY_FILE, STILL = "model", "file", "still"  # sources of the head's motion
 PERCENT = 100
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What a visitor asks for: the values of the page's controls, in their order."""
+    """The values of the page's controls, in their order."""
 
     portrait: str | None
     speech: str | None
@@ -47,122 +45,132 @@ class GenerationRequest:
 
     @property
     def uploads(self) -> list[Path]:
+        """The files that the request names."""
         return [Path(file) for file in (self.portrait, self.speech, self.pose_file) if file]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What stands on the page from now on; None: nothing there."""
+class PageUpdate:
+    """New contents of the page's output column."""
 
-    told: str  # HTML
-    file: Path | None = None
+    status_html: str
+    file: Path | None = None  # the video; None: no video is shown
 
 
 class RequestHandler:
-    """Takes wishes and answers them, one after the other for each visitor."""
+    """Generates the videos that sessions ask for.
 
-    def __init__(self, command: AppCommand, shelf: ModelCatalog, visits: SessionFiles) -> None:
-        self.shelf = shelf
-        self.visits = visits
+    Args:
+        command: gives the settings that the page does not offer.
+        catalog: the models to choose from.
+        files: where uploads and videos of a session are kept.
+    """
+
+    def __init__(self, command: AppCommand, catalog: ModelCatalog, files: SessionFiles) -> None:
+        self.catalog = catalog
+        self.files = files
         self._settings = replace(command.generate, max_speech_s=command.max_speech_s)
         self._command = command
 
-    def answer(self, wish: GenerationRequest, visitor: str) -> Iterator[Answer]:
-        """How it goes, then the video.
+    def handle(self, request: GenerationRequest, session: str) -> Iterator[PageUpdate]:
+        """Yield progress, then the video.
 
         Raises:
-            A2HError: with names and words of the page, if something cannot be used.
+            A2HError: if something cannot be used.
         """
-        self.visits.hold(visitor, *wish.uploads)
+        self.files.keep(session, *request.uploads)
         try:
-            for step in talk(self.shelf, self._order(wish, self.visits.room(visitor))):
-                yield Answer(drawing(step)) if isinstance(step, JobProgress) else Answer(report(step), step.file)
+            for event in run_job(self.catalog, self._generate_command(request, self.files.folder_for(session))):
+                if isinstance(event, JobProgress):
+                    yield PageUpdate(progress_html(event))
+                else:
+                    yield PageUpdate(result_html(event), event.file)
         except OSError as error:
             raise InputError(f"a file is not here any more ({error.strerror})", hint="upload it again") from error
 
-    def _order(self, wish: GenerationRequest, room: Path) -> GenerateCommand:
-        for what, file in (("portrait", wish.portrait), ("speech", wish.speech)):
+    def _generate_command(self, request: GenerationRequest, folder: Path) -> GenerateCommand:
+        for name, file in (("portrait", request.portrait), ("speech", request.speech)):
             if file is None:
-                raise InputError(f"the {what} is missing", hint="upload or record it first")
-        if wish.pose == BY_FILE and wish.pose_file is None:
+                raise InputError(f"the {name} is missing", hint="upload or record it first")
+        if request.pose == BY_FILE and request.pose_file is None:
             raise InputError(
                 "the video or file to take the head's motion from is missing",
                 hint="upload it, or choose another motion",
             )
         settings = replace(
             self._settings,
-            preprocess=wish.preprocess,
-            face=int(wish.face or 0),
-            keypoints=wish.keypoints,
-            still=wish.pose == STILL,
-            pose_scale=wish.pose_scale,
-            idle_motion=wish.idle_motion,
-            seed=int(wish.seed or 0),
-            format=wish.format,
-            mark=wish.mark,
+            preprocess=request.preprocess,
+            face=int(request.face or 0),
+            keypoints=request.keypoints,
+            still=request.pose == STILL,
+            pose_scale=request.pose_scale,
+            idle_motion=request.idle_motion,
+            seed=int(request.seed or 0),
+            format=request.format,
+            mark=request.mark,
         )
         return GenerateCommand(
-            source_image=str(wish.portrait),
-            driven_audio=str(wish.speech),
-            ref_pose=str(wish.pose_file) if wish.pose == BY_FILE else "",
-            result_dir=str(room),
-            model=wish.model,
+            source_image=str(request.portrait),
+            driven_audio=str(request.speech),
+            ref_pose=str(request.pose_file) if request.pose == BY_FILE else "",
+            result_dir=str(folder),
+            model=request.model,
             generate=settings,
             logger=self._command.logger,
         )
 
 
-def explained(error: A2HError, uploads: Sequence[str | Path]) -> str:
-    """Sentence and hint as HTML, which is how Gradio shows them.
+def error_html(error: A2HError, uploads: Sequence[str | Path]) -> str:
+    """Format message and hint of an error as HTML.
 
-    Uploads go by the visitor's own names, keys by this command's.
+    Uploads appear under the names that the user gave them, keys as `a2h app` names them.
     """
-    sentence = error.message
+    message = error.message
     for upload in uploads:
-        sentence = sentence.replace(str(upload), Path(upload).name)
+        message = message.replace(str(upload), Path(upload).name)
     hint = error.hint.replace("generate.max_speech_s", "max_speech_s")
-    return "<br>".join(html.escape(line, quote=False) for line in (sentence, hint) if line)
+    return "<br>".join(html.escape(line, quote=False) for line in (message, hint) if line)
 
 
-def refused(told: str) -> str:
-    """What was wrong, where the video would be; Gradio's own message stands in a corner."""
-    return f'<div class="a2h-refused">{told}</div>'
+def refusal_html(message: str) -> str:
+    """Format an error message for the place of the video; Gradio's own pop-up is in a corner."""
+    return f'<div class="a2h-error">{message}</div>'
 
 
-def drawing(step: JobProgress) -> str:
-    """A bar, a line and the newest frame."""
-    share = PERCENT * step.done // max(1, step.total)
-    speed = step.done / step.seconds if step.seconds and step.done else 0.0
-    left = f", {(step.total - step.done) / speed:.0f} s left" if speed else ""
-    line = f"Frame {step.done} of {step.total}" + (
-        f" · {speed:.1f} frames/s{left}" if speed else " · reading portrait and speech"
-    )
-    picture = (
-        f'<img class="a2h-preview" alt="the newest frame" src="{data_url(step.frame)}">'
-        if step.frame is not None
-        else ""
-    )
-    return f'<div class="a2h-drawing"><progress max="{PERCENT}" value="{share}"></progress><p>{line}</p>{picture}</div>'
+def progress_html(progress: JobProgress) -> str:
+    """Format a progress bar, a line with speed and remaining time, and the newest frame."""
+    percent = PERCENT * progress.done // max(1, progress.total)
+    line = f"Frame {progress.done} of {progress.total}"
+    if progress.seconds and progress.done:
+        speed = progress.done / progress.seconds
+        line += f" · {speed:.1f} frames/s, {(progress.total - progress.done) / speed:.0f} s left"
+    else:
+        line += " · reading portrait and speech"
+    preview = ""
+    if progress.frame is not None:
+        preview = f'<img class="a2h-preview" alt="the newest frame" src="{image_data_url(progress.frame)}">'
+    bar = f'<progress max="{PERCENT}" value="{percent}"></progress>'
+    return f'<div class="a2h-progress">{bar}<p>{line}</p>{preview}</div>'
 
 
-def report(made: JobResult) -> str:
-    """What is measured of a video, as a list."""
+def result_html(result: JobResult) -> str:
+    """Format the measurements of a finished video as a list."""
     rows = {
-        "made in": f"{made.seconds:.1f} s ({made.frames / made.seconds:.1f} frames/s)",
-        "real-time factor": f"{made.real_time_factor:.2f} (seconds of work for a second of speech)",
-        "mouth and speech": av_sync.told(made.match),
-        "model": made.model,
+        "generated in": f"{result.seconds:.1f} s ({result.frames / result.seconds:.1f} frames/s)",
+        "real-time factor": f"{result.real_time_factor:.2f} (seconds of work for a second of speech)",
+        "mouth and speech": sync_text(result.sync),
+        "model": result.model,
     }
     lines = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in rows.items())
     return f'<dl class="a2h-report">{lines}</dl>'
 
 
-def data_url(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture within the page: no file is left behind, and none has to be asked for."""
+def image_data_url(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+    """Encode a picture as a data: URL, so that no file is left behind or requested."""
     from PIL import Image
 
-    small = Image.fromarray(picture)
-    small.thumbnail((PREVIEW_PX, PREVIEW_PX))
-    written = io.BytesIO()
-    small.save(written, "JPEG", quality=PREVIEW_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+    thumbnail = Image.fromarray(picture)
+    thumbnail.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    encoded = io.BytesIO()
+    thumbnail.save(encoded, "JPEG", quality=PREVIEW_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

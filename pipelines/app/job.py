@@ -1,11 +1,11 @@
-"""One video as the page wants it: told about while it is drawn, measured when it is done."""
+"""Generate one video for the page: with progress, and measured when it is done."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,81 +13,96 @@ from jaxtyping import UInt8
 
 from a2h_models.metrics.av_sync import Match
 from a2h_models.timebase import SAMPLE_RATE
-from pipelines.app import av_sync
-from pipelines.app.background import follow
+from pipelines.app.av_sync import FaceCrops, measure_sync
+from pipelines.app.background import run_in_background
 from pipelines.app.catalog import ModelCatalog
 from pipelines.config import GenerateCommand
-from pipelines.inference import FrameChunks, frames_of
-from pipelines.inference.generation import FRAMES, check_format, load, origin_of, target_of, write
+from pipelines.inference import FrameChunks
+from pipelines.inference.generation import FRAMES, load_inputs, output_path, validate_format, write_output
 
-TELL_EVERY_S = 0.3  # of progress and preview
+REPORT_EVERY_S = 0.3  # seconds between two progress messages
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far it is."""
+    """How many frames are done."""
 
     done: int  # frames
     total: int
-    seconds: float  # since the first word
+    seconds: float  # since the job started
     frame: UInt8[np.ndarray, "h w 3"] | None = None  # the newest
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A video that is done."""
+    """A finished video."""
 
-    file: Path  # a folder of frames comes as a zip
+    file: Path  # a folder of frames is returned as a zip archive
     model: str
     frames: int
-    seconds: float  # that it took, without loading the model
-    real_time_factor: float  # those / the speech's
-    match: Match | None  # of mouth and speech
+    seconds: float  # of work, without loading the model
+    real_time_factor: float  # seconds of work / seconds of speech
+    sync: Match | None  # agreement of mouth and speech; None: not measured
 
 
-def talk(shelf: ModelCatalog, order: GenerateCommand) -> Iterator[JobProgress | JobResult]:
-    """Make one video.
+Send = Callable[[JobProgress | JobResult], None]
+
+
+def run_job(catalog: ModelCatalog, command: GenerateCommand) -> Iterator[JobProgress | JobResult]:
+    """Generate one video; yield its progress, then its result.
 
     Raises:
-        InputError: if portrait, speech or poses cannot be used.
-        MediaError: if there is no sound in the speech's file, or it cannot be decoded.
+        InputError: if portrait, recording or poses cannot be used.
+        MediaError: if the recording holds no sound, or cannot be decoded.
         RegistryError: if the model cannot be fetched any more.
     """
-    return follow(lambda say: _make(shelf, order, say))
+    return run_in_background(lambda send: _generate(catalog, command, send))
 
 
-def _make(shelf: ModelCatalog, order: GenerateCommand, say: Callable[[JobProgress | JobResult], None]) -> None:
-    check_format(order.generate.format)
-    animator, model = shelf.take(order.model)
-    begun = time.monotonic()
-    portrait, wave = load(order)
-    sight, target = av_sync.Sight(portrait), target_of(order)
-
-    def told(batches: FrameChunks) -> FrameChunks:
-        return _told(batches, frames_of(wave), begun, sight, say)
-
-    write(target, portrait, wave, animator, origin_of(order, model), order, told)
-    took = time.monotonic() - begun
-    file = _zipped(target) if order.generate.format == FRAMES else target
-    factor = took * SAMPLE_RATE / len(wave)
-    say(JobResult(file, model, frames_of(wave), took, factor, av_sync.match(sight.crops, wave)))
-
-
-def _told(
-    batches: FrameChunks, total: int, begun: float, sight: av_sync.Sight, say: Callable[[JobProgress | JobResult], None]
-) -> FrameChunks:
-    """The same batches; of the first, the last and some between is spoken."""
-    done, last = 0, -TELL_EVERY_S
-    say(JobProgress(0, total, time.monotonic() - begun))
-    for batch in batches:
-        sight.see(batch)
-        done += len(batch)
-        now = time.monotonic() - begun
-        if now - last >= TELL_EVERY_S or done >= total:
-            say(JobProgress(done, total, now, batch[-1]))
-            last = now
-        yield batch
+def _generate(catalog: ModelCatalog, command: GenerateCommand, send: Send) -> None:
+    validate_format(command.generate.format)
+    model = catalog.get(command.model)
+    started = time.monotonic()
+    inputs = load_inputs(command)
+    tracker = _ProgressTracker(inputs.frames, started, FaceCrops(inputs.portrait), send)
+    write_output(command, inputs, model, tracker.track)
+    seconds = time.monotonic() - started
+    target = output_path(command)
+    send(
+        JobResult(
+            file=_zip_folder(target) if command.generate.format == FRAMES else target,
+            model=model.name,
+            frames=inputs.frames,
+            seconds=seconds,
+            real_time_factor=seconds * SAMPLE_RATE / len(inputs.wave),
+            sync=measure_sync(tracker.face_crops.crops, inputs.wave),
+        )
+    )
 
 
-def _zipped(folder: Path) -> Path:
+@dataclass
+class _ProgressTracker:
+    """Passes frames on, keeps the first ones for measuring, and reports progress."""
+
+    total: int
+    started: float
+    face_crops: FaceCrops
+    send: Send
+    done: int = field(default=0, init=False)
+
+    def track(self, batches: FrameChunks) -> FrameChunks:
+        """Yield the batches; report the start, the end, and every REPORT_EVERY_S between."""
+        reported = -REPORT_EVERY_S
+        self.send(JobProgress(0, self.total, time.monotonic() - self.started))
+        for batch in batches:
+            self.face_crops.add(batch)
+            self.done += len(batch)
+            seconds = time.monotonic() - self.started
+            if seconds - reported >= REPORT_EVERY_S or self.done >= self.total:
+                self.send(JobProgress(self.done, self.total, seconds, batch[-1]))
+                reported = seconds
+            yield batch
+
+
+def _zip_folder(folder: Path) -> Path:
     return Path(shutil.make_archive(str(folder), "zip", folder))

@@ -1,4 +1,4 @@
-"""The running page: the folder of its files, its limits, its end."""
+"""Run the page as a server: the folder of its files, its limits, its end."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING
 from a2h_models.errors import ConfigError
 from pipelines.app.catalog import ModelCatalog
 from pipelines.app.handlers import RequestHandler
-from pipelines.app.page import build, look
+from pipelines.app.page import build_page, launch_style
 from pipelines.app.session_files import SessionFiles
 from pipelines.config import AppCommand
 
 if TYPE_CHECKING:
     import gradio as gr
 
-# of AppCommand; all above zero
+# fields of AppCommand that must be above zero
 LIMITS = ("max_speech_s", "max_upload_mb", "concurrency", "max_waiting", "keep_minutes")
 
 
 @contextmanager
 def serving(command: AppCommand) -> Iterator[gr.Blocks]:
-    """A running page; its address is `local_url`. Uploads and videos lie below `paths.cache` and
-    are gone afterwards.
+    """Serve the page; its address is `local_url`.
+
+    Uploads and videos lie below `paths.cache` and are deleted afterwards.
 
     Raises:
         RegistryError: if there is no such model, or its files were changed.
@@ -36,23 +37,23 @@ def serving(command: AppCommand) -> Iterator[gr.Blocks]:
     for limit in LIMITS:
         if getattr(command, limit) <= 0:
             raise ConfigError(f"{limit}={getattr(command, limit)} must be above zero")
-    _need_port(command)
-    with _folder_for_files(Path(command.paths.cache)) as folder:
-        page = build(RequestHandler(command, ModelCatalog(command), SessionFiles(folder)), command)
+    _require_port(command)
+    with _temporary_files(Path(command.paths.cache)) as folder:
+        page = build_page(RequestHandler(command, ModelCatalog(command), SessionFiles(folder)), command)
         try:
             _launch(page, command)
             yield page
         finally:
-            # Ctrl-C has closed it already, and a second time waits again for who is still connected
+            # Ctrl-C has closed it already; closing twice would wait again for connected clients
             if page.is_running:
                 page.close(verbose=False)
 
 
 @contextmanager
-def _folder_for_files(cache: Path) -> Iterator[Path]:
-    """A folder for all uploads and videos of this server.
+def _temporary_files(cache: Path) -> Iterator[Path]:
+    """Create a folder for all uploads and videos of this server.
 
-    Gradio takes it, and its leave to be silent, from the environment only.
+    Gradio reads the folder, and the switch for its analytics, from the environment only.
     """
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -61,12 +62,12 @@ def _folder_for_files(cache: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _need_port(command: AppCommand) -> None:
-    """Ask for it before the model is loaded, which takes a while."""
+def _require_port(command: AppCommand) -> None:
+    """Check the port before the model is loaded, which takes a while."""
     try:
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((command.host, command.port))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((command.host, command.port))
     except OSError as error:
         raise ConfigError(
             f"port {command.port} of {command.host} cannot be used", hint="say port=… with a free one"
@@ -74,9 +75,9 @@ def _need_port(command: AppCommand) -> None:
 
 
 def _launch(page: gr.Blocks, command: AppCommand) -> None:
-    """Start to serve and return.
+    """Start the server in a thread and return.
 
-    Everything of Gradio's that would reach another host or keep what visitors did is off.
+    All features of Gradio that contact another host or record what users did are switched off.
     """
     page.launch(
         server_name=command.host,
@@ -90,6 +91,6 @@ def _launch(page: gr.Blocks, command: AppCommand) -> None:
         enable_monitoring=False,
         footer_links=["api"],
         max_file_size=f"{command.max_upload_mb}mb",
-        show_error=True,  # also of errors before our own code, such as a file that is no picture
-        **look(),
+        show_error=True,  # also for errors before our own code runs, such as an unreadable picture
+        **launch_style(),
     )

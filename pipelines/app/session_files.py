@@ -1,4 +1,4 @@
-"""Whose files lie on the server, so that they go when their visitor does."""
+"""The files of each browser session, deleted when the session ends."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 
 
 class SessionFiles:
-    """The files of each visitor: uploads, and a folder for each video.
+    """The files of each session: its uploads, and a folder for each video.
 
-    A file that two visitors gave (Gradio names uploads by their content) stays until both have
-    left.
+    A file that two sessions uploaded (Gradio names uploads by their content) stays until both have
+    ended.
 
     Args:
-        folder: below which all of them lie; what lies elsewhere is never touched.
+        root: folder of all files; a file outside of it is never touched.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._held: defaultdict[str, set[Path]] = defaultdict(set)
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._files: defaultdict[str, set[Path]] = defaultdict(set)
         self._lock = threading.Lock()
 
-    def hold(self, visitor: str, *files: Path) -> None:
-        """Note that these are the visitor's."""
+    def keep(self, session: str, *files: Path) -> None:
+        """Keep files until the session ends."""
         with self._lock:
-            self._held[visitor] |= {file.resolve() for file in files}
+            self._files[session] |= {file.resolve() for file in files}
 
-    def room(self, visitor: str) -> Path:
-        """A new folder for what is made for a visitor."""
-        made = Path(tempfile.mkdtemp(dir=self._folder))
-        self.hold(visitor, made)
-        return made
+    def folder_for(self, session: str) -> Path:
+        """Create a folder that is kept until the session ends."""
+        folder = Path(tempfile.mkdtemp(dir=self._root))
+        self.keep(session, folder)
+        return folder
 
-    def leave(self, visitor: str) -> None:
-        """Delete what was the visitor's alone."""
+    def delete(self, session: str) -> None:
+        """Delete the files that only this session used."""
         with self._lock:
-            files = self._held.pop(visitor, set())
-            others = set().union(*self._held.values())
+            files = self._files.pop(session, set())
+            others = set().union(*self._files.values())
         for file in files - others:
-            room = file if file.is_dir() else file.parent  # an upload lies in a folder of its own
-            if self._folder in room.parents:
-                shutil.rmtree(room, ignore_errors=True)
+            folder = file if file.is_dir() else file.parent  # an upload lies in a folder of its own
+            if self._root in folder.parents:
+                shutil.rmtree(folder, ignore_errors=True)

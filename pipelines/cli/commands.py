@@ -165,25 +165,22 @@ def demo(command: config.DemoCommand) -> int:
 
 # -------------------------------------------------------------------- commands with plain arguments
 def talkers(words: list[str]) -> int:
-    parser = _parser("talkers", "write synthetic talking heads with known truth")
+    parser = _parser("talkers", "write videos of synthetic speakers with known ground truth")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--count", type=int, default=6, help="how many people (default: 6)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same talkers (default: 0)")
+    parser.add_argument("--count", type=int, default=6, help="number of speakers (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same videos (default: 0)")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each (default: 6)")
     parser.add_argument("--size", type=int, default=320, help="pixels a side (default: 320)")
     parser.add_argument("--fps", type=float, default=25.0, help="frames a second (default: 25)")
     parser.add_argument(
         "--audio-offset", type=int, default=0, metavar="FRAMES", help="how many frames (of 1/25 s) the sound comes late"
     )
-    parser.add_argument("--second-face", action="store_true", help="a second, silent face beside the talker")
+    parser.add_argument("--second-face", action="store_true", help="a second, silent face beside the speaker")
     parser.add_argument("--cut", action="store_true", help="a cut to another shot half-way")
     values = parser.parse_args(words)
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
-    videos = make_talkers(
-        values.out,
-        count=values.count,
-        seed=values.seed,
+    scene = SceneConfig(
         seconds=values.seconds,
         size=values.size,
         fps=values.fps,
@@ -191,7 +188,8 @@ def talkers(words: list[str]) -> int:
         second_face=values.second_face,
         cut=values.cut,
     )
-    print(f"{len(videos)} talkers in {values.out}")
+    videos = make_speaker_videos(values.out, count=values.count, seed=values.seed, scene=scene)
+    print(f"{len(videos)} videos in {values.out}")
     return 0
 
 
@@ -265,7 +263,7 @@ def inspect(words: list[str]) -> int:
     values = parser.parse_args(words)
     from pipelines import inference as generation
 
-    for key, value in generation.inspect(values.file).items():
+    for key, value in generation.read_provenance(values.file).items():
         print(f"{key}: {str(value).lower() if isinstance(value, bool) else value}")
     return 0
 
@@ -304,11 +302,11 @@ def assets(words: list[str]) -> int:
     values = parser.parse_args(words)
     from pipelines.pretrained import assets as weights
 
-    listing = weights.listed(getattr(values, "folder", config.PathsConfig.assets))
+    listing = weights.list_assets(getattr(values, "folder", config.PathsConfig.assets))
     if values.action is None:
-        print(weights.table(listing), end="")
+        print(weights.assets_table(listing), end="")
         return 0
-    for asset in weights.chosen(values.names, listing):
+    for asset in weights.select_assets(values.names, listing):
         print(f"{asset.name}: {weights.fetch(asset)}")
     return 0
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from a2h_models.errors import ConfigError, InputError
 from pipelines.config import DemoCommand, config_hash
 from pipelines.config.compose import compose
-from pipelines.demo.page import Places, Story, held_out, write_page
+from pipelines.demo.page import DemoPaths, DemoResults, held_out_sample, write_page
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,26 +79,26 @@ def demo(command: DemoCommand) -> Path:
     from rich.console import Console
 
     console = Console()
-    places = Places(Path(command.out).resolve())
+    places = DemoPaths(Path(command.out).resolve())
     places.root.mkdir(parents=True, exist_ok=True)
     diary = StepTimes(places.root / "demo.json", config_hash(command))
-    _tell(console, 1, "the videos")
+    _print_heading(console, 1, "the videos")
     videos = _videos(command, places, diary)
-    _tell(console, 2, f"preparing {videos}")
+    _print_heading(console, 2, f"preparing {videos}")
     diary.once("prepare", lambda: _prepare(command, places, videos))
-    _tell(console, 3, f"training three stages at scale={command.scale}")
+    _print_heading(console, 3, f"training three stages at scale={command.scale}")
     versions = {stage: diary.once(f"train {stage}", partial(_train, stage, command, places)) for stage in STAGES}
-    _tell(console, 4, "registering, evaluating and promoting the model")
+    _print_heading(console, 4, "registering, evaluating and promoting the model")
     model = diary.once("register", lambda: _register(versions, places))
     diary.once("evaluate", lambda: _evaluate(model, command, places))
     decision = diary.once("promote", lambda: _promote(model, places))
-    _tell(console, 5, f"making a head talk with models:/{MODEL}@champion")
+    _print_heading(console, 5, f"making a head talk with models:/{MODEL}@champion")
     portrait, speech = diary.once("inputs", lambda: _inputs(command, places))
     video = diary.once("generate", lambda: _generate(portrait, speech, places))
-    _tell(console, 6, "writing the page")
+    _print_heading(console, 6, "writing the page")
     commands = _next_commands(places, videos)
     write_page(
-        Story(
+        DemoResults(
             places=places,
             scale=command.scale,
             videos=videos,
@@ -112,31 +112,35 @@ def demo(command: DemoCommand) -> Path:
             next_commands=commands,
         ),
     )
-    console.print(_farewell(places, Path(video), commands), highlight=False, soft_wrap=True)
+    console.print(_closing_message(places, Path(video), commands), highlight=False, soft_wrap=True)
     return places.page
 
 
-def _tell(console: Console, step: int, what: str) -> None:
+def _print_heading(console: Console, step: int, what: str) -> None:
     console.rule(f"[bold]{step}/{STEPS}  {what}", align="left")
 
 
-def _videos(command: DemoCommand, places: Places, diary: StepTimes) -> Path:
+def _videos(command: DemoCommand, places: DemoPaths, diary: StepTimes) -> Path:
     """The folder of videos: the user's, or synthetic talkers."""
     if command.videos:
         folder = Path(command.videos)
         if not folder.exists():
             raise InputError(f"{folder} does not exist", hint="videos=… takes a folder of talking videos")
         return folder.resolve()
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     diary.once(
         "talkers",
-        lambda: len(make_talkers(places.talkers, count=command.count, seed=command.seed, seconds=command.seconds)),
+        lambda: len(
+            make_speaker_videos(
+                places.talkers, count=command.count, seed=command.seed, scene=SceneConfig(seconds=command.seconds)
+            )
+        ),
     )
     return places.talkers
 
 
-def _prepare(command: DemoCommand, places: Places, videos: Path) -> dict[str, Any]:
+def _prepare(command: DemoCommand, places: DemoPaths, videos: Path) -> dict[str, Any]:
     from pipelines.prepare.pipeline import prepare
 
     identities = command.identity_csv or (str(videos / "MANIFEST.csv") if (videos / "MANIFEST.csv").is_file() else "")
@@ -157,7 +161,7 @@ def _prepare(command: DemoCommand, places: Places, videos: Path) -> dict[str, An
     return asdict(summary)
 
 
-def _train(stage: str, command: DemoCommand, places: Places) -> dict[str, Any]:
+def _train(stage: str, command: DemoCommand, places: DemoPaths) -> dict[str, Any]:
     from pipelines.training.launch import train
 
     settings = compose(
@@ -177,14 +181,14 @@ def _train(stage: str, command: DemoCommand, places: Places) -> dict[str, Any]:
     return {"uri": result.model_uri, "run_id": result.run_id, "folder": str(result.folder)}
 
 
-def _register(versions: dict[str, dict[str, Any]], places: Places) -> str:
+def _register(versions: dict[str, dict[str, Any]], places: DemoPaths) -> str:
     from pipelines.registry import register_bundle
 
     uris = [f"{stage}={version['uri']}" for stage, version in versions.items()]
     return str(register_bundle(compose("register", [*uris, *places.overrides("paths", "logger")])))
 
 
-def _evaluate(model: str, command: DemoCommand, places: Places) -> str:
+def _evaluate(model: str, command: DemoCommand, places: DemoPaths) -> str:
     from pipelines.evaluation.evaluate import evaluate
 
     overrides = [f"model={model}", f"dataset={places.dataset}", f"out={places.evaluation}", "evaluate=demo"]
@@ -194,7 +198,7 @@ def _evaluate(model: str, command: DemoCommand, places: Places) -> str:
     return str(places.evaluation / "metrics.json")
 
 
-def _promote(model: str, places: Places) -> dict[str, Any]:
+def _promote(model: str, places: DemoPaths) -> dict[str, Any]:
     from pipelines.promotion import promote
 
     decision = promote(
@@ -205,7 +209,7 @@ def _promote(model: str, places: Places) -> dict[str, Any]:
     return asdict(decision)
 
 
-def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
+def _inputs(command: DemoCommand, places: DemoPaths) -> tuple[str, str]:
     """The portrait and the speech: the user's, or the first frame and the sound of a clip that no
     stage was trained on.
     """
@@ -216,7 +220,7 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
 
         from a2h_models.timebase import SAMPLE_RATE
 
-        sample = held_out(places.dataset)
+        sample = held_out_sample(places.dataset)
         if not portrait:
             portrait = str(places.portrait)
             Image.fromarray(sample.frames[0]).save(portrait)
@@ -226,7 +230,7 @@ def _inputs(command: DemoCommand, places: Places) -> tuple[str, str]:
     return portrait, speech
 
 
-def _generate(portrait: str, speech: str, places: Places) -> str:
+def _generate(portrait: str, speech: str, places: DemoPaths) -> str:
     from pipelines.inference import generate
 
     overrides = [
@@ -240,7 +244,7 @@ def _generate(portrait: str, speech: str, places: Places) -> str:
     return str(generate(compose("generate", [*overrides, *places.overrides("paths", "logger")])))
 
 
-def _next_commands(places: Places, videos: Path) -> list[str]:
+def _next_commands(places: DemoPaths, videos: Path) -> list[str]:
     here = Path(os.path.relpath(places.root))
     program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "a2h" else "a2h"
     return [
@@ -252,7 +256,7 @@ def _next_commands(places: Places, videos: Path) -> list[str]:
     ]
 
 
-def _farewell(places: Places, video: Path, commands: list[str]) -> str:
+def _closing_message(places: DemoPaths, video: Path, commands: list[str]) -> str:
     """Where everything lies, and what to try next."""
     here = Path(os.path.relpath(places.root))
     return "\n".join(

@@ -34,7 +34,7 @@ COLOURS = ("#2457a7", "#c05621", "#1a7f4b")
 
 
 @dataclass(frozen=True)
-class Places:
+class DemoPaths:
     """Where a demo keeps what it makes."""
 
     root: Path
@@ -76,10 +76,10 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Story:
+class DemoResults:
     """What the steps of a demo left behind."""
 
-    places: Places
+    places: DemoPaths
     scale: str
     videos: Path
     versions: dict[str, dict[str, Any]]  # stage → uri, run_id, folder
@@ -92,7 +92,7 @@ class Story:
     next_commands: list[str]
 
 
-def write_page(story: Story) -> None:
+def write_page(story: DemoResults) -> None:
     """Write `index.html`; everything but the video and the portrait stands inside it."""
     import pandas as pd
 
@@ -123,7 +123,7 @@ def write_page(story: Story) -> None:
     places.page.write_text(page, encoding="utf-8")
 
 
-def _facts(ledger: Any, story: Story) -> Iterator[dict[str, str]]:
+def _facts(ledger: Any, story: DemoResults) -> Iterator[dict[str, str]]:
     clips = ledger[ledger["kind"] == "clip"]
     accepted = clips[clips["status"] == "accepted"]
     hours = float((accepted["stop"] - accepted["start"]).sum()) / FPS / 60
@@ -172,13 +172,13 @@ def _strip(video: Path) -> np.ndarray:
 
 
 # -------------------------------------------------------------------------------- curves
-def _pose_curves(story: Story) -> str:
+def _pose_curves(story: DemoResults) -> str:
     """Rotation over time in degrees: the held-out clip's own, and what the champion predicts from
     its speech.
     """
     import matplotlib.pyplot as plt
 
-    sample = held_out(story.places.dataset)
+    sample = held_out_sample(story.places.dataset)
     predicted = _predicted_pose(story, sample)
     figure, axes = plt.subplots(len(ROTATIONS), 1, figsize=(6, 4.2), sharex=True)
     for number, (axis, name) in enumerate(zip(axes, ROTATIONS, strict=True)):
@@ -197,7 +197,7 @@ def _pose_curve(axis: Axes, true: np.ndarray, predicted: np.ndarray, name: str, 
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def held_out(dataset: Path) -> Sample:
+def held_out_sample(dataset: Path) -> Sample:
     """The first clip of the test split, else of val, else of train."""
     from pipelines.core.storage import Storage
     from pipelines.dataset.shard_format import decode, read_members, read_sidecars
@@ -208,7 +208,7 @@ def held_out(dataset: Path) -> Sample:
     return decode(read_members(store, sidecar, sidecar.keys[0]))
 
 
-def _predicted_pose(story: Story, sample: Sample) -> np.ndarray:
+def _predicted_pose(story: DemoResults, sample: Sample) -> np.ndarray:
     from a2h_models.inference.animator import Animator
     from pipelines.config.compose import compose
     from pipelines.registry import fetch
@@ -217,7 +217,7 @@ def _predicted_pose(story: Story, sample: Sample) -> np.ndarray:
     return Animator.load(fetch(story.model, logger)).predict_pose(sample.frames[0], sample.speech)
 
 
-def _learning_curves(story: Story) -> Iterator[dict[str, str]]:
+def _learning_curves(story: DemoResults) -> Iterator[dict[str, str]]:
     """For each stage, its losses and what validation saw, from the tracking server."""
     from pipelines.config.compose import compose
     from pipelines.tracking import read_history

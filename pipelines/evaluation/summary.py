@@ -17,7 +17,7 @@ from pipelines.config import EvaluateConfig
 from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
 from pipelines.evaluation.result_cache import FeatureSamples
 from pipelines.evaluation.systems import FEATURES, POSE, PREDICTED_POSE, PROTOCOLS, RENDER, SYNC_EXPERT
-from pipelines.pretrained.assets import listed
+from pipelines.pretrained.assets import list_assets
 
 DIGITS = 6  # after the point, of what is written: more is noise of the processor
 NO_MEDIAPIPE = "not measured, because mediapipe is not installed"
@@ -144,7 +144,7 @@ def _labels(metrics: Iterable[str]) -> str:
 
 
 def _missing(name: str) -> str:
-    about = listed("")[name].about
+    about = list_assets("")[name].about
     return f"not measured, because the weights {about.file} are not here (`a2h assets fetch {name}`)"
 
 

@@ -108,7 +108,7 @@ def _champion(command: EvaluateCommand) -> tuple[str, str]:
 
 def _foreign(folder: str) -> dict[str, str]:
     """Of other people's networks those whose weights are here."""
-    known = assets.listed(folder)
+    known = assets.list_assets(folder)
     return {name: str(assets.locate(name, folder).absolute()) for name in NEEDS if known[name].path.is_file()}
 
 

@@ -1,37 +1,38 @@
-"""Portrait + speech → talking-head video: frames are encoded while later ones are computed.
+"""Generate talking-head videos from a portrait and a recording.
 
-portrait    the face in a picture, cut out as clips are; the frames laid back into it
-speech      any sound as 16 kHz mono
-pose        where the head's motion comes from, if not from the model
-model       a bundle on the fastest device here
-one         all of that for one pair
-ahead       the networks beside the encoder
-provenance  what every file says of itself
-mark        the same, visibly
-pairs       many pairs, on a cluster
+generation    one portrait and one recording → one file
+batch         many of them, on a cluster
+portrait      find the face in a picture, crop it, paste generated frames back
+speech        decode any recording to 16 kHz mono
+driving_pose  head poses from a file or from another video
+model         load a model on the fastest device of this machine
+export        write a model's networks as ONNX files
+prefetch      compute frames in a thread while the encoder writes earlier ones
+provenance    the metadata of every generated file
+watermark     the same, visibly
+pyfunc        the entry point of `mlflow.pyfunc.load_model` and `mlflow models serve`
 """
 
 from pipelines.inference.batch import generate_pairs
 from pipelines.inference.generation import FrameChunks, generate, render
-from pipelines.inference.model import load_animator
-from pipelines.inference.portrait import Portrait, crop, find, fit, whole
-from pipelines.inference.provenance import NOTICE, inspect, notice
-from pipelines.inference.speech import frames_of, load_speech
+from pipelines.inference.model import LoadedModel, load_animator
+from pipelines.inference.portrait import Portrait, crop_to_face, fit_portrait, resize_square
+from pipelines.inference.provenance import NOTICE, read_provenance
+from pipelines.inference.speech import frame_count, load_speech
 
 __all__ = [
     "NOTICE",
     "FrameChunks",
+    "LoadedModel",
     "Portrait",
-    "crop",
-    "find",
-    "fit",
-    "frames_of",
+    "crop_to_face",
+    "fit_portrait",
+    "frame_count",
     "generate",
     "generate_pairs",
-    "inspect",
     "load_animator",
     "load_speech",
-    "notice",
+    "read_provenance",
     "render",
-    "whole",
+    "resize_square",
 ]

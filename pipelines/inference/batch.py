@@ -1,38 +1,40 @@
-"""Many pairs from a table, on a cluster.
+"""Generate many videos from a table of portraits and recordings, on a cluster.
 
-Again, it goes on: what is there, made from just this, is left.
+A repeated command continues: outputs that were made from exactly these inputs are left alone.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
+import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from a2h_models.errors import A2HError, FailedError, InputError
 from pipelines import registry
 from pipelines.config import GenerateCommand
 from pipelines.core.storage import Storage
 from pipelines.execution import cluster
-from pipelines.inference.generation import check_format, load, origin_of, target_of, write
-from pipelines.inference.model import load_animator
-from pipelines.inference.provenance import made_before
+from pipelines.inference.generation import (
+    load_inputs,
+    origin_of_command,
+    output_path,
+    validate_format,
+    write_output,
+)
+from pipelines.inference.model import LoadedModel, load_animator
+from pipelines.inference.provenance import is_up_to_date
 
-if TYPE_CHECKING:
-    from a2h_models.inference.animator import Animator
-
-COLUMNS = ("portrait", "speech")  # of the table; `ref_pose` and `name` may stand beside them
-REPORT = "generated.csv"  # beside the results
-DONE, THERE, FAILED = "generated", "there already", "failed"
+COLUMNS = ("portrait", "speech")  # required columns of the table; `ref_pose` is optional
+REPORT = "generated.csv"  # in the folder of the results
+GENERATED, UP_TO_DATE, FAILED = "generated", "there already", "failed"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One row of the table."""
+class BatchInput:
+    """One row of the table; paths."""
 
     portrait: str
     speech: str
@@ -40,8 +42,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class BatchRow:
-    """What became of a pair."""
+class BatchResult:
+    """One row of the report."""
 
     portrait: str
     speech: str
@@ -51,38 +53,40 @@ class BatchRow:
 
 
 def generate_pairs(command: GenerateCommand) -> str:
-    """Make every pair's video into `result_dir`; what went wrong stands in `generated.csv`, and
-    stops no other.
+    """Generate a video for every row of the table `command.pairs` and return a summary.
+
+    A row that fails does not stop the others; the report `generated.csv` in `result_dir` gives the
+    reason.
 
     Raises:
-        InputError: for a table without pairs, or two pairs with one name.
-        FailedError: if a pair failed; all others are done.
+        InputError: for a table without rows, or two rows with the same output file.
+        FailedError: if a row failed; all others are done.
     """
-    check_format(command.generate.format)
-    pairs = read_pairs(Path(command.pairs))
-    orders = [
-        replace(command, source_image=pair.portrait, driven_audio=pair.speech, ref_pose=pair.ref_pose) for pair in pairs
+    validate_format(command.generate.format)
+    rows = read_pairs(Path(command.pairs))
+    commands = [
+        replace(command, source_image=row.portrait, driven_audio=row.speech, ref_pose=row.ref_pose) for row in rows
     ]
-    _refuse_same_names(command.pairs, orders)
-    if command.model.startswith(registry.SCHEME):  # one version for all, whatever happens to the alias meanwhile
-        found = str(registry.find(command.model, command.logger))
-        orders = [replace(order, model=found) for order in orders]
-    rows = [_row(order, outcome) for order, outcome in _run(orders, command)]
-    rows.sort(key=lambda row: row.file)
-    _report(Path(command.result_dir), rows)
-    counts = Counter(row.status for row in rows)
-    told = ", ".join(f"{counts[status]} {status}" for status in (DONE, THERE, FAILED))
+    _refuse_duplicate_outputs(command.pairs, commands)
+    if command.model.startswith(registry.SCHEME):  # one version for all rows, even if the alias moves meanwhile
+        version = str(registry.find(command.model, command.logger))
+        commands = [replace(each, model=version) for each in commands]
+    results = sorted((_result(each, outcome) for each, outcome in _run(commands, command)), key=lambda row: row.file)
+    _write_report(Path(command.result_dir), results)
+    counts = Counter(row.status for row in results)
+    summary = f"{len(results)} pairs: " + ", ".join(
+        f"{counts[status]} {status}" for status in (GENERATED, UP_TO_DATE, FAILED)
+    )
+    report = Path(command.result_dir) / REPORT
     if counts[FAILED]:
-        raise FailedError(
-            f"{len(rows)} pairs: {told}",
-            hint=f"{Path(command.result_dir) / REPORT} says why; the same command tries them again",
-        )
-    return f"{len(rows)} pairs: {told}; see {Path(command.result_dir) / REPORT}"
+        raise FailedError(summary, hint=f"{report} says why; the same command tries them again")
+    return f"{summary}; see {report}"
 
 
-def read_pairs(table: Path) -> list[Pair]:
-    """The rows of a CSV with the columns portrait and speech (and ref_pose); paths are relative to
-    the table.
+def read_pairs(table: Path) -> list[BatchInput]:
+    """Read a CSV with the columns portrait, speech and optionally ref_pose.
+
+    Paths are relative to the folder of the table.
 
     Raises:
         InputError: naming what is missing.
@@ -99,85 +103,73 @@ def read_pairs(table: Path) -> list[Pair]:
         ) from None
     if not rows:
         raise InputError(f"{table} lists no pairs")
-    return [_pair(table, number, row) for number, row in enumerate(rows, start=2)]
+    return [_parse_row(table, line, row) for line, row in enumerate(rows, start=2)]
 
 
-def _pair(table: Path, line: int, row: dict[str, str | None]) -> Pair:
+def _parse_row(table: Path, line: int, row: dict[str, str | None]) -> BatchInput:
     if empty := [column for column in COLUMNS if not row.get(column)]:
         raise InputError(f"{table}, line {line}: {empty[0]} is empty")
-    values = {field.name: row.get(field.name) or "" for field in fields(Pair)}
-    return Pair(**{name: str(table.parent / value) if value else "" for name, value in values.items()})
+    values = {field.name: row.get(field.name) or "" for field in fields(BatchInput)}
+    return BatchInput(**{name: str(table.parent / value) if value else "" for name, value in values.items()})
 
 
-def _refuse_same_names(table: str, orders: list[GenerateCommand]) -> None:
-    twice = [str(target) for target, count in Counter(map(target_of, orders)).items() if count > 1]
-    if twice:
+def _refuse_duplicate_outputs(table: str, commands: list[GenerateCommand]) -> None:
+    duplicates = [str(path) for path, count in Counter(map(output_path, commands)).items() if count > 1]
+    if duplicates:
         raise InputError(
-            f"{table}: {len(twice)} file(s) would be written more than once, such as {twice[0]}",
+            f"{table}: {len(duplicates)} file(s) would be written more than once, such as {duplicates[0]}",
             hint="give other file names",
         )
 
 
 def _run(
-    orders: list[GenerateCommand], command: GenerateCommand
+    commands: list[GenerateCommand], command: GenerateCommand
 ) -> Iterator[tuple[GenerateCommand, str | cluster.Failure]]:
     yield from cluster.run(
-        make,
-        orders,
+        generate_one,
+        commands,
         command.cluster,
         describe="generate",
-        key=lambda order: str(target_of(order)),
-        tally=lambda outcome: {outcome if outcome in {DONE, THERE} else FAILED: 1},
+        key=lambda each: str(output_path(each)),
+        tally=lambda outcome: {outcome if outcome in {GENERATED, UP_TO_DATE} else FAILED: 1},
     )
 
 
-def make(order: GenerateCommand) -> str:
-    """One pair on a worker: its status, or else the message of what went wrong."""
+def generate_one(command: GenerateCommand) -> str:
+    """Generate one video on a worker; return its status, or `failed: ` and the error message."""
     try:
-        animator, model = _animator(order.model, order.generate.precision, order.generate.compile, _Shared(order))
-        if made_before(target_of(order), origin_of(order, model)):
-            return THERE
-        portrait, wave = load(order)
-        write(target_of(order), portrait, wave, animator, origin_of(order, model), order)
+        model = _load_model_once(command)
+        if is_up_to_date(output_path(command), origin_of_command(command, model.name)):
+            return UP_TO_DATE
+        write_output(command, load_inputs(command), model)
     except (A2HError, OSError) as error:
         return f"{FAILED}: {error}"
-    return DONE
+    return GENERATED
 
 
-class _Shared:
-    """The command behind the cached model; equal to any other, for it is no part of the key."""
-
-    def __init__(self, command: GenerateCommand) -> None:
-        self.command = command
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shared)
-
-    def __hash__(self) -> int:
-        return 0
+_loaded_models: dict[tuple[str, str, bool, str], LoadedModel] = {}  # at most one for each worker process
 
 
-@functools.lru_cache(maxsize=1)
-def _animator(_model: str, _precision: str, _compile: bool, shared: _Shared) -> tuple[Animator, str]:
-    """Loaded once by each worker."""
-    return load_animator(shared.command)
+def _load_model_once(command: GenerateCommand) -> LoadedModel:
+    """Return the model of the last call in this process, or load it if another is asked for."""
+    settings = command.generate
+    key = (command.model, settings.precision, settings.compile, settings.backend)
+    if key not in _loaded_models:
+        _loaded_models.clear()
+        _loaded_models[key] = load_animator(command)
+    return _loaded_models[key]
 
 
-def _row(order: GenerateCommand, outcome: str | cluster.Failure) -> BatchRow:
-    said = f"{FAILED}: {outcome.message}" if isinstance(outcome, cluster.Failure) else outcome
-    status, _, message = said.partition(": ")
-    return BatchRow(order.source_image, order.driven_audio, str(target_of(order)), status, message)
+def _result(command: GenerateCommand, outcome: str | cluster.Failure) -> BatchResult:
+    text = f"{FAILED}: {outcome.message}" if isinstance(outcome, cluster.Failure) else outcome
+    status, _, message = text.partition(": ")
+    return BatchResult(command.source_image, command.driven_audio, str(output_path(command)), status, message)
 
 
-def _report(folder: Path, rows: list[BatchRow]) -> None:
-    with Storage(folder).writer(REPORT) as file:
-        lines = [[field.name for field in fields(BatchRow)], *(list(map(str, asdict(row).values())) for row in rows)]
-        file.write("".join(_line(line) for line in lines).encode())
-
-
-def _line(values: list[str]) -> str:
-    import io
-
+def _write_report(folder: Path, results: list[BatchResult]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text).writerow(values)
-    return text.getvalue()
+    writer = csv.DictWriter(text, [field.name for field in fields(BatchResult)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in results)
+    with Storage(folder).writer(REPORT) as file:
+        file.write(text.getvalue().encode())

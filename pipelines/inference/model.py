@@ -1,49 +1,62 @@
-"""A bundle on the fastest device here."""
+"""Load a model on the fastest device of this machine."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError
 from pipelines import registry
-from pipelines.config import GenerateCommand
-from pipelines.inference.export import ported
+from pipelines.config import GenerateCommand, GenerateConfig
+from pipelines.inference.export import load_onnx_animator
 
 if TYPE_CHECKING:
     from a2h_models.inference.animator import Animator
 
 TORCH, ONNX = BACKENDS = ("torch", "onnx")
-COMPILERS = ("g++", "clang++")  # one of them is what torch.compile needs on a CPU
+COMPILERS = ("g++", "clang++")  # torch.compile needs one of them on a CPU
 
 
-def load_animator(command: GenerateCommand) -> tuple[Animator, str]:
-    """The model, and the version's own name for the file's notice.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to generate."""
+
+    animator: Animator
+    name: str
+    """Version (`models:/audio2head/3`) or folder name, as written into generated files."""
+
+
+def load_animator(command: GenerateCommand) -> LoadedModel:
+    """Load the model that `command.model` names.
 
     Raises:
         RegistryError: if there is no such model, or its files were changed.
-        ConfigError: for an unknown precision, or a wish to compile without a compiler.
+        ConfigError: for an unknown backend or precision, settings that exclude each other, or
+            `compile` on a CPU without a compiler.
     """
     import torch
 
     from a2h_models.inference.animator import Animator
 
+    settings = command.generate
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if command.generate.compile and device == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise ConfigError("generate.compile=true needs a C++ compiler on a CPU", hint="install g++, or leave it out")
-    if command.generate.backend not in BACKENDS:
-        raise ConfigError(
-            f"generate.backend={command.generate.backend} does not exist", hint=f"one of: {', '.join(BACKENDS)}"
-        )
-    if command.generate.backend == ONNX and (command.generate.compile or command.generate.precision == "bf16"):
-        raise ConfigError(
-            "generate.backend=onnx neither compiles nor draws in bf16", hint="leave compile and precision out"
-        )
+    _validate_settings(settings, device)
     folder = registry.fetch(command.model, command.logger)
-    model = (
-        str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else folder.name
-    )
-    if command.generate.backend == ONNX:
-        return ported(command, folder), model
-    animator = Animator.load(folder, device, precision=command.generate.precision)
-    return (animator.compile() if command.generate.compile else animator), model
+    from_registry = command.model.startswith(registry.SCHEME)
+    name = str(registry.find(command.model, command.logger)) if from_registry else folder.name
+    if settings.backend == ONNX:
+        return LoadedModel(load_onnx_animator(command, folder), name)
+    animator = Animator.load(folder, device, precision=settings.precision)
+    return LoadedModel(animator.compile() if settings.compile else animator, name)
+
+
+def _validate_settings(settings: GenerateConfig, device: str) -> None:
+    if settings.compile and device == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise ConfigError("generate.compile=true needs a C++ compiler on a CPU", hint="install g++, or leave it out")
+    if settings.backend not in BACKENDS:
+        raise ConfigError(f"generate.backend={settings.backend} does not exist", hint=f"one of: {', '.join(BACKENDS)}")
+    if settings.backend == ONNX and (settings.compile or settings.precision == "bf16"):
+        raise ConfigError(
+            "generate.backend=onnx supports neither compile nor bf16", hint="leave compile and precision out"
+        )

@@ -1,5 +1,6 @@
-"""The networks beside the encoder: an iterator runs in a thread of its own, a few items ahead of
-who reads it.
+"""Run an iterator in a thread of its own, a few items ahead of its reader.
+
+The networks compute the next frames while the encoder writes the last ones.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-AHEAD = 3  # batches that wait for the encoder; more would only be memory
-POLL_S = 0.1  # how often a full queue is tried again, and a reader who left is noticed
+PREFETCH_COUNT = 3  # batches that wait for the encoder; more would only cost memory
+POLL_S = 0.1  # seconds between two tries to put into a full queue; each try notices a closed reader
 
 
 @dataclass(frozen=True)
@@ -22,45 +23,46 @@ class _End:
     error: BaseException | None
 
 
-def ahead(items: Iterable[Item], *, count: int = AHEAD) -> Iterator[Item]:
-    """The same items in the same order; an exception comes where it belongs.
+def prefetch(items: Iterable[Item], *, count: int = PREFETCH_COUNT) -> Iterator[Item]:
+    """Yield the items in order from a background thread.
 
-    Who stops reading stops the thread.
+    An exception of the iterator is raised after the items before it. Closing the generator stops the
+    thread.
     """
-    ready: queue.Queue[Item | _End] = queue.Queue(maxsize=count)
-    left = threading.Event()
-    worker = threading.Thread(target=_fill, args=(items, ready, left), name="a2h-ahead", daemon=True)
+    buffer: queue.Queue[Item | _End] = queue.Queue(maxsize=count)
+    stopped = threading.Event()
+    worker = threading.Thread(target=_fill_queue, args=(items, buffer, stopped), name="a2h-prefetch", daemon=True)
     worker.start()
     try:
-        while not isinstance(item := ready.get(), _End):
+        while not isinstance(item := buffer.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
     finally:
-        left.set()
+        stopped.set()
         worker.join()
 
 
-def _fill(items: Iterable[Item], ready: queue.Queue[Item | _End], left: threading.Event) -> None:
+def _fill_queue(items: Iterable[Item], buffer: queue.Queue[Item | _End], stopped: threading.Event) -> None:
     error: BaseException | None = None
     try:
-        with closing(_generator(items)) as running:
-            for item in running:
-                if not _put(ready, item, left):
+        with closing(_as_generator(items)) as generator:
+            for item in generator:
+                if not _put(buffer, item, stopped):
                     return
     except BaseException as caught:  # noqa: BLE001  it is raised again where the items are read
         error = caught
-    _put(ready, _End(error), left)
+    _put(buffer, _End(error), stopped)
 
 
-def _generator(items: Iterable[Item]) -> Generator[Item]:
+def _as_generator(items: Iterable[Item]) -> Generator[Item]:
     yield from items
 
 
-def _put(ready: queue.Queue[Item | _End], item: Item | _End, left: threading.Event) -> bool:
-    while not left.is_set():
+def _put(buffer: queue.Queue[Item | _End], item: Item | _End, stopped: threading.Event) -> bool:
+    while not stopped.is_set():
         try:
-            ready.put(item, timeout=POLL_S)
+            buffer.put(item, timeout=POLL_S)
         except queue.Full:
             continue
         return True

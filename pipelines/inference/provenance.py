@@ -1,4 +1,4 @@
-"""What every generated file says of itself, and what is read back from it."""
+"""Write and read the metadata by which a generated file says that it is synthetic."""
 
 from __future__ import annotations
 
@@ -15,63 +15,64 @@ NOTICE = "Synthetic video: a portrait made to talk by audio2head. It shows nothi
 
 @dataclass(frozen=True)
 class GenerationOrigin:
-    """From what a file was made."""
+    """What a generated file was made from."""
 
-    model: str  # the version's own name
-    portrait: str  # SHA-256 of the files
-    speech: str
-    pose: str = ""  # of the file or video that the head followed, if any
-    settings: str = ""  # hash of generate/
+    model: str  # name of the version, such as models:/audio2head/3
+    portrait: str  # SHA-256 of the file
+    speech: str  # SHA-256 of the file
+    pose: str = ""  # SHA-256 of the file or video that drove the head, if any
+    settings: str = ""  # hash of the group generate/
 
-    def notice(self) -> dict[str, str]:
-        return notice(self.model, portrait=self.portrait, speech=self.speech, pose=self.pose, settings=self.settings)
+    def metadata(self) -> dict[str, str]:
+        """Return the file's metadata: title (a sentence) and comment (JSON of this object)."""
+        origin = {
+            "synthetic": True,
+            "model": self.model,
+            "portrait_sha256": self.portrait,
+            "speech_sha256": self.speech,
+        }
+        origin |= {"pose_sha256": self.pose} if self.pose else {}
+        origin |= {"settings": self.settings} if self.settings else {}
+        return {"title": NOTICE, "comment": json.dumps(origin, sort_keys=True)}
 
 
-def notice(model: str, *, portrait: str, speech: str, pose: str = "", settings: str = "") -> dict[str, str]:
-    """The metadata of a generated file: that it is synthetic, by which model, from what (SHA-256)."""
-    origin = {"synthetic": True, "model": model, "portrait_sha256": portrait, "speech_sha256": speech}
-    origin |= {"pose_sha256": pose} if pose else {}
-    origin |= {"settings": settings} if settings else {}
-    return {"title": NOTICE, "comment": json.dumps(origin, sort_keys=True)}
-
-
-def inspect(path: Path) -> dict[str, object]:
-    """What a file says of itself.
+def read_provenance(path: Path) -> dict[str, object]:
+    """Return what a generated file says about its origin.
 
     Raises:
         InputError: if there is no such file.
         MediaError: if it cannot be read.
-        FailedError: if it says nothing: it is not ours, or somebody removed it.
+        FailedError: if it says nothing: another program made it, or its metadata were removed.
     """
     try:
-        said = json.loads(media.read_metadata(path).get("comment", ""))
+        origin = json.loads(media.read_metadata(path).get("comment", ""))
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or said.get("synthetic") is not True:
+        origin = None
+    if not isinstance(origin, dict) or origin.get("synthetic") is not True:
         raise FailedError(
             f"{path} does not say that it is synthetic",
             hint="it was not made by audio2head, or its metadata were lost; both are possible",
         )
-    return said
+    return origin
 
 
-def made_before(path: Path, origin: GenerationOrigin) -> bool:
-    """Whether a file is there, and says that it was made from just this."""
+def is_up_to_date(path: Path, origin: GenerationOrigin) -> bool:
+    """Return whether the file exists and was made from exactly this origin."""
     if not path.exists():
         return False
     try:
-        return media.read_metadata(path).get("comment") == origin.notice()["comment"]
+        return media.read_metadata(path).get("comment") == origin.metadata()["comment"]
     except (FailedError, ValueError):
         return False
 
 
 def sha256(path: Path) -> str:
-    """Of a file.
+    """Hash a file.
 
     Raises:
         InputError: if there is none.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

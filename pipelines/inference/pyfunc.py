@@ -1,9 +1,8 @@
-"""What MLflow calls to load `audio2head` (`mlflow.pyfunc.load_model`, `mlflow models serve`): rows
-of portrait and speech → mp4s.
+"""Serve a model with MLflow (`mlflow.pyfunc.load_model`, `mlflow models serve`).
 
-The bundle names this module and holds no code and no pickle; this project must be installed where
-it is served, with its extra `generate`. Its files are compared with the hashes that were written
-when it was made: a changed, missing or added one is refused.
+The registered bundle names this module as its loader and holds no code and no pickle, so this
+project must be installed where it is served, with its extra `generate`. The bundle's files are
+compared with the hashes recorded at registration; a changed, missing or added file is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TalkingHead:
-    """A loaded bundle, called as MLflow calls its models."""
+    """A loaded bundle with the interface of an MLflow model."""
 
     def __init__(self, folder: Path) -> None:
         from a2h_models.inference.animator import Animator
@@ -33,12 +32,14 @@ class TalkingHead:
         self.animator = Animator.load(folder)
 
     def predict(self, rows: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Bytes of a picture file (`portrait`) and of a sound file (`speech`) → bytes of an mp4
-        (`video`), row by row.
+        """Generate one video for each row.
 
         Args:
-            rows: with the two columns.
+            rows: columns `portrait` and `speech`, the bytes of a picture file and of a sound file.
             params: fields of `GenerateConfig`; MLflow fills in those that the caller leaves out.
+
+        Returns:
+            A column `video`, the bytes of an mp4.
         """
         import pandas as pd
 
@@ -46,27 +47,27 @@ class TalkingHead:
 
         config = replace(GenerateConfig(), **dict(params or {}))
         videos = [
-            self._video(portrait, speech, config)
+            self._generate(portrait, speech, config)
             for portrait, speech in zip(rows["portrait"], rows["speech"], strict=True)
         ]
         return pd.DataFrame({"video": videos})
 
-    def _video(self, portrait: bytes, speech: bytes, config: GenerateConfig) -> bytes:
+    def _generate(self, portrait: bytes, speech: bytes, config: GenerateConfig) -> bytes:
         from pipelines import inference, media
 
-        with TemporaryDirectory() as aside:
-            picture, sound, target = Path(aside) / "portrait", Path(aside) / "speech", Path(aside) / "video.mp4"
+        with TemporaryDirectory() as folder:
+            picture, sound, target = (Path(folder) / name for name in ("portrait", "speech", "video.mp4"))
             picture.write_bytes(portrait)
             sound.write_bytes(speech)
             wave = inference.load_speech(sound, config)
-            face = inference.fit(media.load_portrait(picture), config, name="portrait")
+            face = inference.fit_portrait(media.load_portrait(picture), config, name="portrait").crop
             frames = inference.render(self.animator, face, wave, config)
             media.write_video(target, frames, wave, crf=config.crf, metadata={"title": inference.NOTICE})
             return target.read_bytes()
 
 
 def _load_pyfunc(data_path: str) -> TalkingHead:
-    """The name that MLflow asks a loader module for."""
+    """Load a bundle; MLflow asks a loader module for a function of this name."""
     folder = Path(data_path)
     root = folder.parents[len(Path(BUNDLE_FOLDER).parts) - 1]
     expected = recorded_hashes(root)

@@ -1,6 +1,6 @@
-"""Any sound as 16 kHz mono.
+"""Decode any recording to 16 kHz mono.
 
-Its level does not matter: the features are made zero-mean and divided by their peak.
+Its level does not matter: the speech features are zero-mean and divided by their peak.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipelines import media
 from pipelines.config import GenerateConfig
 
 MIN_SPEECH_S = 0.04  # one frame
-# of 32,768, −60 dB: what never gets louder is the noise of a silent line, which levelling would
-# make a loud hiss
+# of 32,768 (−60 dB). A recording that never gets louder is noise of a silent line, which the
+# normalisation would turn into loud hiss.
 SILENT_PEAK = 32
-SAMPLES_AT_ONCE = 2**20
+BLOCK_SAMPLES = 2**20
 
 
 def load_speech(path: Path, config: GenerateConfig) -> Int16[np.ndarray, " n"]:
-    """The sound of any file as 16 kHz mono.
+    """Decode the sound of an audio or video file to 16 kHz mono.
 
     Raises:
         InputError: if there is no such file, or it is too long or too short.
@@ -39,15 +39,15 @@ def load_speech(path: Path, config: GenerateConfig) -> Int16[np.ndarray, " n"]:
     return wave
 
 
-def frames_of(wave: np.ndarray) -> int:
-    """Frames that cover a speech, the last one perhaps not to its end."""
+def frame_count(wave: np.ndarray) -> int:
+    """Count the frames that cover a recording; the last one may be only partly covered."""
     return -(-len(wave) // SAMPLES_PER_FRAME)
 
 
 def gate_silence(wave: Int16[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
-    """What the networks hear: the wave, or true silence where it is only the noise of a line."""
-    loudest = max(
-        int(np.abs(wave[at : at + SAMPLES_AT_ONCE].astype(np.int32)).max())
-        for at in range(0, len(wave), SAMPLES_AT_ONCE)
+    """Return the wave, or digital silence if it is nothing but line noise."""
+    peak = max(
+        int(np.abs(wave[start : start + BLOCK_SAMPLES].astype(np.int32)).max())
+        for start in range(0, len(wave), BLOCK_SAMPLES)
     )
-    return wave if loudest > SILENT_PEAK else np.broadcast_to(np.int16(0), wave.shape)
+    return wave if peak > SILENT_PEAK else np.broadcast_to(np.int16(0), wave.shape)

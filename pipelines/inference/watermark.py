@@ -1,4 +1,4 @@
-"""A visible mark: a line of letters in a corner of every frame that says what the video is."""
+"""Write a visible label into a corner of every frame."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 from jaxtyping import UInt8
 
 TEXT = "synthetic"
-LETTER_SHARE = 0.045  # of the frame's height
-FULL_HEIGHT_PX = 22.0  # of OpenCV's letters at scale 1
-STROKE = 0.11  # of the letters' height
-EDGE = 0.5  # of the letters' height: how far they stand from the border
+LETTER_SHARE = 0.045  # letter height / frame height
+FULL_HEIGHT_PX = 22.0  # height of OpenCV's letters at scale 1
+STROKE = 0.11  # line width / letter height
+MARGIN = 0.5  # distance from the border / letter height
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def draw_watermark(
     batches: Iterable[UInt8[np.ndarray, "n h w 3"]], text: str = TEXT
 ) -> Iterator[UInt8[np.ndarray, "n h w 3"]]:
-    """Batches with the text at the lower left, white with a black outline."""
+    """Yield the batches with the text at the lower left, white with a black outline."""
     for batch in batches:
-        yield np.stack([_mark(frame, text) for frame in batch])
+        yield np.stack([_draw_on_frame(frame, text) for frame in batch])
 
 
-def _mark(frame: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+def _draw_on_frame(frame: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
     import cv2
 
-    picture = np.ascontiguousarray(frame).copy()
-    letter = max(5.0, LETTER_SHARE * len(frame))
-    scale, line = letter / FULL_HEIGHT_PX, max(1, round(STROKE * letter))
-    place = (round(EDGE * letter), round(len(frame) - 1 - EDGE * letter))
+    labelled = np.ascontiguousarray(frame).copy()
+    height = max(5.0, LETTER_SHARE * len(frame))
+    scale, line = height / FULL_HEIGHT_PX, max(1, round(STROKE * height))
+    origin = (round(MARGIN * height), round(len(frame) - 1 - MARGIN * height))
     for colour, width in ((BLACK, 2 * line + 1), (WHITE, line)):
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
-    return picture
+        cv2.putText(labelled, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+    return labelled

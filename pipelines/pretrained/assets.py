@@ -73,7 +73,7 @@ class Asset:
         return f"`a2h assets fetch {self.name}` gets it; or {self.by_hand}" if self.about.url else self.by_hand
 
 
-def listed(folder: str | Path) -> dict[str, Asset]:
+def list_assets(folder: str | Path) -> dict[str, Asset]:
     """All assets by name, in the listing's order."""
     from omegaconf import OmegaConf
 
@@ -85,7 +85,7 @@ def listed(folder: str | Path) -> dict[str, Asset]:
     return {name: Asset(name=name, about=about, folder=Path(folder)) for name, about in abouts.items()}
 
 
-def chosen(names: Sequence[str], assets: Mapping[str, Asset]) -> list[Asset]:
+def select_assets(names: Sequence[str], assets: Mapping[str, Asset]) -> list[Asset]:
     """Some of the assets by name; `all` means those that a program can get.
 
     Raises:
@@ -114,7 +114,7 @@ def locate(name: str, folder: str | Path, *, otherwise: str = "") -> Path:
         InputError: if it is not here; the hint says how to get it.
         CheckpointError: if it is another file.
     """
-    asset = listed(folder)[name]
+    asset = list_assets(folder)[name]
     if not asset.path.is_file():
         raise InputError(
             f"{asset.about.purpose} needs {asset.about.file}, which is not in {asset.folder}",
@@ -180,7 +180,7 @@ def _sha256(path: Path) -> str:
 
 
 # ------------------------------------------------------------------------------------------ showing
-def state(asset: Asset) -> str:
+def asset_state(asset: Asset) -> str:
     """Whether an asset is here and right, for people."""
     if asset.path.is_file():
         wanted = asset.sha256
@@ -191,7 +191,7 @@ def state(asset: Asset) -> str:
     return f"begun, {part.stat().st_size / MB:.0f} MB are here" if part.is_file() and part.stat().st_size else "missing"
 
 
-def table(assets: Mapping[str, Asset]) -> str:
+def assets_table(assets: Mapping[str, Asset]) -> str:
     """All of them, for a terminal."""
     from io import StringIO
 
@@ -205,7 +205,7 @@ def table(assets: Mapping[str, Asset]) -> str:
         about = asset.about
         size = f"{about.size_bytes / MB:.0f}" if about.size_bytes else "?"
         how = f"a2h assets fetch {asset.name}" if about.url else f"by hand: {about.page}"
-        rows.add_row(asset.name, about.purpose, state(asset), size, about.licence, how)
+        rows.add_row(asset.name, about.purpose, asset_state(asset), size, about.licence, how)
     text = StringIO()
     Console(file=text, width=TABLE_WIDTH).print(rows, highlight=False)
     return text.getvalue()

@@ -10,6 +10,6 @@ render    one frame
 scene     a whole video and its truth
 """
 
-from pipelines.synthetic.scene import SceneConfig, make_talker, make_talkers
+from pipelines.synthetic.scene import SceneConfig, make_speaker_video, make_speaker_videos
 
-__all__ = ["SceneConfig", "make_talker", "make_talkers"]
+__all__ = ["SceneConfig", "make_speaker_video", "make_speaker_videos"]

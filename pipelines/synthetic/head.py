@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from a2h_models.data_types import SIZE
 from pipelines.face import face_mesh
-from pipelines.synthetic import outlines
+from pipelines.synthetic import photo_regions
 
 LEFT, TOP, RIGHT, BOTTOM = 136, 2, 318, 206  # the part of the photograph that moves, pixels
 GRID = 1.5  # grid points a pixel of the photograph
@@ -139,7 +139,7 @@ def _depth(
     from scipy.interpolate import RBFInterpolator
     from scipy.ndimage import gaussian_filter
 
-    hair = np.array(outlines.HAIR, float)
+    hair = np.array(photo_regions.HAIR, float)
     where = np.concatenate([points, hair])
     depth = np.concatenate([z, np.full(len(hair), HAIR_DEPTH)])
     spline = RBFInterpolator(where, depth, smoothing=DEPTH_SMOOTHING)
@@ -151,7 +151,7 @@ def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tu
     """How the lower lip and the chin go down: for each mm of opening, and to close the smile; upper
     lip and gap at rest.
     """
-    upper, lower = points[list(outlines.UPPER_LIP)], points[list(outlines.LOWER_LIP)]
+    upper, lower = points[list(photo_regions.UPPER_LIP)], points[list(photo_regions.LOWER_LIP)]
     top, bottom = np.interp(u, *upper.T), np.interp(u, *lower.T)
     gap = np.maximum(bottom - top, 0)
     middle, half = (upper[0, 0] + upper[-1, 0]) / 2, (upper[-1, 0] - upper[0, 0]) / 2
@@ -170,7 +170,7 @@ def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tu
 def _lids(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> Map:
     """How the upper lids come down over the eyes."""
     down = np.zeros_like(u)
-    for upper, lower in outlines.EYES:
+    for upper, lower in photo_regions.EYES:
         above, under = points[list(upper)], points[list(lower)]
         top, bottom = np.interp(u, *above.T), np.interp(u, *under.T)
         gap = np.where((u > above[0, 0]) & (u < above[-1, 0]), np.maximum(bottom - top, 0), 0)
@@ -181,21 +181,24 @@ def _lids(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> Ma
 
 def _outline(points: Float64[np.ndarray, "468 2"]) -> Map:
     """What is head, in shares of texture pixels, with a soft edge."""
-    jaw = points[list(outlines.JAW)]
-    jaw = jaw[(jaw[:, 1] > outlines.HAIR[0][1]) & (jaw[:, 1] > outlines.HAIR[-1][1])]
-    return mask(np.concatenate([np.array(outlines.HAIR, float), jaw[::-1]]), EDGE_PX)
+    jaw = points[list(photo_regions.JAW)]
+    jaw = jaw[(jaw[:, 1] > photo_regions.HAIR[0][1]) & (jaw[:, 1] > photo_regions.HAIR[-1][1])]
+    return mask(np.concatenate([np.array(photo_regions.HAIR, float), jaw[::-1]]), EDGE_PX)
 
 
 def _hair(points: Float64[np.ndarray, "468 2"]) -> Map:
     """What is hair: outside of the face, above the ends of the ears."""
-    face = mask(points[list(outlines.FACE_OVAL)], EDGE_PX)
+    face = mask(points[list(photo_regions.FACE_OVAL)], EDGE_PX)
     rows = np.arange(len(face))[:, None] / TEXTURE + TOP
-    return _float((1 - face) * _smooth_step((outlines.HAIR_END - rows) / 12 + 0.5))
+    return _float((1 - face) * _smooth_step((photo_regions.HAIR_END - rows) / 12 + 0.5))
 
 
 def _white(points: Float64[np.ndarray, "468 2"]) -> Map:
     """What is neither skin nor hair: the eyes, and the teeth between the lips."""
-    rims = [(*upper, *reversed(lower)) for upper, lower in (*outlines.EYES, (outlines.UPPER_LIP, outlines.LOWER_LIP))]
+    rims = [
+        (*upper, *reversed(lower))
+        for upper, lower in (*photo_regions.EYES, (photo_regions.UPPER_LIP, photo_regions.LOWER_LIP))
+    ]
     return _float(np.sum([mask(points[list(rim)], 0.3) for rim in rims], axis=0))
 
 

@@ -39,7 +39,7 @@ class HeadMotion:
         return np.asarray(np.cos(np.clip(since / BLINK_S, 0, 0.5) * np.pi) ** 2)
 
 
-def draw_motion(
+def sample_motion(
     rng: np.random.Generator, rest: Float64[np.ndarray, 6], *, seconds: float, liveliness: float = 1.0
 ) -> HeadMotion:
     """Draw a motion around a resting pose; liveliness 0 holds still."""

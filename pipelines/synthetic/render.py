@@ -16,8 +16,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from a2h_models.data_types import SIZE
 from a2h_models.features.head_pose import CENTRE, FOCAL
+from pipelines.synthetic.appearance import Appearance, plate_to_frame
 from pipelines.synthetic.head import BOTTOM, GAP_MM, GRID, LEFT, RIGHT, TEXTURE, TOP, Map
-from pipelines.synthetic.person import Person, plate_to_frame
 
 LIP_EDGE = 0.6  # photograph pixels over which the lower lip rises from the dark
 STEPS = 14  # of the iteration: errors shrink by half or more each
@@ -46,7 +46,7 @@ class Camera:
 class Renderer:
     """Draws one person into frames of `size` × `size` pixels."""
 
-    def __init__(self, person: Person, camera: Camera, rest: Float64[np.ndarray, 6], size: int) -> None:
+    def __init__(self, person: Appearance, camera: Camera, rest: Float64[np.ndarray, 6], size: int) -> None:
         self.person = person
         self.camera = camera
         self.size = size
@@ -93,7 +93,7 @@ class Renderer:
 
         head, (wide, high, deep) = self.person.head, self.person.stretch.astype(np.float32)
         if self.person.mirrored:
-            pose = mirrored(pose)
+            pose = mirror_pose(pose)
         y = (
             head.y
             + head.open_down * np.float32(GAP_MM * opening)
@@ -166,7 +166,7 @@ class Renderer:
         return np.where(inside, top + np.minimum(deep, gap), v).astype(np.float32), dark[..., None]
 
 
-def mirrored(pose: Float64[np.ndarray, "… 6"]) -> Float64[np.ndarray, "… 6"]:
+def mirror_pose(pose: Float64[np.ndarray, "… 6"]) -> Float64[np.ndarray, "… 6"]:
     """The pose of the mirror image: yaw, roll and x change sign."""
     return np.asarray(pose * np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0]))
 

@@ -21,9 +21,9 @@ from a2h_models.errors import InputError
 from a2h_models.timebase import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.core.storage import Storage
+from pipelines.synthetic.appearance import BACKGROUNDS, sample_appearance
 from pipelines.synthetic.head import photographed_head
-from pipelines.synthetic.motion import HeadMotion, draw_motion
-from pipelines.synthetic.person import BACKGROUNDS, make_person
+from pipelines.synthetic.motion import HeadMotion, sample_motion
 from pipelines.synthetic.render import Camera, Renderer
 from pipelines.synthetic.sentences import SENTENCES
 from pipelines.synthetic.voice import PHONEME_RATE, VOICES, Phoneme, SynthesizedSpeech, mouth_curve, speak
@@ -88,47 +88,29 @@ class Utterance:
         return np.interp(times, (np.arange(len(self.curve)) + 0.5) / PHONEME_RATE, self.curve)
 
 
-def make_talkers(
-    out: Path,
-    *,
-    count: int,
-    seed: int,
-    seconds: float = 5.0,
-    size: int = 320,
-    fps: float = FPS,
-    audio_offset_frames: int = 0,
-    second_face: bool = False,
-    cut: bool = False,
-    background: str = "",
-) -> list[Path]:
-    """Write `count` talkers into a folder; one that is there with its truth is kept. Returns the
-    videos' paths.
+def make_speaker_videos(out: Path, *, count: int, seed: int, scene: SceneConfig | None = None) -> list[Path]:
+    """Write `count` videos of synthetic speakers, or keep those that are complete; return their paths.
 
-    Raises:
-        InputError: for a length, rate, size or background that no talker can have.
+    Args:
+        out: folder of the videos, created where missing.
+        count: number of videos, each of another speaker.
+        seed: the same seed and scene give the same videos.
+        scene: what the videos are like.
     """
-    config = SceneConfig(
-        seconds=seconds,
-        size=size,
-        fps=fps,
-        audio_offset_frames=audio_offset_frames,
-        second_face=second_face,
-        cut=cut,
-        background=background,
-    )
-    return [make_talker(out / f"talker-{number:04d}.mp4", (seed, number), config) for number in range(count)]
+    scene = scene or SceneConfig()
+    return [make_speaker_video(out / f"talker-{number:04d}.mp4", (seed, number), scene) for number in range(count)]
 
 
-def make_talker(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
+def make_speaker_video(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
     """Write one talker; its truth is written last, so that a talker with its truth is whole."""
-    truth = _truth_of(seed, config)
+    truth = _ground_truth(seed, config)
     store, name = Storage(path.parent), f"{path.stem}.json"
     if store.exists(name) and path.is_file() and _settings(json.loads(store.read(name))) == _settings(truth):
         return path
     rng = np.random.default_rng(seed)
-    part = draw_speech(rng, config)
-    shots = draw_shots(rng, config)
-    media.write_video(path, _frames(shots, part, config), shifted(part.wave, config), fps=config.fps)
+    part = sample_utterance(rng, config)
+    shots = sample_shots(rng, config)
+    media.write_video(path, _frames(shots, part, config), shift_audio(part.wave, config), fps=config.fps)
     with store.writer(f"{path.stem}.npz") as handle:
         np.savez_compressed(handle, **_signals(shots, part, config))
     truth |= {
@@ -140,7 +122,7 @@ def make_talker(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
     return path
 
 
-def _truth_of(seed: tuple[int, int], config: SceneConfig) -> dict[str, object]:
+def _ground_truth(seed: tuple[int, int], config: SceneConfig) -> dict[str, object]:
     return {
         "seed": list(seed),
         "identity": f"talker-{seed[0]}-{seed[1]}",
@@ -156,7 +138,7 @@ def _settings(truth: dict[str, object]) -> dict[str, object]:
 
 
 # ------------------------------------------------------------------------------------- what is said
-def draw_speech(rng: np.random.Generator, config: SceneConfig) -> Utterance:
+def sample_utterance(rng: np.random.Generator, config: SceneConfig) -> Utterance:
     """Draw a voice and as many sentences as fill the video, and what an early sound needs beyond
     its end.
     """
@@ -188,7 +170,7 @@ def _silence(seconds: float) -> Int16[np.ndarray, " n"]:
     return np.zeros(round(seconds * SAMPLE_RATE), np.int16)
 
 
-def shifted(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndarray, " m"]:
+def shift_audio(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndarray, " m"]:
     """The sound as it is heard in the video: late by the offset, or early."""
     offset = config.audio_offset_frames * SAMPLES_PER_FRAME
     late: np.ndarray = np.concatenate([np.zeros(max(offset, 0), np.int16), wave[max(-offset, 0) :]])
@@ -196,26 +178,26 @@ def shifted(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndar
 
 
 # ------------------------------------------------------------------------------------- who is there
-def draw_shots(rng: np.random.Generator, config: SceneConfig) -> list[list[SyntheticSpeaker]]:
+def sample_shots(rng: np.random.Generator, config: SceneConfig) -> list[list[SyntheticSpeaker]]:
     """One shot, or two around a cut; before and after a cut the background differs, or it would
     hardly be one.
     """
     kinds = [config.background] * (1 + config.cut) if config.background else rng.permutation(BACKGROUNDS).tolist()
-    return [draw_actors(rng, replace(config, background=kind)) for kind in kinds[: 1 + config.cut]]
+    return [sample_speakers(rng, replace(config, background=kind)) for kind in kinds[: 1 + config.cut]]
 
 
-def draw_actors(rng: np.random.Generator, config: SceneConfig) -> list[SyntheticSpeaker]:
+def sample_speakers(rng: np.random.Generator, config: SceneConfig) -> list[SyntheticSpeaker]:
     """The people of a shot: the one who speaks, and perhaps one who listens."""
-    return [_draw_actor(rng, config, speaks=index == 0) for index in range(1 + config.second_face)]
+    return [_sample_speaker(rng, config, speaks=index == 0) for index in range(1 + config.second_face)]
 
 
-def _draw_actor(rng: np.random.Generator, config: SceneConfig, *, speaks: bool) -> SyntheticSpeaker:
+def _sample_speaker(rng: np.random.Generator, config: SceneConfig, *, speaks: bool) -> SyntheticSpeaker:
     side = round(config.size * CROP_SHARE)
     margin = (config.size - side) // 2
     camera = Camera(x=margin, y=margin, side=side)
     rest = np.array([0, 0, 0, 0, REST_HEIGHT, DISTANCE]) + rng.uniform(-1, 1, 6) * REST_SPREAD
-    person = make_person(photographed_head(), rng, config.background)
-    motion = draw_motion(rng, rest, seconds=config.seconds, liveliness=config.liveliness)
+    person = sample_appearance(photographed_head(), rng, config.background)
+    motion = sample_motion(rng, rest, seconds=config.seconds, liveliness=config.liveliness)
     return SyntheticSpeaker(
         renderer=Renderer(person, camera, rest, config.size), motion=motion, camera=camera, speaks=speaks
     )

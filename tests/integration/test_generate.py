@@ -20,9 +20,17 @@ from pipelines import media
 from pipelines.cli.main import main
 from pipelines.config import GenerateCommand, GenerateConfig, TrackingConfig
 from pipelines.core.storage import PART_SUFFIX
-from pipelines.inference import NOTICE, crop, find, frames_of, generate, inspect, notice, whole
-from pipelines.inference.driving_pose import reference_poses
-from pipelines.inference.provenance import GenerationOrigin, made_before
+from pipelines.inference import (
+    NOTICE,
+    crop_to_face,
+    fit_portrait,
+    frame_count,
+    generate,
+    read_provenance,
+    resize_square,
+)
+from pipelines.inference.driving_pose import load_driving_poses
+from pipelines.inference.provenance import GenerationOrigin, is_up_to_date
 from pipelines.inference.speech import gate_silence
 from tests.paths import ROOT
 
@@ -30,10 +38,12 @@ from tests.paths import ROOT
 @pytest.fixture(scope="module")
 def made_talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a talker, as a video with sound."""
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     pytest.importorskip("espeakng_loader")
-    return Path(make_talkers(tmp_path_factory.mktemp("talker"), count=1, seed=0, seconds=1.0)[0])
+    return Path(
+        make_speaker_videos(tmp_path_factory.mktemp("talker"), count=1, seed=0, scene=SceneConfig(seconds=1.0))[0]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +83,7 @@ def test_a_head_talks(portrait: Path, speech: Path, bundle: Path, tmp_path: Path
     assert info.duration_s == pytest.approx(1.04, abs=0.05)
     assert len(media.read_speech(video)) == pytest.approx(16_160, abs=1100)  # a block of AAC more or less
     assert NOTICE.encode() in video.read_bytes()
-    assert inspect(video)["model"] == bundle.name
+    assert read_provenance(video)["model"] == bundle.name
     assert list(video.parent.iterdir()) == [video]
 
 
@@ -87,11 +97,11 @@ def test_the_champion_of_the_registry_talks(
 
 
 def test_speech_is_covered_to_its_end() -> None:
-    assert [frames_of(np.zeros(samples)) for samples in (1, 640, 641, 16_000)] == [1, 1, 2, 25]
+    assert [frame_count(np.zeros(samples)) for samples in (1, 640, 641, 16_000)] == [1, 1, 2, 25]
 
 
 def test_the_notice_names_model_and_inputs() -> None:
-    said = notice("models:/audio2head/3", portrait="aa", speech="bb")
+    said = GenerationOrigin(model="models:/audio2head/3", portrait="aa", speech="bb").metadata()
     assert "Synthetic" in said["title"]
     assert json.loads(said["comment"]) == {
         "synthetic": True,
@@ -113,9 +123,9 @@ def test_without_mediapipe_only_a_crop_will_do(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     square = np.zeros((256, 256, 3), np.uint8)
-    assert crop(square, name="x.png") is square
+    assert crop_to_face(square, name="x.png") is square
     with pytest.raises(InputError, match=r"x\.png is not 256×256 pixels"):
-        crop(square[:100], name="x.png")
+        crop_to_face(square[:100], name="x.png")
 
 
 @pytest.mark.parametrize(("samples", "limit"), [(320, 10.0), (32_000, 1.5)])
@@ -142,15 +152,15 @@ def test_a_file_that_is_no_sound(portrait: Path, bundle: Path, tmp_path: Path) -
 
 def test_a_crop_is_taken_whole_and_only_a_square_is_one() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    assert whole(picture, name="a.png").shape == (256, 256, 3)
-    assert np.array_equal(whole(picture[:256, :256], name="a.png"), picture[:256, :256])
+    assert resize_square(picture, name="a.png").shape == (256, 256, 3)
+    assert np.array_equal(resize_square(picture[:256, :256], name="a.png"), picture[:256, :256])
     with pytest.raises(InputError, match="512×256"):
-        whole(picture[:256], name="a.png")
+        resize_square(picture[:256], name="a.png")
 
 
 def test_an_unknown_way_to_cut_is_named() -> None:
     with pytest.raises(ConfigError, match="preprocess=extfull"):
-        find(np.zeros((256, 256, 3), np.uint8), GenerateConfig(preprocess="extfull"), name="a.png")
+        fit_portrait(np.zeros((256, 256, 3), np.uint8), GenerateConfig(preprocess="extfull"), name="a.png")
 
 
 @pytest.mark.parametrize(
@@ -173,14 +183,14 @@ def test_unknown_words_are_named(
 @pytest.mark.parametrize("kind", ["webm", "gif", "frames"])
 def test_every_format_says_what_it_is(portrait: Path, speech: Path, bundle: Path, tmp_path: Path, kind: str) -> None:
     made = generate(command(portrait, speech, tmp_path, bundle, format=kind, mark=True))
-    said = inspect(made)
+    said = read_provenance(made)
     assert said["synthetic"] is True
     assert said["model"] == bundle.name
     assert said["portrait_sha256"] == hashlib.sha256(portrait.read_bytes()).hexdigest()
     assert said["speech_sha256"] == hashlib.sha256(speech.read_bytes()).hexdigest()
     if kind == "frames":
         assert len(list(made.glob("*.png"))) == 26
-        assert inspect(made / "000025.png") == said
+        assert read_provenance(made / "000025.png") == said
         assert len(media.read_speech(made / "speech.wav")) == 16_160
         assert generate(command(portrait, speech, tmp_path, bundle, format=kind)) == made  # another run takes its place
     elif kind == "webm":
@@ -215,8 +225,8 @@ def test_the_head_follows_poses_from_a_file_and_from_a_video(
         order = command(portrait, speech, tmp_path / str(number), bundle, keypoints="absolute")
         order.ref_pose = ref_pose
         videos.append(generate(order))
-    assert "pose_sha256" not in inspect(videos[0])
-    assert inspect(videos[1])["pose_sha256"] == hashlib.sha256((tmp_path / "nod.npy").read_bytes()).hexdigest()
+    assert "pose_sha256" not in read_provenance(videos[0])
+    assert read_provenance(videos[1])["pose_sha256"] == hashlib.sha256((tmp_path / "nod.npy").read_bytes()).hexdigest()
     frames = [np.concatenate(list(media.read_clip(video))).astype(int) for video in videos]
     assert all(len(film) == 26 for film in frames)
     assert np.abs(frames[1] - frames[0]).max() > 0
@@ -239,13 +249,13 @@ def test_poses_that_are_none(content: np.ndarray | bytes, sentence: str, tmp_pat
     else:
         np.save(tmp_path / "x.npy", content)
     with pytest.raises(InputError, match=sentence) as caught:
-        next(reference_poses(tmp_path / "x.npy", frames=3))
+        next(load_driving_poses(tmp_path / "x.npy", frames=3))
     assert "x.npy" in caught.value.message
 
 
 def test_reference_poses_go_there_and_back(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(4)[:, None] * np.ones(6))
-    got = np.concatenate(list(reference_poses(tmp_path / "x.npy", frames=9)))[:, 0]
+    got = np.concatenate(list(load_driving_poses(tmp_path / "x.npy", frames=9)))[:, 0]
     assert got.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
 
 
@@ -268,7 +278,7 @@ def test_any_speech(portrait: Path, bundle: Path, tmp_path: Path, name: str, mad
         soundfile.write(tmp_path / "raw.wav", np.stack([sound] * 2, axis=1), 11_025)
         subprocess.run([media.ffmpeg_path(), "-loglevel", "error", "-i", tmp_path / "raw.wav", path], check=True)
     made = generate(command(portrait, path, tmp_path / "out", bundle))
-    assert media.probe(made).frames == frames_of(media.read_speech(path))
+    assert media.probe(made).frames == frame_count(media.read_speech(path))
 
 
 def test_the_noise_of_a_silent_line_is_silence() -> None:
@@ -330,24 +340,24 @@ def test_a_file_that_says_nothing(tmp_path: Path, made_talker: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for path in (tmp_path / "a.png", made_talker):
         with pytest.raises(FailedError, match="does not say that it is synthetic"):
-            inspect(path)
+            read_provenance(path)
     (tmp_path / "empty.mp4").write_bytes(b"")
     for path in (tmp_path / "nothing.mp4", tmp_path / "empty.mp4", tmp_path):
         with pytest.raises(A2HError, match=path.name):
-            inspect(path)
+            read_provenance(path)
 
 
 def test_inspect_prints_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origin = GenerationOrigin(model="models:/audio2head/3", portrait="aa", speech="b=b;#\n\\")
-    media.write_video(tmp_path / "x.mp4", iter([np.zeros((2, 16, 16, 3), np.uint8)]), None, metadata=origin.notice())
+    media.write_video(tmp_path / "x.mp4", iter([np.zeros((2, 16, 16, 3), np.uint8)]), None, metadata=origin.metadata())
     assert main(["inspect", str(tmp_path / "x.mp4")]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {"synthetic: true", "model: models:/audio2head/3", "portrait_sha256: aa"} <= set(shown)
-    assert inspect(tmp_path / "x.mp4") == {
+    assert read_provenance(tmp_path / "x.mp4") == {
         "synthetic": True,
         "model": "models:/audio2head/3",
         "portrait_sha256": "aa",
     } | {"speech_sha256": "b=b;#\n\\"}
-    assert made_before(tmp_path / "x.mp4", origin)
-    assert not made_before(tmp_path / "x.mp4", replace(origin, settings="other"))
-    assert not made_before(tmp_path / "y.mp4", origin)
+    assert is_up_to_date(tmp_path / "x.mp4", origin)
+    assert not is_up_to_date(tmp_path / "x.mp4", replace(origin, settings="other"))
+    assert not is_up_to_date(tmp_path / "y.mp4", origin)

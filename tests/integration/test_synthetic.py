@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from a2h_models.errors import FailedError, InputError
 from a2h_models.timebase import FPS, SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.face import face_mesh
-from pipelines.synthetic import make_talkers
-from pipelines.synthetic.motion import LIMIT, draw_motion
-from pipelines.synthetic.render import mirrored
+from pipelines.synthetic import SceneConfig, make_speaker_videos
+from pipelines.synthetic.motion import LIMIT, sample_motion
+from pipelines.synthetic.render import mirror_pose
 from pipelines.synthetic.voice import AHEAD_S, mouth_curve, openness, speak
 
 UPPER, LOWER, FOREHEAD, CHIN = 13, 14, 10, 152  # landmarks
@@ -61,7 +62,7 @@ def rotation_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def talkers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return make_talkers(tmp_path_factory.mktemp("talkers"), count=3, seed=7, seconds=4.0)
+    return make_speaker_videos(tmp_path_factory.mktemp("talkers"), count=3, seed=7, scene=SceneConfig(seconds=4.0))
 
 
 @pytest.mark.slow
@@ -91,8 +92,8 @@ def test_the_video_is_what_its_truth_says(talkers: list[Path]) -> None:
 
 def test_mouth_and_speech_go_together_at_the_offset_that_was_asked_for(tmp_path: Path) -> None:
     for offset in (-5, 0, 5):
-        (video,) = make_talkers(
-            tmp_path / str(offset), count=1, seed=3, seconds=4.0, size=96, audio_offset_frames=offset
+        (video,) = make_speaker_videos(
+            tmp_path / str(offset), count=1, seed=3, scene=SceneConfig(seconds=4.0, size=96, audio_offset_frames=offset)
         )
         with np.load(video.with_suffix(".npz")) as truth:
             opening = truth["opening_25"]
@@ -102,19 +103,21 @@ def test_mouth_and_speech_go_together_at_the_offset_that_was_asked_for(tmp_path:
 
 
 def test_equal_seeds_give_equal_bytes_and_what_is_there_is_kept(tmp_path: Path) -> None:
-    settings = {"count": 1, "seed": 11, "seconds": 1.0, "size": 96}
-    (first,), (second,) = make_talkers(tmp_path / "a", **settings), make_talkers(tmp_path / "b", **settings)
+    settings, scene = {"count": 1, "seed": 11}, SceneConfig(seconds=1.0, size=96)
+    (first,), (second,) = (make_speaker_videos(tmp_path / folder, **settings, scene=scene) for folder in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert first.with_suffix(".npz").stat().st_size == second.with_suffix(".npz").stat().st_size
     written = first.stat().st_mtime_ns
-    make_talkers(tmp_path / "a", **settings)
+    make_speaker_videos(tmp_path / "a", **settings, scene=scene)
     assert first.stat().st_mtime_ns == written
-    make_talkers(tmp_path / "a", **settings | {"seconds": 1.2})
+    make_speaker_videos(tmp_path / "a", **settings, scene=replace(scene, seconds=1.2))
     assert first.stat().st_mtime_ns != written
 
 
 def test_rate_length_second_face_and_cut(tmp_path: Path) -> None:
-    (video,) = make_talkers(tmp_path, count=1, seed=1, seconds=2.0, fps=30, size=256, second_face=True, cut=True)
+    (video,) = make_speaker_videos(
+        tmp_path, count=1, seed=1, scene=SceneConfig(seconds=2.0, fps=30, size=256, second_face=True, cut=True)
+    )
     info = media.probe(video)
     assert (info.width, info.height, info.fps, info.frames) == (512, 256, 30.0, 50)
     frames = np.concatenate(list(media.read_clip(video)))
@@ -131,7 +134,7 @@ def test_rate_length_second_face_and_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"fps": 0}, {"size": 10}, {"background": "beach"}])
 def test_what_no_talker_can_have_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        make_talkers(tmp_path, count=1, seed=0, **wrong)
+        make_speaker_videos(tmp_path, count=1, seed=0, scene=SceneConfig(**wrong))
 
 
 def test_espeak_says_it_with_phonemes_in_order() -> None:
@@ -157,7 +160,7 @@ def test_a_mouth_is_closed_for_m_and_open_for_a() -> None:
 
 def test_a_head_moves_smoothly_within_its_limits() -> None:
     rest = np.array([0, 0, 0, 0, 25.0, 285.0])
-    motion = draw_motion(np.random.default_rng(0), rest, seconds=60)
+    motion = sample_motion(np.random.default_rng(0), rest, seconds=60)
     pose = motion.pose(np.arange(60 * FPS) / FPS) - rest
     pose[:, :3] = np.degrees(pose[:, :3])
     assert (np.abs(pose) <= LIMIT).all()
@@ -166,13 +169,15 @@ def test_a_head_moves_smoothly_within_its_limits() -> None:
     blink = motion.blink(np.arange(0, 60, 0.01))
     assert 0 <= blink.min() < 0.01
     assert 0.99 < blink.max() <= 1
-    assert np.allclose(draw_motion(np.random.default_rng(0), rest, seconds=9, liveliness=0).pose(np.arange(3.0)), rest)
+    assert np.allclose(
+        sample_motion(np.random.default_rng(0), rest, seconds=9, liveliness=0).pose(np.arange(3.0)), rest
+    )
 
 
 def test_the_mirror_image_of_a_pose() -> None:
     """Reflecting a point and projecting it is projecting it under the mirrored pose, reflected."""
     flip = np.diag([-1.0, 1.0, 1.0])
     pose = np.array([0.2, -0.3, 0.1, 5.0, 20.0, 280.0])
-    turned = Rotation.from_rotvec(mirrored(pose)[:3]).as_matrix()
+    turned = Rotation.from_rotvec(mirror_pose(pose)[:3]).as_matrix()
     assert np.allclose(flip @ Rotation.from_rotvec(pose[:3]).as_matrix() @ flip, turned)
-    assert np.allclose(flip @ pose[3:], mirrored(pose)[3:])
+    assert np.allclose(flip @ pose[3:], mirror_pose(pose)[3:])

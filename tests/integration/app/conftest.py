@@ -1,6 +1,4 @@
-"""A server in a process of its own, with the registry's smallest model, and what its visitors
-bring.
-"""
+"""A server in a process of its own, with the registry's smallest model, and inputs for it."""
 
 import socket
 import subprocess
@@ -33,9 +31,9 @@ def app_port() -> int:
 
 @pytest.fixture(scope="session")
 def app_command(registered_world: Path, app_port: int) -> Callable[..., list[str]]:
-    """The command line of a server whose files lie in a folder; later words win."""
+    """The command line of a server whose files lie in a folder; later arguments win."""
 
-    def words(cache: Path, *more: str) -> list[str]:
+    def arguments(cache: Path, *more: str) -> list[str]:
         return [
             *(sys.executable, "-m", "pipelines.cli.main", "app", "model=models:/audio2head/1", f"port={app_port}"),
             *(
@@ -50,7 +48,7 @@ def app_command(registered_world: Path, app_port: int) -> Callable[..., list[str
             ),
         ]
 
-    return words
+    return arguments
 
 
 @pytest.fixture(scope="session")
@@ -60,21 +58,19 @@ def url(app_command: Callable[..., list[str]], app_cache: Path) -> Iterator[str]
     """
     pytest.importorskip("gradio")
     with (
-        tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(
-            app_command(app_cache), stdout=subprocess.PIPE, stderr=complaints, text=True, cwd=ROOT
-        ) as server,
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(app_command(app_cache), stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as server,
     ):
         assert server.stdout is not None
         try:
             address = server.stdout.readline().partition(" ")[0]
-            complaints.seek(0)
-            assert address.startswith("http://127.0.0.1"), complaints.read()
+            errors.seek(0)
+            assert address.startswith("http://127.0.0.1"), errors.read()
             yield address
         finally:
             server.terminate()
         assert server.wait(timeout=30) == 0
-    assert list(app_cache.iterdir()) == []  # nothing of a visitor outlives the server
+    assert list(app_cache.iterdir()) == []  # no file of a session outlives the server
 
 
 @pytest.fixture(scope="session")

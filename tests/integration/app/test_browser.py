@@ -1,4 +1,4 @@
-"""The page in Chromium, as a visitor meets it."""
+"""The page in Chromium, as a user sees it."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pipelines import inference
 playwright = pytest.importorskip("playwright.sync_api")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS = 60_000  # for a video on a busy machine
+TIMEOUT_MS = 60_000  # for a video on a busy machine
 WATCH_PREVIEWS = """() => {
     window.previews = new Set();
     new MutationObserver(() => {
         const shown = document.querySelector("img.a2h-preview");
-        if (shown) window.previews.add(document.querySelector(".a2h-drawing p").textContent);
+        if (shown) window.previews.add(document.querySelector(".a2h-progress p").textContent);
     }).observe(document.body, {subtree: true, childList: true, attributes: true});
 }"""
 PLAY = """async () => {
@@ -28,59 +28,59 @@ PLAY = """async () => {
 }"""
 
 
-class Visit:
-    """A page, and every host that it asked."""
+class BrowserPage:
+    """A page, and every host that it contacted."""
 
     def __init__(self, page: "playwright.Page", url: str) -> None:
         self.page = page
         self.hosts: set[str] = set()
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
-        page.set_default_timeout(PATIENCE_MS)
+        page.set_default_timeout(TIMEOUT_MS)
         page.goto(url)
 
-    def bring(self, portrait: Path, speech: Path) -> None:
+    def upload(self, portrait: Path, speech: Path) -> None:
         for where, file in (("#portrait", portrait), ("#speech", speech)):
             with self.page.expect_response(lambda response: "/upload" in response.url):
                 self.page.set_input_files(f"{where} input[type=file]", file)
         self.page.wait_for_selector("#portrait img")
         self.page.wait_for_selector("#speech [data-testid^=waveform]")
 
-    def talk(self) -> None:
+    def start(self) -> None:
         self.page.click("button#talk")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser_path is None:
         pytest.skip(f"no browser is here: none of {', '.join(BROWSERS)}")
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        running = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
         yield running
         running.close()
 
 
 @pytest.fixture
-def visit(browser: "playwright.Browser", url: str) -> Iterator[Visit]:
+def session(browser: "playwright.Browser", url: str) -> Iterator[BrowserPage]:
     page = browser.new_page(accept_downloads=True)
-    yield Visit(page, url)
+    yield BrowserPage(page, url)
     page.close()
 
 
 @pytest.mark.slow
 def test_upload_talk_play_and_download(
-    visit: Visit, url: str, portrait: Path, speech: Path, app_cache: Path, tmp_path: Path
+    session: BrowserPage, url: str, portrait: Path, speech: Path, app_cache: Path, tmp_path: Path
 ) -> None:
-    page = visit.page
-    visit.bring(portrait, speech)
+    page = session.page
+    session.upload(portrait, speech)
     page.evaluate(WATCH_PREVIEWS)
-    visit.talk()
-    told = page.wait_for_selector(".a2h-report").inner_text()
-    assert "real-time factor" in told
-    assert "mouth and speech" in told
-    assert "models:/audio2head/1" in told
-    assert any(seen.startswith("Frame ") for seen in page.evaluate("[...window.previews]"))  # while it was drawn
+    session.start()
+    report = page.wait_for_selector(".a2h-report").inner_text()
+    assert "real-time factor" in report
+    assert "mouth and speech" in report
+    assert "models:/audio2head/1" in report
+    assert any(line.startswith("Frame ") for line in page.evaluate("[...window.previews]"))  # while it was generated
     page.wait_for_selector("#video video")
     error, seconds, width = page.evaluate(PLAY)
     assert error is None
@@ -90,20 +90,20 @@ def test_upload_talk_play_and_download(
         page.click("#download")
     download.value.save_as(tmp_path / "video.mp4")
     assert download.value.suggested_filename == "face__hello.mp4"
-    assert inference.inspect(tmp_path / "video.mp4")["model"] == "models:/audio2head/1"
-    assert visit.hosts <= {urlsplit(url).netloc, ""}  # pictures within the page have no host
+    assert inference.read_provenance(tmp_path / "video.mp4")["model"] == "models:/audio2head/1"
+    assert session.hosts <= {urlsplit(url).netloc, ""}  # pictures within the page have no host
 
     assert list(app_cache.rglob("face__hello.mp4"))
     with page.expect_event("close"):
         page.close(run_before_unload=True)
-    assert gone(app_cache, "face__hello.mp4", "face.png", "hello.wav")
+    assert are_deleted(app_cache, "face__hello.mp4", "face.png", "hello.wav")
 
 
-def gone(folder: Path, *names: str) -> bool:
-    """Whether such files went, soon after their visitor."""
+def are_deleted(folder: Path, *names: str) -> bool:
+    """Return whether files of these names are deleted soon after the session ended."""
     import time
 
-    until = time.monotonic() + PATIENCE_MS / 1000
+    until = time.monotonic() + TIMEOUT_MS / 1000
     while time.monotonic() < until:
         if not any(list(folder.rglob(name)) for name in names):
             return True
@@ -112,19 +112,19 @@ def gone(folder: Path, *names: str) -> bool:
 
 
 @pytest.mark.slow
-def test_a_portrait_without_a_face_is_told_on_the_page(visit: Visit, meadow: Path, speech: Path) -> None:
-    visit.bring(meadow, speech)
-    visit.talk()
-    told = visit.page.wait_for_selector(".a2h-refused").inner_text()
-    assert told.splitlines() == [
+def test_a_portrait_without_a_face_is_reported(session: BrowserPage, meadow: Path, speech: Path) -> None:
+    session.upload(meadow, speech)
+    session.start()
+    message = session.page.wait_for_selector(".a2h-error").inner_text()
+    assert message.splitlines() == [
         "no face was found in meadow.png",
         "give a picture that shows one human face from the front",
     ]
 
 
 @pytest.mark.slow
-def test_examples_and_the_models_card_are_there(visit: Visit) -> None:
-    page = visit.page
+def test_examples_and_the_models_card_are_there(session: BrowserPage) -> None:
+    page = session.page
     page.get_by_role("button", name="Example: Otis").click()
     page.wait_for_selector("#portrait img")
     assert page.locator(".a2h-example img").count() == 3

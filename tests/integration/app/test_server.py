@@ -1,4 +1,4 @@
-"""The page through its real server, as programs use it: what a visitor sends, and what comes back."""
+"""The page through its real server, as programs use it: requests and answers."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import soundfile
 
 from a2h_models.errors import InputError
 from pipelines import inference, media
-from pipelines.app.handlers import explained
+from pipelines.app.handlers import error_html
 from pipelines.cli.main import main
 from tests.paths import ROOT
 
@@ -21,38 +21,38 @@ FILE = 3  # which of the endpoint's four answers is the file
 
 
 @pytest.fixture(scope="module")
-def visitor(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def client(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from gradio_client import Client
 
-    client = Client(
+    connected = Client(
         url, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("downloads"))
     )
-    yield client
-    client.close()
+    yield connected
+    connected.close()
 
 
-def talk(visitor: Any, portrait: Path | None, speech: Path | None, **controls: object) -> Path:
+def generate(client: Any, portrait: Path | None, speech: Path | None, **controls: object) -> Path:
     from gradio_client import handle_file
 
     files = [handle_file(str(path)) if path else None for path in (portrait, speech)]
-    answer = visitor.predict(*files, **({"pose_file": None} | controls), api_name="/talk")[FILE]
+    answer = client.predict(*files, **({"pose_file": None} | controls), api_name="/talk")[FILE]
     return Path(answer["value"] if isinstance(answer, dict) else answer)
 
 
 @pytest.mark.slow
-def test_a_visitor_gets_a_video(visitor: Any, portrait: Path, speech: Path, app_cache: Path) -> None:
-    video = talk(visitor, portrait, speech, keypoints="absolute", pose="still", pose_scale=0.5)
+def test_a_request_returns_a_video(client: Any, portrait: Path, speech: Path, app_cache: Path) -> None:
+    video = generate(client, portrait, speech, keypoints="absolute", pose="still", pose_scale=0.5)
     assert video.name == "face__hello.mp4"
     info = media.probe(video)
     assert (info.video_codec, info.fps, info.frames, info.has_audio) == ("h264", 25.0, 20, True)
-    said = inference.inspect(video)
-    assert (said["synthetic"], said["model"]) == (True, "models:/audio2head/1")
-    assert list(app_cache.rglob("face__hello.mp4"))  # the server's own copy lies where it was told to
+    origin = inference.read_provenance(video)
+    assert (origin["synthetic"], origin["model"]) == (True, "models:/audio2head/1")
+    assert list(app_cache.rglob("face__hello.mp4"))  # the server's own copy lies in its cache folder
 
 
 @pytest.mark.slow
 def test_every_control_reaches_the_video(
-    visitor: Any, portrait: Path, speech: Path, tmp_path: Path, astronaut: np.ndarray
+    client: Any, portrait: Path, speech: Path, tmp_path: Path, astronaut: np.ndarray
 ) -> None:
     from gradio_client import handle_file
 
@@ -65,49 +65,49 @@ def test_every_control_reaches_the_video(
         "seed": 7,
         "idle_motion": 0.0,
     }
-    pictures = talk(visitor, portrait, speech, preprocess="full", format="frames", mark=True, **moved)
+    pictures = generate(client, portrait, speech, preprocess="full", format="frames", mark=True, **moved)
     with zipfile.ZipFile(pictures) as archive:
         archive.extractall(tmp_path / "frames")
     frames = sorted((tmp_path / "frames").glob("*.png"))
     assert len(frames) == 20
-    assert media.load_portrait(frames[0]).shape == astronaut.shape  # laid back into the picture
-    assert "pose_sha256" in inference.inspect(tmp_path / "frames")
+    assert media.load_portrait(frames[0]).shape == astronaut.shape  # pasted back into the picture
+    assert "pose_sha256" in inference.read_provenance(tmp_path / "frames")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["webm", "gif"])
-def test_other_formats(visitor: Any, portrait: Path, speech: Path, kind: str) -> None:
-    assert talk(visitor, portrait, speech, format=kind).name == f"face__hello.{kind}"
+def test_other_formats(client: Any, portrait: Path, speech: Path, kind: str) -> None:
+    assert generate(client, portrait, speech, format=kind).name == f"face__hello.{kind}"
 
 
 @pytest.mark.slow
-def test_bad_portraits_are_told(visitor: Any, speech: Path, meadow: Path, portrait: Path, tmp_path: Path) -> None:
+def test_bad_portraits_are_reported(client: Any, speech: Path, meadow: Path, portrait: Path, tmp_path: Path) -> None:
     from gradio_client.exceptions import AppError
 
     with pytest.raises(AppError, match=r"^no face was found in meadow\.png<br>"):
-        talk(visitor, meadow, speech)
+        generate(client, meadow, speech)
     (tmp_path / "words.png").write_text("no picture at all")
     with pytest.raises(AppError, match=r"cannot identify image file .*words\.png"):
-        talk(visitor, tmp_path / "words.png", speech)
+        generate(client, tmp_path / "words.png", speech)
     with pytest.raises(AppError, match=r"face\.png shows 1 face"):
-        talk(visitor, portrait, speech, face=5)
+        generate(client, portrait, speech, face=5)
 
 
 @pytest.mark.slow
-def test_what_is_missing_too_long_or_unknown_is_told(
-    visitor: Any, portrait: Path, speech: Path, tmp_path: Path
+def test_missing_long_and_unknown_inputs_are_reported(
+    client: Any, portrait: Path, speech: Path, tmp_path: Path
 ) -> None:
     from gradio_client.exceptions import AppError
 
     with pytest.raises(AppError, match="the speech is missing<br>upload or record it first"):
-        talk(visitor, portrait, None)
-    soundfile.write(tmp_path / "sermon.wav", np.ones(16_000 * 3) / 9, 16_000)
-    with pytest.raises(AppError, match=r"^sermon\.wav: 3\.00 s of speech.*<br>cut it, or raise max_speech_s$"):
-        talk(visitor, portrait, tmp_path / "sermon.wav")
+        generate(client, portrait, None)
+    soundfile.write(tmp_path / "long.wav", np.ones(16_000 * 3) / 9, 16_000)
+    with pytest.raises(AppError, match=r"^long\.wav: 3\.00 s of speech.*<br>cut it, or raise max_speech_s$"):
+        generate(client, portrait, tmp_path / "long.wav")
     with pytest.raises(AppError, match="the head's motion from is missing<br>upload it, or choose another motion"):
-        talk(visitor, portrait, speech, pose="file")
+        generate(client, portrait, speech, pose="file")
     with pytest.raises(AppError, match="not in the list of choices"):
-        talk(visitor, portrait, speech, model="models:/audio2head/99")
+        generate(client, portrait, speech, model="models:/audio2head/99")
 
 
 @pytest.mark.slow
@@ -126,9 +126,9 @@ def test_a_limit_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "concurrency=0 must be above zero" in capsys.readouterr().err
 
 
-def test_names_are_the_visitors_and_no_markup() -> None:
+def test_errors_show_the_users_file_names_and_no_markup() -> None:
     error = InputError("/a/b/<i>.png is no picture", hint="give a PNG & smile")
-    assert explained(error, ["/a/b/<i>.png"]) == "&lt;i&gt;.png is no picture<br>give a PNG &amp; smile"
+    assert error_html(error, ["/a/b/<i>.png"]) == "&lt;i&gt;.png is no picture<br>give a PNG &amp; smile"
 
 
 def test_help_needs_no_gradio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from pipelines.media.ffmpeg import ffmpeg_path
 from pipelines.prepare import pipeline
 from pipelines.prepare.output import ledger
 from pipelines.prepare.sources.discover import find_inputs
-from pipelines.synthetic import make_talkers
+from pipelines.synthetic import SceneConfig, make_speaker_videos
 
 pytestmark = pytest.mark.slow
 
@@ -286,7 +286,7 @@ def good(tmp_path_factory) -> Path:
     copies.
     """
     folder = tmp_path_factory.mktemp("good")
-    (video,) = make_talkers(folder, count=1, seed=5, seconds=2.7, size=200)
+    (video,) = make_speaker_videos(folder, count=1, seed=5, scene=SceneConfig(seconds=2.7, size=200))
     path = folder / "a_good_one.mp4"
     ff("-i", video, "-c", "copy", "-movflags", "+faststart", path)
     return path

@@ -15,7 +15,7 @@ from pipelines.execution import cluster
 from pipelines.maintenance.verify import verify
 from pipelines.prepare import pipeline
 from pipelines.prepare.pipeline import prepare
-from pipelines.synthetic import make_talkers
+from pipelines.synthetic import SceneConfig, make_speaker_videos
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ THREE = ClusterConfig(workers=3)
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
-    make_talkers(folder, count=3, seed=3, seconds=2.7, size=200)
+    make_speaker_videos(folder, count=3, seed=3, scene=SceneConfig(seconds=2.7, size=200))
     return folder
 
 

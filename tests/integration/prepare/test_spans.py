@@ -24,10 +24,10 @@ def talk(tmp_path_factory, request):
     clip = SHARED / "clips" / "edtalk_uncrop_obama.mp4"
     if clip.is_file():
         return clip
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     folder = tmp_path_factory.mktemp("talker")
-    make_talkers(folder, count=1, seed=1, seconds=8.0)
+    make_speaker_videos(folder, count=1, seed=1, scene=SceneConfig(seconds=8.0))
     return next(folder.glob("*.mp4"))
 
 

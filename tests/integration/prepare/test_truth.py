@@ -26,7 +26,7 @@ from pipelines.prepare.steps.av_sync import Offset, correction
 from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
 from pipelines.prepare.steps.filters import Reason, judge
 from pipelines.prepare.steps.samples import crop_frames, cut_wave, fill_gaps, smooth, to_features
-from pipelines.synthetic import SceneConfig, make_talker
+from pipelines.synthetic import SceneConfig, make_speaker_video
 
 logger = logging.getLogger(__name__)
 pytestmark = pytest.mark.slow
@@ -82,7 +82,9 @@ def see(path: Path) -> Seen:
 def people(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
     folder = tmp_path_factory.mktemp("people")
     scene = SceneConfig(seconds=SECONDS, liveliness=LIVELY)
-    return [see(make_talker(folder / f"talker-{number:04d}.mp4", (2026, number), scene)) for number in range(PEOPLE)]
+    return [
+        see(make_speaker_video(folder / f"talker-{number:04d}.mp4", (2026, number), scene)) for number in range(PEOPLE)
+    ]
 
 
 def rotation_errors(seen: Seen) -> np.ndarray:
@@ -146,7 +148,7 @@ def test_planted_offsets_are_found(people: list[Seen]) -> None:
 
 def late_talker(folder: Path, offset: int) -> Path:
     """A talker of twelve seconds: long enough for a sure match."""
-    return make_talker(
+    return make_speaker_video(
         folder / "talker-0000.mp4", (5, 3), SceneConfig(seconds=12.0, size=200, audio_offset_frames=offset)
     )
 
@@ -192,7 +194,9 @@ def test_what_lies_beyond_correction_is_rejected() -> None:
 
 def test_of_two_faces_the_speaking_one_is_kept(tmp_path: Path) -> None:
     config = dio()
-    path = make_talker(tmp_path / "talker-0000.mp4", (7, 1), SceneConfig(seconds=12.0, size=200, second_face=True))
+    path = make_speaker_video(
+        tmp_path / "talker-0000.mp4", (7, 1), SceneConfig(seconds=12.0, size=200, second_face=True)
+    )
     wave = media.read_speech(path)
     with media.open_video(path) as video:
         clips = find_clips(scan_video(video, config.clips), SHA256, config.clips)

@@ -55,7 +55,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
     from pipelines.evaluation.systems import resized
     from pipelines.face.face_mesh import mesh
     from pipelines.prepare.steps.samples import fill_gaps
-    from pipelines.synthetic import make_talkers
+    from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     def look(video: Path) -> Talk:
         with media.open_video(video) as opened:
@@ -71,7 +71,9 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
 
     return [
         look(video)
-        for video in make_talkers(tmp_path_factory.mktemp("talkers"), count=PEOPLE, seed=11, seconds=SECONDS, size=160)
+        for video in make_speaker_videos(
+            tmp_path_factory.mktemp("talkers"), count=PEOPLE, seed=11, scene=SceneConfig(seconds=SECONDS, size=160)
+        )
     ]
 
 

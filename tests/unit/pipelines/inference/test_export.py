@@ -72,9 +72,10 @@ def test_frames_are_those_of_torch(exported: Path, bundle: Path, astronaut: np.n
     portrait = astronaut[20:276, 100:356]
     # more than a window, and no whole batch at the end
     wave = (np.random.default_rng(0).normal(0, 3000, 640 * 70)).astype(np.int16)
-    theirs, _ = load_animator(command(exported, tmp_path))
+    exported_animator = load_animator(command(exported, tmp_path)).animator
     frames = [
-        list(animator.animate(portrait, wave, keypoints="relative")) for animator in (Animator.load(bundle), theirs)
+        list(animator.animate(portrait, wave, keypoints="relative"))
+        for animator in (Animator.load(bundle), exported_animator)
     ]
     assert len(frames[0]) == len(frames[1]) == 70
     apart = np.abs(np.stack(frames[0]).astype(int) - np.stack(frames[1]).astype(int))
@@ -130,7 +131,7 @@ def test_without_the_extra_it_is_named(
 
 
 def test_backends_that_do_not_exist_or_do_not_fit(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="backend=onnx neither compiles nor draws in bf16"):
+    with pytest.raises(ConfigError, match="backend=onnx supports neither compile nor bf16"):
         load_animator(command(bundle, tmp_path, compile=True))
     unknown = GenerateCommand(model=str(bundle), generate=GenerateConfig(backend="tensorrt"))
     with pytest.raises(ConfigError, match="backend=tensorrt does not exist"):

@@ -14,7 +14,7 @@ from a2h_models.errors import InputError
 from pipelines import media
 from pipelines.config import GenerateConfig
 from pipelines.face.face_mesh import Box, Square, crop_square, detect_faces
-from pipelines.inference.portrait import MIN_FACE_PX, PORTRAIT_SCALE, bounded, choose, find, paste_back
+from pipelines.inference.portrait import MIN_FACE_PX, PORTRAIT_SCALE, fit_portrait, limit_size, paste_back, select_face
 
 SAVED = {
     "alpha.png": "RGBA",
@@ -66,7 +66,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
 def test_animals_have_no_face(animal: str) -> None:
     picture = np.asarray(getattr(pytest.importorskip("skimage.data"), animal)())
     with pytest.raises(InputError, match="no face was found in pet"):
-        find(picture, GenerateConfig(), name="pet")
+        fit_portrait(picture, GenerateConfig(), name="pet")
 
 
 def test_of_several_faces_the_largest_or_the_one_of_a_number(astronaut: np.ndarray) -> None:
@@ -75,18 +75,20 @@ def test_of_several_faces_the_largest_or_the_one_of_a_number(astronaut: np.ndarr
     small = cv2.resize(astronaut[:300, 60:360], (250, 250), interpolation=cv2.INTER_AREA)
     both = np.full((400, 700, 3), 200, np.uint8)
     both[100:350, 20:270], both[50:350, 350:650] = small, astronaut[:300, 60:360]
-    squares = {face: find(both, GenerateConfig(preprocess="full", face=face), name="both").square for face in (0, 1, 2)}
+    squares = {
+        face: fit_portrait(both, GenerateConfig(preprocess="full", face=face), name="both").square for face in (0, 1, 2)
+    }
     assert squares[0] == squares[2]
     assert squares[1].x < 150
     assert squares[2].x > 400
     with pytest.raises(InputError, match=r"both shows 2 face\(s\), and generate\.face=3"):
-        find(both, GenerateConfig(face=3), name="both")
+        fit_portrait(both, GenerateConfig(face=3), name="both")
 
 
 def test_a_tiny_face_is_named_with_its_size() -> None:
     with pytest.raises(InputError, match="the face in x is 20 pixels high, and must be 48"):
-        choose([Box(5, 5, 20, 20)], 0, name="x")
-    assert choose([Box(5, 5, MIN_FACE_PX, 20)], 1, name="x").w == MIN_FACE_PX
+        select_face([Box(5, 5, 20, 20)], 0, name="x")
+    assert select_face([Box(5, 5, MIN_FACE_PX, 20)], 1, name="x").w == MIN_FACE_PX
 
 
 def test_a_portrait_is_cut_wider_than_its_one_box(astronaut: np.ndarray) -> None:
@@ -94,7 +96,7 @@ def test_a_portrait_is_cut_wider_than_its_one_box(astronaut: np.ndarray) -> None
     too large.
     """
     (box,) = detect_faces(astronaut)
-    square = find(astronaut, GenerateConfig(preprocess="full"), name="x").square
+    square = fit_portrait(astronaut, GenerateConfig(preprocess="full"), name="x").square
     assert square == crop_square([box], 512, 512, PORTRAIT_SCALE)
     assert square.side > crop_square([box], 512, 512).side
 
@@ -123,7 +125,7 @@ def test_the_seam_is_soft_except_at_the_pictures_own_border() -> None:
 
 
 def test_a_large_picture_becomes_a_video_of_bounded_size() -> None:
-    assert bounded(np.zeros((4001, 3001, 3), np.uint8), 1920).shape == (1920, 1440, 3)
-    assert bounded(np.zeros((101, 200, 3), np.uint8), 1920).shape == (100, 200, 3)
+    assert limit_size(np.zeros((4001, 3001, 3), np.uint8), 1920).shape == (1920, 1440, 3)
+    assert limit_size(np.zeros((101, 200, 3), np.uint8), 1920).shape == (100, 200, 3)
     even = np.zeros((100, 200, 3), np.uint8)
-    assert bounded(even, 1920) is even
+    assert limit_size(even, 1920) is even

@@ -114,7 +114,7 @@ def folder(listing: dict[str, dict[str, object]], tmp_path: Path) -> Path:
 
 
 def fetch(name: str, folder: Path) -> Path:
-    return assets.fetch(assets.listed(folder)[name])
+    return assets.fetch(assets.list_assets(folder)[name])
 
 
 def names(folder: Path) -> set[str]:
@@ -332,11 +332,11 @@ def test_what_is_not_measured_names_assets_that_exist() -> None:
 
     named = set(re.findall("a2h assets fetch ([a-z0-9]+)", " ".join(not_measured({}, ()).values())))
     assert named == set(NEEDS)
-    assert named <= assets.listed("kept").keys()
+    assert named <= assets.list_assets("kept").keys()
 
 
 def test_the_listing_of_the_project() -> None:
-    found = assets.listed("kept")
+    found = assets.list_assets("kept")
     assert {"vgg19", "syncnet", "alexnet", "inception", "i3d", "arcface"} <= found.keys()
     for asset in found.values():
         about = asset.about
@@ -349,7 +349,7 @@ def test_the_listing_of_the_project() -> None:
 def test_the_listing_says_what_the_networks_say() -> None:
     from a2h_models.networks import perceptual
 
-    about = assets.listed("kept")["vgg19"].about
+    about = assets.list_assets("kept")["vgg19"].about
     assert about.file == perceptual.WEIGHTS
     assert about.url == perceptual.WEIGHTS_PAGE
     assert str(about.sha256).startswith(perceptual.WEIGHTS_SHA256)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from a2h_models.features.head_pose import FOCAL
-from pipelines.synthetic import outlines
+from pipelines.synthetic import photo_regions
 from pipelines.synthetic.head import BOTTOM, LEFT, RIGHT, TEXTURE, TOP, Head, Map
 
 # Factors on red, green and blue: from the photograph's own tones to darker and lighter ones
@@ -33,7 +33,7 @@ PLATE_BLUR = 9  # pixels; what stands behind is out of focus
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class Appearance:
     """One talker's looks."""
 
     head: Head
@@ -43,12 +43,12 @@ class Person:
     plate: UInt8[np.ndarray, "512 512 3"]  # the photograph without its head
 
 
-def make_person(head: Head, rng: np.random.Generator, background: str) -> Person:
+def sample_appearance(head: Head, rng: np.random.Generator, background: str) -> Appearance:
     """Draw a person before one of BACKGROUNDS."""
     skin = np.array(SKINS[rng.integers(len(SKINS))]) * rng.uniform(0.95, 1.05, 3)
     hair = np.array(HAIRS[rng.integers(len(HAIRS))]) * rng.uniform(0.92, 1.08, 3)
     hue = int(rng.integers(HUES))
-    return Person(
+    return Appearance(
         head=head,
         stretch=rng.uniform(1 - STRETCH, 1 + STRETCH, 3),
         mirrored=bool(rng.integers(2)),
@@ -75,22 +75,22 @@ def _plate(
 ) -> UInt8[np.ndarray, "512 512 3"]:
     """Body and background, with the head taken out: the wall behind it, and the neck below it."""
     behind = _background(head.photo, background, rng)
-    neck = _polygon(outlines.NECK)[..., None]
+    neck = _polygon(photo_regions.NECK)[..., None]
     plate = behind * (1 - neck) + _neck_colour(head.photo) * skin * neck
-    body = _polygon(outlines.BODY)[..., None] * (1 - _hidden()[..., None])
+    body = _polygon(photo_regions.BODY)[..., None] * (1 - _hidden()[..., None])
     plate = plate * (1 - body) + _dyed(head.photo, hue) * body
     return np.asarray(plate.clip(0, 255).round(), np.uint8)
 
 
 def _neck_colour(photo: UInt8[np.ndarray, "512 512 3"]) -> Float64[np.ndarray, 3]:
     """Skin below the chin, in its shadow."""
-    left, right = outlines.NECK_SKIN
-    return np.asarray(photo[outlines.NECK_ROW, left:right].mean(axis=0) * SHADE)
+    left, right = photo_regions.NECK_SKIN
+    return np.asarray(photo[photo_regions.NECK_ROW, left:right].mean(axis=0) * SHADE)
 
 
 def _hidden() -> Map:
     """Where the photographed head and neck stood before the body."""
-    return _polygon(outlines.NECK)
+    return _polygon(photo_regions.NECK)
 
 
 def _background(
@@ -100,7 +100,10 @@ def _background(
 
     if kind == "photo":
         hole = (
-            _polygon(outlines.HAIR, grow=9) + _polygon(outlines.NECK, grow=9) + _polygon(outlines.BODY, grow=3) > 0
+            _polygon(photo_regions.HAIR, grow=9)
+            + _polygon(photo_regions.NECK, grow=9)
+            + _polygon(photo_regions.BODY, grow=3)
+            > 0
         ).astype(np.uint8)
         small = cv2.resize(photo, (128, 128), interpolation=cv2.INTER_AREA)  # a wide hole is filled better in the small
         filled = cv2.inpaint(small, cv2.resize(hole, (128, 128), interpolation=cv2.INTER_NEAREST), 3, cv2.INPAINT_TELEA)
