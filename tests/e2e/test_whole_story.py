@@ -1,6 +1,4 @@
-"""The way through the house: `a2h demo` on a few real clips where they are, on synthetic talkers
-otherwise, and what it leaves behind.
-"""
+"""`a2h demo` from end to end: on a few real clips if they are here, else on synthetic speakers."""
 
 import json
 import shutil
@@ -59,9 +57,9 @@ def test_the_dataset_verifies(story: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_champion_is_the_registered_bundle(story: Path) -> None:
-    diary = json.loads((story / "demo.json").read_text())["entries"]
-    assert diary["register"]["result"].startswith("models:/audio2head/")
-    assert diary["promote"]["result"]["accepted"] is True
+    records = json.loads((story / "demo.json").read_text())["entries"]
+    assert records["register"]["result"].startswith("models:/audio2head/")
+    assert records["promote"]["result"]["accepted"] is True
 
 
 def test_the_champions_lineage_ends_at_the_videos(story: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +118,7 @@ def test_the_page_shows_everything_and_needs_nothing_from_outside(story: Path) -
     assert "https://" not in page
 
 
-def test_the_same_command_again_does_nothing_twice(story: Path) -> None:
+def test_a_finished_demo_repeats_no_step(story: Path) -> None:
     before = json.loads((story / "demo.json").read_text())
     words = ["demo", f"out={story}", f"max_steps={STEPS}", "count=4", "seconds=3.2"]
     if SHARED_CLIPS.is_dir():

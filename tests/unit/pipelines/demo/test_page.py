@@ -1,15 +1,6 @@
-"""What the demo's page says of the numbers."""
+"""The table of metrics on the demo's page."""
 
 from pipelines.demo import page
-
-
-def test_a_baseline_is_drawn_beside_what_it_is_the_baseline_of() -> None:
-    names = ["train/loss", "train/pixel", "val/psnr", "val/psnr_copy", "val/ssim"]
-    assert page._families(names) == {
-        "training": ["train/loss", "train/pixel"],
-        "val/psnr": ["val/psnr", "val/psnr_copy"],
-        "val/ssim": ["val/ssim"],
-    }
 
 
 def test_a_cell_shows_the_interval_where_there_is_one() -> None:
