@@ -18,7 +18,7 @@ from torch import Tensor
 from a2h_models.data_types import SIZE, UNIT
 from a2h_models.features.speech import log_mel
 from a2h_models.metrics.av_sync import CHIN, FOREHEAD, MOUTH_CORNERS
-from a2h_models.networks.sync_expert import SyncExpert, SyncNetEmbeddings
+from a2h_models.networks.sync_expert import SyncExpert, SyncExpertEmbeddings
 from a2h_models.timebase import HOPS_PER_FRAME as ROWS
 from a2h_models.timebase import Span
 
@@ -101,16 +101,16 @@ def expert_sync(
 
 
 @torch.inference_mode()
-def embed(expert: SyncExpert, mouths: UInt8[np.ndarray, "t s s 3"], mel: np.ndarray) -> SyncNetEmbeddings:
+def embed(expert: SyncExpert, mouths: UInt8[np.ndarray, "t s s 3"], mel: np.ndarray) -> SyncExpertEmbeddings:
     """Embeddings of one clip as a batch of one, on the expert's device."""
     device = next(expert.parameters()).device
     seen = torch.from_numpy(mouths).to(device).permute(0, 3, 1, 2)[None].float() * UNIT
     heard = torch.from_numpy(mel.astype(np.float32)).to(device)[None]
-    found: SyncNetEmbeddings = expert(seen, heard)
+    found: SyncExpertEmbeddings = expert(seen, heard)
     return found
 
 
-def find_offset(embeddings: SyncNetEmbeddings) -> ExpertSync:
+def find_offset(embeddings: SyncExpertEmbeddings) -> ExpertSync:
     """The shift at which lips and speech of a batch's first clip are most alike."""
     return _best(likenesses(embeddings)[0])
 
@@ -120,7 +120,7 @@ def _best(means: Float[Tensor, " s"]) -> ExpertSync:
     return ExpertSync(best - len(means) // 2, float(means[best]), float(means[best] - means.median()))
 
 
-def likenesses(embeddings: SyncNetEmbeddings, max_shift: int = MAX_SHIFT) -> Float32[Tensor, "b s"]:
+def likenesses(embeddings: SyncExpertEmbeddings, max_shift: int = MAX_SHIFT) -> Float32[Tensor, "b s"]:
     """Mean likeness where both are there, for each shift of the speech from −max_shift to max_shift
     frames; fewer where a clip is short.
     """

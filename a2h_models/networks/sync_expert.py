@@ -35,7 +35,7 @@ class SyncExpertConfig:
     embedding: int = 128
 
 
-class SyncNetEmbeddings(NamedTuple):
+class SyncExpertEmbeddings(NamedTuple):
     """Of unit length; what belongs together has a likeness (scalar product) near 1."""
 
     lips: Float[Tensor, "b t d"]
@@ -56,13 +56,13 @@ class SyncExpert(nn.Module):
         self.speech = SpeechTower(config)
         self.log_sharpness = nn.Parameter(torch.tensor(log(START_SHARPNESS)))
 
-    def forward(self, mouths: Float[Tensor, "b t 3 s s"], mel: Float[Tensor, "b 4*t 80"]) -> SyncNetEmbeddings:
+    def forward(self, mouths: Float[Tensor, "b t 3 s s"], mel: Float[Tensor, "b 4*t 80"]) -> SyncExpertEmbeddings:
         """Embed stretches: mouths as RGB in [0, 1], natural log-mel of four rows a frame."""
-        return SyncNetEmbeddings(
+        return SyncExpertEmbeddings(
             lips=F.normalize(self.lips(mouths), dim=-1), speech=F.normalize(self.speech(mel), dim=-1)
         )
 
-    def likeness(self, embeddings: SyncNetEmbeddings) -> Float[Tensor, "b t t"]:
+    def likeness(self, embeddings: SyncExpertEmbeddings) -> Float[Tensor, "b t t"]:
         """Of each frame's lips with each frame's speech; sharpened for a softmax."""
         return self.log_sharpness.exp().clamp(max=MAX_SHARPNESS) * embeddings.lips @ embeddings.speech.transpose(1, 2)
 

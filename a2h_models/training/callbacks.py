@@ -51,7 +51,7 @@ class LastCheckpoint(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask_to_end)
 
-    def _ask_to_end(self, _signal: int, _frame: FrameType | None) -> None:
+    def _ask_to_end(self, *_: int | FrameType | None) -> None:
         self.asked_to_end = True
 
     @override

@@ -20,7 +20,7 @@ from torch import Tensor
 from a2h_models.data_types import SyncBatch
 from a2h_models.metrics.sync_expert import MAX_SHIFT, likenesses
 from a2h_models.networks import SyncExpert
-from a2h_models.networks.sync_expert import SyncNetEmbeddings
+from a2h_models.networks.sync_expert import SyncExpertEmbeddings
 from a2h_models.timebase import HOPS_PER_FRAME
 from a2h_models.training import losses
 from a2h_models.training.augmentation import color_jitter, random_color_jitter
@@ -80,7 +80,7 @@ class SyncExpertModule(TrainingModule):
             "offset_error": float(error.float().mean()),
         }
 
-    def _shifted(self, batch: SyncBatch, late: Tensor) -> SyncNetEmbeddings:
+    def _shifted(self, batch: SyncBatch, late: Tensor) -> SyncExpertEmbeddings:
         """The middle of each window, with speech that is so many frames late."""
         frames = batch.mouths.shape[1]
         starts = (MAX_SHIFT - late).tolist()
@@ -89,7 +89,7 @@ class SyncExpertModule(TrainingModule):
             mel[start * HOPS_PER_FRAME : (start + length) * HOPS_PER_FRAME]
             for mel, start in zip(batch.mel, starts, strict=True)
         ]
-        found: SyncNetEmbeddings = self.network(
+        found: SyncExpertEmbeddings = self.network(
             batch.mouths[:, MAX_SHIFT : MAX_SHIFT + length], torch.stack(cut).float()
         )
         return found

@@ -29,7 +29,7 @@ def terminated_cleanly() -> Iterator[None]:
         return
     asked = False
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
+    def end(*_: int | FrameType | None) -> None:
         nonlocal asked
         asked = True
         raise Terminated

@@ -54,17 +54,6 @@ PHASES = (
 )
 
 
-def _keeping(folder, keys, kept):
-    """Note what each batch holds, and keep what a kill at batch KILLED leaves of a run: its files."""
-
-    def watch(self, trainer, module, batch, batch_idx):
-        keys.append(batch.keys)
-        if batch_idx == KILLED and not kept.exists():
-            shutil.copytree(folder, kept)
-
-    return watch
-
-
 def _keeping(runs, keys, kept):
     """Note what each batch holds; at batch KILLED keep what a kill would leave of the run: its
     files as they are.

@@ -6,7 +6,7 @@ import torch
 
 from a2h_models.metrics.av_sync import CHIN, FOREHEAD, MOUTH_CORNERS
 from a2h_models.metrics.sync_expert import MAX_SHIFT, MIN_OVERLAP, cut_mouths, expert_sync, find_offset, likenesses
-from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig, SyncNetEmbeddings
+from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig, SyncExpertEmbeddings
 
 FRAMES = 60
 
@@ -46,21 +46,21 @@ def test_a_mouth_at_the_border_is_filled_up_with_the_border() -> None:
 @pytest.mark.parametrize("late", [-15, -3, 0, 1, 15])
 def test_a_planted_shift_of_made_up_embeddings_is_found(late: int) -> None:
     lips = _unit()
-    found = find_offset(SyncNetEmbeddings(lips=lips, speech=torch.roll(lips, late, dims=1)))
+    found = find_offset(SyncExpertEmbeddings(lips=lips, speech=torch.roll(lips, late, dims=1)))
     assert found.offset == late
     assert found.likeness == pytest.approx(1.0)
     assert 0.8 < found.confidence <= 1.1
 
 
 def test_strangers_are_not_believed() -> None:
-    found = find_offset(SyncNetEmbeddings(lips=_unit(seed=1), speech=_unit(seed=2)))
+    found = find_offset(SyncExpertEmbeddings(lips=_unit(seed=1), speech=_unit(seed=2)))
     assert found.confidence < 0.2
 
 
 def test_a_short_clip_is_shifted_less_and_a_shorter_one_not_measured() -> None:
     lips = _unit(MIN_OVERLAP + 3)
-    assert likenesses(SyncNetEmbeddings(lips, lips)).shape == (1, 7)
-    assert likenesses(SyncNetEmbeddings(_unit(), _unit())).shape == (1, 2 * MAX_SHIFT + 1)
+    assert likenesses(SyncExpertEmbeddings(lips, lips)).shape == (1, 7)
+    assert likenesses(SyncExpertEmbeddings(_unit(), _unit())).shape == (1, 2 * MAX_SHIFT + 1)
     expert = SyncExpert(SyncExpertConfig(size=16, width=4, embedding=8)).eval()
     frames = np.zeros((MIN_OVERLAP, 64, 64, 3), np.uint8)
     assert expert_sync(expert, frames, _face(128, 128, MIN_OVERLAP), np.zeros(MIN_OVERLAP * 640, np.int16)) is None
