@@ -20,6 +20,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, get_type_hints
 
 from a2h_models.errors import ConfigError
@@ -141,7 +142,7 @@ def field_docstrings(config: type) -> dict[str, str]:
 def _docstrings_of(config: type) -> Iterator[tuple[str, str]]:
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     body: Sequence[ast.stmt] = definition.body if isinstance(definition, ast.ClassDef) else ()
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in pairwise(body):
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):

@@ -224,9 +224,7 @@ class Nodding(nn.Module):
     and an hour of them half an hour.
     """
 
-    def forward(
-        self, speech: Tensor, _box: Tensor, _portrait: Tensor, _turned: Tensor | None = None
-    ) -> MotionFieldOutput:
+    def forward(self, speech: Tensor, *_: Tensor | None) -> MotionFieldOutput:
         loud = speech.mean(dim=(2, 3)).tanh()[..., None, None]
         value = loud.expand(*loud.shape[:2], 2, 2)
         jacobian = torch.eye(2).expand(*value.shape, 2)
