@@ -18,7 +18,7 @@ FILES = sorted(
 OWNERS = {
     "pytorch_lightning": ("a2h_models/training/", "pipelines/dataset/datamodules.py", "pipelines/training/"),
     "ray": ("pipelines/execution/cluster.py", "pipelines/training/on_ray.py"),
-    "mlflow": ("pipelines/tracking/", "pipelines/registry/", "pipelines/promotion/", "pipelines/inference/pyfunc.py"),
+    "mlflow": ("pipelines/tracking/", "pipelines/registry/pyfunc_packaging.py"),
     "mediapipe": ("pipelines/face/graphs.py",),
     "decord": ("pipelines/media/",),
     "imageio_ffmpeg": ("pipelines/media/",),

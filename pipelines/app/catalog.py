@@ -7,10 +7,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from a2h_models.errors import A2HError
-from pipelines import registry
 from pipelines.config import AppCommand, GenerateCommand
 from pipelines.config.promotion import CardCommand
 from pipelines.inference import LoadedModel, load_animator
+from pipelines.registry import SCHEME, ModelRegistry, card
 
 MAX_LOADED = 2  # models in memory; one of full size is 0.76 GB
 NO_CARD = "This model lies in a folder; only models of a registry have a card."
@@ -53,24 +53,24 @@ class ModelCatalog:
 
     def card(self, name: str) -> str:
         """Return the model card in Markdown."""
-        if not name.startswith(registry.SCHEME):
+        if not name.startswith(SCHEME):
             return NO_CARD
         try:
-            return registry.card(CardCommand(model=name, logger=self._command.logger))
+            return card(CardCommand(model=name, logger=self._command.logger))
         except A2HError as error:
             return f"There is no card: {error.message}."
 
 
 def _find_choices(command: AppCommand) -> tuple[list[ModelChoice], ModelChoice]:
     """List all versions, and the one that the command names."""
-    if not command.model.startswith(registry.SCHEME):
+    if not command.model.startswith(SCHEME):
         folder = ModelChoice(command.model, command.model)
         return [folder], folder
-    default = registry.find(command.model, command.logger)
-    versions = registry.list_versions(command.logger, name=default.name)
+    registry = ModelRegistry.from_config(command.logger)
+    default = registry.find(command.model)
     choices = [
         ModelChoice(f"{version.name} {version.version}{_alias_suffix(aliases)}", version.uri)
-        for version, aliases in versions
+        for version, aliases in registry.list_versions(default.name)
     ]
     return choices, next(choice for choice in choices if choice.name == default.uri)
 

@@ -20,15 +20,15 @@ from pipelines.core.signals import terminated_cleanly
 # ------------------------------------------------------------------------------ configured commands
 def prepare(command: config.PrepareCommand) -> int:
     from pipelines.prepare import pipeline
-    from pipelines.tracking.prepare_tracking import tracked
+    from pipelines.tracking.prepare_tracking import track_preparation
 
     with terminated_cleanly():
         if not command.track or command.dry_run:
             print(pipeline.prepare(command))
             return 0
-        with tracked(command) as run:
-            summary = pipeline.prepare(command, watch=run.watch)
-            run.finish(summary)
+        with track_preparation(command) as run:
+            summary = pipeline.prepare(command, watch=run.log_progress)
+            run.log_summary(summary)
     print(summary)
     return 0
 
@@ -72,9 +72,10 @@ def evaluate(command: config.EvaluateCommand) -> int:
 
 
 def register(command: config.RegisterCommand) -> int:
-    from pipelines.registry import register_bundle
+    from pipelines.registry import STAGE_MODELS, ModelRegistry
 
-    print(register_bundle(command))
+    stages = {stage: getattr(command, stage) for stage in STAGE_MODELS}
+    print(ModelRegistry.from_config(command.logger).register_bundle(stages))
     return 0
 
 
@@ -116,9 +117,9 @@ def copy(command: promotion.CopyCommand) -> int:
 
 
 def import_release(command: config.ImportReleaseCommand) -> int:
-    from pipelines.registry import original_release
+    from pipelines.promotion import import_release as importing
 
-    print(original_release.import_release(command))
+    print(importing.import_release(command))
     return 0
 
 
@@ -280,7 +281,7 @@ def _seen_by(sources: Sequence[str], fingerprints: Sequence[str], uri: str) -> s
     if database and not Path(database).exists():
         return f"  models: not known (there is no registry at {logger.tracking_uri}; --tracking-uri says where it is)"
     try:
-        found = registry.trained_on(sources, fingerprints, logger)
+        found = registry.find_exposed_models(registry.ModelRegistry.from_config(logger), sources, fingerprints)
     except A2HError as error:
         return f"  models: not known ({error.message})"
     return "\n".join(

@@ -47,22 +47,24 @@ def _pose_curve(axis: Axes, true: np.ndarray, predicted: np.ndarray, name: str, 
 def _predicted_pose(results: DemoResults, sample: Sample) -> np.ndarray:
     from a2h_models.inference.animator import Animator
     from pipelines.config.compose import compose
-    from pipelines.registry import fetch
+    from pipelines.registry import ModelRegistry
 
-    logger = compose("register", results.paths.overrides("paths", "logger")).logger
-    return Animator.load(fetch(results.model, logger)).predict_pose(sample.frames[0], sample.speech)
+    config = compose("register", results.paths.overrides("paths", "logger")).logger
+    return Animator.load(ModelRegistry.from_config(config).fetch(results.model)).predict_pose(
+        sample.frames[0], sample.speech
+    )
 
 
 def learning_curves(results: DemoResults) -> Iterator[dict[str, str]]:
     """Plot training losses and validation metrics of each stage."""
     from pipelines.config.compose import compose
-    from pipelines.tracking import read_history
+    from pipelines.tracking import Tracker
 
-    logger = compose("register", results.paths.overrides("paths", "logger")).logger
+    tracker = Tracker(compose("register", results.paths.overrides("paths", "logger")).logger)
     for stage, version in results.versions.items():
         history = {
             name: points
-            for name, points in read_history(version["run_id"], logger=logger).items()
+            for name, points in tracker.read_history(version["run_id"]).items()
             if name.startswith(("train/", "val/"))
         }
         if history:

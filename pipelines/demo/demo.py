@@ -138,10 +138,11 @@ def _train(stage: str, command: DemoCommand, paths: DemoPaths) -> dict[str, Any]
 
 
 def _register(versions: dict[str, dict[str, Any]], paths: DemoPaths) -> str:
-    from pipelines.registry import register_bundle
+    from pipelines.registry import ModelRegistry
 
-    uris = [f"{stage}={version['uri']}" for stage, version in versions.items()]
-    return str(register_bundle(compose("register", [*uris, *paths.overrides("paths", "logger")])))
+    settings = compose("register", paths.overrides("paths", "logger"))
+    uris = {stage: str(version["uri"]) for stage, version in versions.items()}
+    return str(ModelRegistry.from_config(settings.logger).register_bundle(uris))
 
 
 def _evaluate(model: str, command: DemoCommand, paths: DemoPaths) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import ConfigError, InputError
-from pipelines import registry, tracking
 from pipelines.config import EvaluateCommand, EvaluateConfig, config_hash
 from pipelines.core.storage import Storage
 from pipelines.dataset.provenance import read_origin
@@ -27,6 +26,8 @@ from pipelines.evaluation.sets import EvaluationClip, Selection, check_split, da
 from pipelines.evaluation.summary import COUNTED, break_down, means_of, not_measured, of_sets, speeds, summarise
 from pipelines.evaluation.systems import PROTOCOLS, VIDEOS, SystemsUnderTest, systems_under_test
 from pipelines.execution import cluster
+from pipelines.registry import SCHEME, ModelRegistry
+from pipelines.tracking import git_state
 
 FEW_CLIPS = 8  # fewer are done in this process: starting Ray takes longer
 
@@ -63,7 +64,7 @@ def evaluate(command: EvaluateCommand) -> Evaluation:
     cast = systems_under_test(command)
     diary = ResultCache(
         Storage(command.out),
-        [cast.fingerprint, config_hash(command.evaluate), tracking.git_state().sha, _clips_id(selection)],
+        [cast.fingerprint, config_hash(command.evaluate), git_state().sha, _clips_id(selection)],
     )
     results, failed = measure_clips(selection.clips, cast, command, diary)
     if not results:
@@ -168,13 +169,12 @@ def _report(
     )
     page = draw_page(summary, timings, results, config)
     write(summary, evaluation.rows, evaluation.table, contact_sheet(results, config), page, timings, out)
+    registry = ModelRegistry.from_config(command.logger)
     for name in FILES:
-        tracking.log_artifacts(evaluation.run_id, out / name, logger=command.logger)
-    tracking.close_run(evaluation.run_id, logger=command.logger)
-    if command.model.startswith(registry.SCHEME):
-        registry.record_evaluation(
-            command.model, set_id=summary["set_id"], run_id=evaluation.run_id, logger=command.logger
-        )
+        registry.tracker.log_artifacts(evaluation.run_id, out / name)
+    registry.tracker.close_run(evaluation.run_id)
+    if command.model.startswith(SCHEME):
+        registry.record_evaluation(command.model, set_id=summary["set_id"], run_id=evaluation.run_id)
     return evaluation
 
 
@@ -192,9 +192,7 @@ def _origin(
     keys = [result.key for result in results]
     origin = read_origin(selection.dataset, fingerprint, keys=keys)
     return {
-        "model": str(registry.find(command.model, command.logger))
-        if command.model.startswith(registry.SCHEME)
-        else command.model,
+        "model": ModelRegistry.from_config(command.logger).pin(command.model),
         "champion": cast.champion_uri,
         "sync_expert": cast.sync_expert_uri,
         "dataset": origin.path,
@@ -223,17 +221,16 @@ def _log_run(
     command: EvaluateCommand, selection: Selection, summary: Mapping[str, Any], speed: Mapping[str, float]
 ) -> str:
     """Open the run of this evaluation, with its numbers as `protocol/metric`, and how fast it went."""
-    logger = command.logger
+    registry = ModelRegistry.from_config(command.logger)
+    tracker = registry.tracker
     tags = {
         "evaluated_model": summary["model"],
         "evaluation_set": summary["set_id"],
         "config_hash": summary["config_hash"],
     }
-    run_id = tracking.open_run(
-        logger, run_name=f"evaluate {summary['model']}", tags=tags, params=asdict(command.evaluate)
-    )
-    tracking.log_dataset(run_id, selection.dataset, summary["dataset_fingerprint"], logger=logger, context="evaluation")
-    version = registry.find(command.model, logger) if command.model.startswith(registry.SCHEME) else None
+    run_id = tracker.open_run(f"evaluate {summary['model']}", tags=tags, params=asdict(command.evaluate))
+    tracker.log_dataset(run_id, selection.dataset, summary["dataset_fingerprint"], context="evaluation")
+    version = registry.find(command.model) if command.model.startswith(SCHEME) else None
     model_id = version.tags.get("model_id") if version else None
-    tracking.log_metrics(run_id, {**means_of(summary["rows"]), **speed}, logger=logger, model_id=model_id)
+    tracker.log_metrics(run_id, {**means_of(summary["rows"]), **speed}, model_id=model_id)
     return run_id

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from a2h_models.data_types import SIZE
 from a2h_models.errors import ConfigError, DatasetError, InputError
-from pipelines import registry
 from pipelines.config import EvaluateCommand, EvaluateConfig, FreezeCommand
 from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
+from pipelines.registry import evaluation_set_id
 
 SPLITS = ("test", "val", "train")  # in the order in which any_split looks
 MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample; the rest is not looked at
@@ -49,7 +49,7 @@ class Selection(NamedTuple):
 
     def set_id(self, keys: Sequence[str]) -> str:
         """Of the clips among these that were measured."""
-        return registry.evaluation_set_id(
+        return evaluation_set_id(
             fingerprint=self.fingerprint, split=self.split, clips=list(keys), max_frames=self.max_frames
         )
 

@@ -21,10 +21,11 @@ from a2h_models.errors import InputError, MediaError, RegistryError
 from a2h_models.metrics import NEEDS
 from a2h_models.metrics.video import Face, VideoFeatures
 from a2h_models.timebase import Span
-from pipelines import registry
 from pipelines.config import EXPERT, EvaluateCommand, EvaluateConfig
 from pipelines.prepare.output.timings import Stopwatch
 from pipelines.pretrained import assets
+from pipelines.registry import BUNDLE, SCHEME, ModelRegistry
+from pipelines.registry import CHAMPION as CHAMPION_ALIAS
 
 if TYPE_CHECKING:
     from a2h_models.evaluators.metric_networks import MetricNetworks
@@ -85,7 +86,7 @@ def systems_under_test(command: EvaluateCommand) -> SystemsUnderTest:
         return SystemsUnderTest(
             candidate=str(folder.absolute()), videos=True, champion=champion, champion_uri=uri, **judged
         )
-    folder = registry.fetch(command.model, command.logger)
+    folder = ModelRegistry.from_config(command.logger).fetch(command.model)
     uri, champion = _champion(command)
     return SystemsUnderTest(
         candidate=str(folder.absolute()), videos=False, champion=champion, champion_uri=uri, **judged
@@ -98,12 +99,14 @@ def _champion(command: EvaluateCommand) -> tuple[str, str]:
     """
     if not command.evaluate.champion:
         return "", ""
+    registry = ModelRegistry.from_config(command.logger)
     try:
-        version = str(registry.find(f"{registry.SCHEME}{registry.BUNDLE}@{registry.CHAMPION}", command.logger))
+        champion = registry.find(f"{SCHEME}{BUNDLE}@{CHAMPION_ALIAS}")
     except RegistryError:
         return "", ""
-    ours = str(registry.find(command.model, command.logger)) if command.model.startswith(registry.SCHEME) else ""
-    return ("", "") if version == ours else (version, str(registry.fetch(version, command.logger).absolute()))
+    if registry.pin(command.model) == champion.uri:
+        return "", ""
+    return champion.uri, str(registry.fetch_version(champion).absolute())
 
 
 def _foreign(folder: str) -> dict[str, str]:
@@ -127,9 +130,10 @@ def _sync_expert(command: EvaluateCommand) -> Expert:
     uri = command.evaluate.sync_expert
     if not uri:
         return Expert("", "")
+    registry = ModelRegistry.from_config(command.logger)
     try:
-        version = str(registry.find(uri, command.logger)) if uri.startswith(registry.SCHEME) else uri
-        return Expert(version, str(registry.fetch(version, command.logger).absolute()))
+        version = registry.pin(uri)
+        return Expert(version, str(registry.fetch(version).absolute()))
     except RegistryError:
         if uri != EXPERT:
             raise

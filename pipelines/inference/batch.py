@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from a2h_models.errors import A2HError, FailedError, InputError
-from pipelines import registry
 from pipelines.config import GenerateCommand
 from pipelines.core.storage import Storage
 from pipelines.execution import cluster
@@ -26,6 +25,7 @@ from pipelines.inference.generation import (
 )
 from pipelines.inference.model import LoadedModel, load_animator
 from pipelines.inference.provenance import is_up_to_date
+from pipelines.registry import ModelRegistry
 
 COLUMNS = ("portrait", "speech")  # required columns of the table; `ref_pose` is optional
 REPORT = "generated.csv"  # in the folder of the results
@@ -68,9 +68,9 @@ def generate_pairs(command: GenerateCommand) -> str:
         replace(command, source_image=row.portrait, driven_audio=row.speech, ref_pose=row.ref_pose) for row in rows
     ]
     _refuse_duplicate_outputs(command.pairs, commands)
-    if command.model.startswith(registry.SCHEME):  # one version for all rows, even if the alias moves meanwhile
-        version = str(registry.find(command.model, command.logger))
-        commands = [replace(each, model=version) for each in commands]
+    # one version for all rows, even if the alias moves meanwhile
+    model = ModelRegistry.from_config(command.logger).pin(command.model)
+    commands = [replace(each, model=model) for each in commands]
     results = sorted((_result(each, outcome) for each, outcome in _run(commands, command)), key=lambda row: row.file)
     _write_report(Path(command.result_dir), results)
     counts = Counter(row.status for row in results)

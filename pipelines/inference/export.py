@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError, FailedError, InputError
-from pipelines import registry
 from pipelines.config import ExportCommand, GenerateCommand
+from pipelines.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from a2h_models.inference.animator import Animator
@@ -37,7 +37,7 @@ def export(command: ExportCommand) -> str:
     if target.exists():
         raise InputError(f"{target} exists, and is not written over", hint="remove it, or choose another name")
     _require_extra()
-    source = registry.fetch(command.model, command.logger)
+    source = ModelRegistry.from_config(command.logger).fetch(command.model)
     lines = _publish(source, target, model=command.model)
     return "\n".join([f"{len(lines)} graphs in {target}; largest differences from PyTorch:", *lines])
 

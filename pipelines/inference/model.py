@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError
-from pipelines import registry
 from pipelines.config import GenerateCommand, GenerateConfig
 from pipelines.inference.export import load_onnx_animator
+from pipelines.registry import SCHEME, ModelRegistry
 
 if TYPE_CHECKING:
     from a2h_models.inference.animator import Animator
@@ -42,9 +42,10 @@ def load_animator(command: GenerateCommand) -> LoadedModel:
     settings = command.generate
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _validate_settings(settings, device)
-    folder = registry.fetch(command.model, command.logger)
-    from_registry = command.model.startswith(registry.SCHEME)
-    name = str(registry.find(command.model, command.logger)) if from_registry else folder.name
+    registry = ModelRegistry.from_config(command.logger)
+    uri = registry.pin(command.model)
+    folder = registry.fetch(uri)
+    name = uri if uri.startswith(SCHEME) else folder.name
     if settings.backend == ONNX:
         return LoadedModel(load_onnx_animator(command, folder), name)
     animator = Animator.load(folder, device, precision=settings.precision)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
-from pipelines.registry.artifacts import BUNDLE_FOLDER, compare
+from pipelines.registry.artifacts import BUNDLE_FOLDER, compare_hashes
 from pipelines.registry.pyfunc_packaging import recorded_hashes
 
 if TYPE_CHECKING:
@@ -75,5 +75,5 @@ def _load_pyfunc(data_path: str) -> TalkingHead:
         raise RegistryError(
             f"{root} does not say which files the bundle must have", hint="register it again with this program"
         )
-    compare(expected, folder, name="the bundle")
+    compare_hashes(expected, folder, name="the bundle")
     return TalkingHead(folder)

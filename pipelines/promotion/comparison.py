@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from a2h_models.metrics import DEFINITIONS
 from a2h_models.metrics.summary import bootstrap
-from pipelines.registry.evaluations import EvaluationResults
+from pipelines.registry import EvaluationResults
 
 SAMPLES = 2000  # of the bootstrap; the seed is fixed, so the verdict is a function of the numbers
 TRUTH = "ground_truth"  # the row of the table that metrics without a good direction are held against

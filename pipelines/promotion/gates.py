@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 from a2h_models.data_types import FEATURES_VERSION, SCHEMA_VERSION
 from pipelines.config.promotion import PromoteConfig
 from pipelines.promotion.comparison import loss
-from pipelines.registry.decisions import FAILED, PASSED, WAIVED, Gate
-from pipelines.registry.evaluations import EvaluationResults
-from pipelines.tracking.tracker import UNKNOWN
+from pipelines.promotion.decisions import FAILED, PASSED, WAIVED, Gate
+from pipelines.promotion.facts import ChampionFacts, Facts
+from pipelines.registry import EvaluationResults
+from pipelines.tracking import UNKNOWN
 
 NAMES_SHOWN = 3  # of the people, videos or licences in a reason
 DIGITS_SHOWN = 12  # of a hash
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """All that a gate may look at of one version."""
-
-    uri: str
-    tags: Mapping[str, str]
-    weights_sound: str  # empty, or what is wrong with the files
-    trained_on: tuple[str, ...]  # identities
-    sources: frozenset[str]  # SHA-256 of the videos trained on; empty where they are not recorded
-    rights: frozenset[tuple[str, str]]  # (licence, consent) of those videos, each pair once
-    features: tuple[Mapping[str, Any], ...]  # how the training data's features were computed, each way once
-    measured: EvaluationResults | None
-    # dataset of training or evaluation → empty, or why it could not be verified
-    data: Mapping[str, str] = field(default_factory=dict)
-
-
-class Champion(NamedTuple):
-    """What the candidate is compared with."""
-
-    uri: str
-    measured: EvaluationResults | None  # on the candidate's evaluation set
-
-
-def judge(candidate: Facts, champion: Champion | None, config: PromoteConfig) -> tuple[Gate, ...]:
+def judge_gates(candidate: Facts, champion: ChampionFacts | None, config: PromoteConfig) -> tuple[Gate, ...]:
     """All gates, in a fixed order.
 
     Metrics' gates stand only where there is an evaluation to read.
@@ -53,10 +30,10 @@ def judge(candidate: Facts, champion: Champion | None, config: PromoteConfig) ->
 def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
     yield _gate(
         "weights",
-        not candidate.weights_sound,
+        not candidate.files_problem,
         "as registered",
-        "changed" if candidate.weights_sound else "as registered",
-        candidate.weights_sound,
+        "changed" if candidate.files_problem else "as registered",
+        candidate.files_problem,
     )
     version = candidate.tags.get("schema_version", UNKNOWN)
     yield _gate(
@@ -74,33 +51,33 @@ def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
     yield _consent(candidate, config)
 
 
-def _of_the_evaluation(candidate: Facts, champion: Champion | None, config: PromoteConfig) -> Iterator[Gate]:
-    measured = candidate.measured
-    if measured is None:
+def _of_the_evaluation(candidate: Facts, champion: ChampionFacts | None, config: PromoteConfig) -> Iterator[Gate]:
+    evaluation = candidate.evaluation
+    if evaluation is None:
         yield _gate("evaluation", False, "recorded", "none", f"run `a2h evaluate model={candidate.uri} …` first")
         return
-    yield _gate("evaluation", True, "recorded", measured.dataset)
-    found = measured.dataset_fingerprint[:DIGITS_SHOWN]
+    yield _gate("evaluation", True, "recorded", evaluation.dataset)
+    found = evaluation.dataset_fingerprint[:DIGITS_SHOWN]
     yield _gate(
         "evaluation_data",
-        _known(measured.dataset_fingerprint),
+        _known(evaluation.dataset_fingerprint),
         "known fingerprint",
         found,
         "the dataset has no fingerprint",
     )
     few = "chance could hide a loss; evaluate more clips, or lower promote.min_clips"
     yield _gate(
-        "evaluation_size", measured.clips >= config.min_clips, f"{config.min_clips} clips", str(measured.clips), few
+        "evaluation_size", evaluation.clips >= config.min_clips, f"{config.min_clips} clips", str(evaluation.clips), few
     )
-    yield _disjoint("speakers_disjoint", candidate.trained_on, measured.identities, config)
-    yield _disjoint("sources_disjoint", candidate.sources, measured.sources, config)
+    yield _disjoint("speakers_disjoint", candidate.training_identities, evaluation.identities, config)
+    yield _disjoint("sources_disjoint", candidate.sources, evaluation.sources, config)
     if config.max_real_time_factor:
-        yield _latency(measured, config.max_real_time_factor)
+        yield _latency(evaluation, config.max_real_time_factor)
     for metric, bound in sorted(config.lower_bounds.items()):
-        yield _bound(metric, measured, f"at least {bound:g}", lambda value, bound=bound: value >= bound)
+        yield _bound(metric, evaluation, f"at least {bound:g}", lambda value, bound=bound: value >= bound)
     for metric, bound in sorted(config.upper_bounds.items()):
-        yield _bound(metric, measured, f"at most {bound:g}", lambda value, bound=bound: value <= bound)
-    yield from _against_champion(measured, champion, config)
+        yield _bound(metric, evaluation, f"at most {bound:g}", lambda value, bound=bound: value <= bound)
+    yield from _against_champion(evaluation, champion, config)
 
 
 def _gate(name: str, holds: bool, required: str, found: str, reason: str = "") -> Gate:
@@ -146,18 +123,20 @@ def _verified(candidate: Facts, config: PromoteConfig) -> Gate:
     """The datasets themselves, looked at again: their shards still add up to the recorded
     fingerprints.
     """
-    wrong = [f"{path} {problem}" for path, problem in sorted(candidate.data.items()) if problem]
+    wrong = [f"{path} {problem}" for path, problem in sorted(candidate.dataset_problems.items()) if problem]
     found = (
-        f"{len(candidate.data) - len(wrong)} of {len(candidate.data)} verified" if candidate.data else "not recorded"
+        f"{len(candidate.dataset_problems) - len(wrong)} of {len(candidate.dataset_problems)} verified"
+        if candidate.dataset_problems
+        else "not recorded"
     )
     reason = "; ".join(wrong) or "where the training data lies is not recorded"
-    holds = bool(candidate.data) and not wrong
+    holds = bool(candidate.dataset_problems) and not wrong
     return _waived(_gate("data_verified", holds, "datasets as recorded", found, reason), config.require_verified_data)
 
 
 def _features(candidate: Facts, config: PromoteConfig) -> Gate:
     """Training, evaluation and generation must compute speech and pose in the same way."""
-    evaluated = [candidate.measured.features] if candidate.measured else []
+    evaluated = [candidate.evaluation.features] if candidate.evaluation else []
     every = [_text(features) for features in (*candidate.features, *evaluated)]
     known = bool(candidate.features) and all(every)
     ways = sorted(set(every))
@@ -217,8 +196,8 @@ def _disjoint(
     return _waived(gate, config.require_disjoint_speakers)
 
 
-def _latency(measured: EvaluationResults, limit: float) -> Gate:
-    found = measured.real_time_factor
+def _latency(evaluation: EvaluationResults, limit: float) -> Gate:
+    found = evaluation.real_time_factor
     if found is None or not isfinite(found):
         return _gate(
             "real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not take the time"
@@ -226,25 +205,27 @@ def _latency(measured: EvaluationResults, limit: float) -> Gate:
     return _gate("real_time_factor", found <= limit, f"at most {limit:g}", f"{found:.3g}", "too slow")
 
 
-def _bound(metric: str, measured: EvaluationResults, required: str, holds: Any) -> Gate:
-    value = measured.means.get(metric)
+def _bound(metric: str, evaluation: EvaluationResults, required: str, holds: Any) -> Gate:
+    value = evaluation.means.get(metric)
     if value is None or not isfinite(value):
         return _gate(metric, False, required, "not measured", "a bound on what was not measured")
     return _gate(metric, holds(value), required, f"{value:.4g}", "out of bounds")
 
 
-def _against_champion(measured: EvaluationResults, champion: Champion | None, config: PromoteConfig) -> Iterator[Gate]:
+def _against_champion(
+    evaluation: EvaluationResults, champion: ChampionFacts | None, config: PromoteConfig
+) -> Iterator[Gate]:
     if champion is None:
         yield _gate("champion", True, "not worse", "there is none yet")
         return
-    theirs = champion.measured
-    if theirs is None or theirs.set_id != measured.set_id:
+    theirs = champion.evaluation
+    if theirs is None or theirs.set_id != evaluation.set_id:
         todo = f"run `a2h evaluate model={champion.uri} …` on the same set"
-        yield _gate("champion", False, f"evaluated on {measured.dataset}", "not", todo)
+        yield _gate("champion", False, f"evaluated on {evaluation.dataset}", "not", todo)
         return
-    yield _gate("champion", True, f"evaluated on {measured.dataset}", champion.uri)
+    yield _gate("champion", True, f"evaluated on {evaluation.dataset}", champion.uri)
     for metric, margin in sorted(config.margins.items()):
-        yield _not_worse(metric, margin, measured, theirs)
+        yield _not_worse(metric, margin, evaluation, theirs)
 
 
 def _not_worse(metric: str, margin: float, ours: EvaluationResults, theirs: EvaluationResults) -> Gate:

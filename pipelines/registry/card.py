@@ -1,6 +1,6 @@
-"""A model card, in Markdown, made only from what is recorded with a version (Mitchell et al.
+"""A model card in Markdown, written only from what is recorded with a version.
 
-2019 give the headings).
+The headings are those of Mitchell et al. 2019.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 from a2h_models.metrics import DEFINITIONS
 from pipelines.config.promotion import CardCommand
 from pipelines.core.storage import Storage
-from pipelines.registry.evaluations import EvaluationResults, read_evaluation
+from pipelines.registry.evaluations import EvaluationResults
 from pipelines.registry.lineage import Lineage, draw_lineage, trace
-from pipelines.registry.versions import BUNDLE, JUDGE_MODELS, STAGE_MODELS, ModelVersion, find
-from pipelines.tracking.tracker import UNKNOWN
+from pipelines.registry.model_registry import ModelRegistry
+from pipelines.registry.versions import BUNDLE, HELPER_MODELS, STAGE_MODELS, ModelVersion
+from pipelines.tracking import UNKNOWN
 
 SOURCES_SHOWN = 20
 NOT_RECORDED = "not recorded"
-JUDGING = """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
+SYNC_EXPERT_USE = """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
 and of videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence is on
 a scale of its own: numbers of two experts do not compare."""
 USES = {
@@ -33,7 +34,7 @@ USES = {
     ]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
     STAGE_MODELS["motion_field"]: "Says from speech, head poses and a portrait where its keypoints move.",
     STAGE_MODELS["head_pose"]: "Says from speech and a portrait how the head moves.",
-    JUDGE_MODELS["sync_expert"]: JUDGING,
+    HELPER_MODELS["sync_expert"]: SYNC_EXPERT_USE,
 }
 PART = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
 NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video
@@ -49,23 +50,23 @@ def card(command: CardCommand) -> str:
     Raises:
         RegistryError: if there is no such version, or its files were changed.
     """
-    version = find(command.model, command.logger)
-    lineage = trace(version, command.logger)
-    text = draw_card(lineage, read_evaluation(version, command.logger))
+    registry = ModelRegistry.from_config(command.logger)
+    version = registry.find(command.model)
+    text = draw_card(trace(registry, version), registry.read_evaluation(version))
     if command.out:
         path = Path(command.out)
         Storage(path.parent).publish(path.name, text.encode())
     return text
 
 
-def draw_card(lineage: Lineage, measured: EvaluationResults | None) -> str:
+def draw_card(lineage: Lineage, evaluation: EvaluationResults | None) -> str:
     """The card of a version, from its lineage and its last evaluation."""
     tags, uri = lineage.version.tags, lineage.version.uri
     sections = {
         "Intended use": "\n".join(_use(lineage.version)),
         "Training data": "\n".join(_data(lineage)),
         "Licence and consent": "\n".join(_rights(lineage)),
-        "Metrics": "\n".join(_metrics(measured)),
+        "Metrics": "\n".join(_metrics(evaluation)),
         "Limits": LIMITS,
         "Decision": "\n".join(_decision(tags)),
         "Lineage": f"```\n{draw_lineage(lineage, max_sources=SOURCES_SHOWN)}\n```",
@@ -104,26 +105,26 @@ def _rights(lineage: Lineage) -> Iterator[str]:
         yield f"| {licence or 'not stated'} | {consent or 'not stated'} | {number} |"
 
 
-def _metrics(measured: EvaluationResults | None) -> Iterator[str]:
-    if measured is None:
+def _metrics(evaluation: EvaluationResults | None) -> Iterator[str]:
+    if evaluation is None:
         yield "Not evaluated."
         return
-    people = len(measured.identities)
-    yield f"On {measured.dataset} (set `{measured.set_id}`, {people} people): mean [95 % bootstrap interval over clips].\n"
-    rows = list(dict.fromkeys(name.rpartition("/")[0] for name in measured.means))
+    people = len(evaluation.identities)
+    yield f"On {evaluation.dataset} (set `{evaluation.set_id}`, {people} people): mean [95 % bootstrap interval over clips].\n"
+    rows = list(dict.fromkeys(name.rpartition("/")[0] for name in evaluation.means))
     yield f"| metric | best | {' | '.join(row.replace('_', ' ') for row in rows)} |"
     yield f"|---|---|{'---|' * len(rows)}"
     for metric, definition in DEFINITIONS.items():
-        if any(f"{row}/{metric}" in measured.means for row in rows):
+        if any(f"{row}/{metric}" in evaluation.means for row in rows):
             unit = f" ({definition.unit})" if definition.unit else ""
-            yield f"| {definition.label}{unit} | {definition.best} | {' | '.join(_cell(measured, f'{row}/{metric}') for row in rows)} |"
+            yield f"| {definition.label}{unit} | {definition.best} | {' | '.join(_cell(evaluation, f'{row}/{metric}') for row in rows)} |"
 
 
-def _cell(measured: EvaluationResults, metric: str) -> str:
-    value = measured.means.get(metric)
+def _cell(evaluation: EvaluationResults, metric: str) -> str:
+    value = evaluation.means.get(metric)
     if value is None or isnan(value):
         return "–"
-    low, high = measured.intervals.get(metric, (nan, nan))
+    low, high = evaluation.intervals.get(metric, (nan, nan))
     return f"{value:.3g}" if isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 

@@ -1,26 +1,22 @@
-"""Evaluations, as they are recorded with versions and read back for promotion: means, intervals,
-and the numbers of each clip.
-"""
+"""Evaluations as they are recorded with versions: means, intervals, and the numbers of each clip."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config import TrackingConfig
-from pipelines.registry.versions import ModelVersion, find
-from pipelines.tracking.tracker import session
+from pipelines.registry.versions import ModelVersion
 
-METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artefact of its run
-CLIPS_FILE = "metrics.parquet"  # one row a clip and row of the table
-SPEED = "real_time_factor"  # metric of the evaluation's run; not in METRICS_FILE, which is the same on every machine
+METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artifact of its run
+CLIPS_FILE = "metrics.parquet"  # one row for each clip and row of the table
+SPEED = "real_time_factor"  # metric of the evaluation's run; not in METRICS_FILE, which does not depend on the machine
 EVALUATION_TAG = "evaluation"  # of a version: the set it was last evaluated on
 LABELS = frozenset({"key", "identity", "frames", "row"})  # columns of CLIPS_FILE that are no metrics
 
@@ -29,9 +25,12 @@ Values = Mapping[str, float]  # clip's key → value
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResults:
-    """What an evaluation found, and on what. Metrics are named "row/metric"."""
+    """The numbers of an evaluation, and the set they were measured on.
 
-    set_id: str  # of the dataset's fingerprint, the split, the clips and how much of them was looked at
+    Metrics are named "row/metric".
+    """
+
+    set_id: str  # hash of the dataset's fingerprint, the split, the clips and the frames that were used of them
     dataset: str  # for people: the dataset and the split
     dataset_path: str
     dataset_fingerprint: str
@@ -51,15 +50,9 @@ def evaluation_set_id(*, fingerprint: str, split: str, clips: list[str], max_fra
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def record_evaluation(uri: str, *, set_id: str, run_id: str, logger: TrackingConfig) -> None:
-    """Say on a version which run holds its numbers on an evaluation set.
-
-    The run must have `metrics.json` among its artefacts.
-    """
-    version = find(uri, logger)
-    with session(logger) as client:
-        client.set_model_version_tag(version.name, str(version.version), f"{EVALUATION_TAG}.{set_id}", run_id)
-        client.set_model_version_tag(version.name, str(version.version), EVALUATION_TAG, set_id)
+def evaluation_tags(set_id: str, run_id: str) -> dict[str, str]:
+    """The tags of a version that say which run holds its numbers on an evaluation set."""
+    return {f"{EVALUATION_TAG}.{set_id}": run_id, EVALUATION_TAG: set_id}
 
 
 def evaluation_runs(version: ModelVersion) -> dict[str, str]:
@@ -68,31 +61,27 @@ def evaluation_runs(version: ModelVersion) -> dict[str, str]:
     return {key.removeprefix(prefix): run_id for key, run_id in sorted(version.tags.items()) if key.startswith(prefix)}
 
 
-def read_evaluation(version: ModelVersion, logger: TrackingConfig, *, set_id: str = "") -> EvaluationResults | None:
-    """A version's numbers on an evaluation set, by default the one it was last evaluated on; None
-    where there are none.
+def parse_evaluation(run_id: str, files: Mapping[str, bytes], metrics: Values) -> EvaluationResults:
+    """The results that the run of an evaluation holds.
+
+    Args:
+        run_id: of the run, for the message.
+        files: its `metrics.json` and, where there is one, its `metrics.parquet`.
+        metrics: of the run itself.
 
     Raises:
-        RegistryError: if the run's `metrics.json` or `metrics.parquet` is gone or damaged.
+        RegistryError: if a file is gone or damaged.
     """
-    run_id = evaluation_runs(version).get(set_id or version.tags.get(EVALUATION_TAG, ""))
-    if not run_id:
-        return None
-    with session(logger) as client, TemporaryDirectory() as aside:
-        text = Path(client.download_artifacts(run_id, METRICS_FILE, aside)).read_text(encoding="utf-8")
-        there = any(file.path == CLIPS_FILE for file in client.list_artifacts(run_id))
-        rows = Path(client.download_artifacts(run_id, CLIPS_FILE, aside)).read_bytes() if there else b""
-        speed = client.get_run(run_id).data.metrics.get(SPEED)
     try:
-        return _measured(json.loads(text), _by_clip(rows) if rows else {}, speed)
+        summary = json.loads(files[METRICS_FILE])
+        by_clip = _by_clip(files[CLIPS_FILE]) if CLIPS_FILE in files else {}
+        return _results(summary, by_clip, metrics.get(SPEED))
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # pyarrow's errors are ValueErrors
         raise RegistryError(f"{METRICS_FILE} of run {run_id} is damaged ({error!r})", hint="evaluate again") from error
 
 
-def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> EvaluationResults:
-    found = {
-        f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()
-    }
+def _results(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: float | None) -> EvaluationResults:
+    rows = {f"{row}/{metric}": values for row, metrics in summary["rows"].items() for metric, values in metrics.items()}
     return EvaluationResults(
         set_id=str(summary["set_id"]),
         dataset=f"{Path(summary['dataset']).name}, {summary['split']}, {summary['clips']} clips",
@@ -102,8 +91,8 @@ def _measured(summary: Mapping[str, Any], by_clip: Mapping[str, Values], speed: 
         identities=tuple(summary["identities"]),
         sources=tuple(summary.get("sources", ())),
         features=dict(summary.get("features", {})),
-        means={name: _number(values["mean"]) for name, values in found.items()},
-        intervals={name: (_number(values.get("low")), _number(values.get("high"))) for name, values in found.items()},
+        means={name: _number(values["mean"]) for name, values in rows.items()},
+        intervals={name: (_number(values.get("low")), _number(values.get("high"))) for name, values in rows.items()},
         by_clip=by_clip,
         real_time_factor=speed,
     )
@@ -115,8 +104,6 @@ def _number(value: float | None) -> float:
 
 def _by_clip(data: bytes) -> dict[str, Values]:
     """Metric → clip → value, from the bytes of `metrics.parquet`."""
-    import io
-
     import pandas as pd
 
     table = pd.read_parquet(io.BytesIO(data))

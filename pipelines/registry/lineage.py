@@ -1,5 +1,6 @@
-"""What is in the registry, and where it comes from: version ← run ← dataset ← source videos, by
-SHA-256.
+"""The list of registered versions, and the lineage of one.
+
+The lineage is version ← run ← dataset ← source videos, by SHA-256.
 """
 
 from __future__ import annotations
@@ -7,26 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config import TrackingConfig
 from pipelines.config.promotion import ModelsCommand
 from pipelines.dataset.provenance import COLUMNS
-from pipelines.registry.alias_lock import is_lock
-from pipelines.registry.artifacts import fetch
 from pipelines.registry.datasets import verify
-from pipelines.registry.decisions import WIDTH, draw
+from pipelines.registry.model_registry import ModelRegistry
 from pipelines.registry.provenance import read_provenance, read_sources
-from pipelines.registry.versions import SCHEME, STAGE_MODELS, ModelVersion, find, version_of
-from pipelines.tracking.tracker import UNKNOWN, session
+from pipelines.registry.versions import SCHEME, STAGE_MODELS, ModelVersion
+from pipelines.reporting.text_table import draw_table
+from pipelines.tracking import UNKNOWN
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
 DIGITS_SHOWN = 12  # of fingerprints and commits in the list
-PAGE = 100  # versions asked for at a time
+WIDTH = 180  # characters of a printed lineage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,50 +40,21 @@ class Lineage:
 
 
 def models(command: ModelsCommand) -> str:
-    """The text that `a2h models` prints.
+    """The text that `a2h models` prints: a list of versions, or the lineage of one.
 
     Raises:
         RegistryError: if there is no such model or version.
     """
+    registry = ModelRegistry.from_config(command.logger)
     name = command.model.removeprefix(SCHEME)
     if "/" in name or "@" in name:
-        return draw_lineage(trace(find(name, command.logger), command.logger), max_sources=command.max_sources)
-    versions = list_versions(command.logger, name=name)
+        return draw_lineage(trace(registry, registry.find(name)), max_sources=command.max_sources)
+    versions = registry.list_versions(name)
     if not versions:
-        wanted = f"no model {name}" if name else "no models"
-        raise RegistryError(f"the registry has {wanted}", hint="`a2h train` and `a2h register` make them")
-    return draw(
-        name or "models", ("version", "aliases", "status", "made", "data", "code"), [_row(*found) for found in versions]
-    ).rstrip()
-
-
-def list_versions(logger: TrackingConfig, *, name: str = "") -> list[tuple[ModelVersion, tuple[str, ...]]]:
-    """Every version, or those of one model, with their aliases; by name, the newest first."""
-    with session(logger) as client:
-        registered = {model.name: model for model in _pages(client.search_registered_models)}
-        wanted = sorted(found for found in registered if found == (name or found) and not is_lock(found))
-        return [
-            (version_of(client, version), _aliases(registered[model].aliases, version.version))
-            for model in wanted
-            for version in sorted(
-                _pages(client.search_model_versions, filter_string=f"name = '{model}'"),
-                key=lambda found: -int(found.version),
-            )
-        ]
-
-
-def _pages(search: Any, **arguments: Any) -> Iterator[Any]:
-    token = None
-    while True:
-        page = search(max_results=PAGE, page_token=token, **arguments)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _aliases(aliases: Mapping[str, str], version: Any) -> tuple[str, ...]:
-    return tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version)))
+        missing = f"no model {name}" if name else "no models"
+        raise RegistryError(f"the registry has {missing}", hint="`a2h train` and `a2h register` make them")
+    rows = [_row(version, aliases) for version, aliases in versions]
+    return draw_table(name or "models", ("version", "aliases", "status", "made", "data", "code"), rows).rstrip()
 
 
 def _row(version: ModelVersion, aliases: tuple[str, ...]) -> tuple[str, ...]:
@@ -102,43 +71,32 @@ def _row(version: ModelVersion, aliases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 # -------------------------------------------------------------------------------- of one version
-def trace(version: ModelVersion, logger: TrackingConfig) -> Lineage:
+def trace(registry: ModelRegistry, version: ModelVersion) -> Lineage:
     """Follow a version to its source videos. Its files are fetched and checked on the way."""
-    folder = fetch(version.uri, logger)
-    known = read_provenance(folder)
-    with session(logger) as client:
-        aliases = _aliases(client.get_registered_model(version.name).aliases, version.version)
-    datasets = {
-        entry["path"]: (entry["fingerprint"], verify(entry["path"], entry["fingerprint"]))
-        for entry in known.get("datasets", [])
-    }
+    folder = registry.fetch_version(version)
+    recorded = read_provenance(folder)
     return Lineage(
         version=version,
-        aliases=aliases,
-        provenance=known,
-        sources=[dict(zip(COLUMNS, row, strict=True)) for row in _rows(folder)],
-        parents=tuple(_parents(version, logger)),
-        datasets=datasets,
+        aliases=registry.aliases(version),
+        provenance=recorded,
+        sources=read_sources(folder).select(list(COLUMNS)).to_pylist(),
+        parents=tuple(trace(registry, registry.find(uri)) for uri in _stage_uris(version)),
+        datasets={
+            entry["path"]: (entry["fingerprint"], verify(entry["path"], entry["fingerprint"]))
+            for entry in recorded.get("datasets", [])
+        },
     )
 
 
-def _rows(folder: Path) -> Iterator[tuple[str, ...]]:
-    table = read_sources(folder)
-    return zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
-
-
-def _parents(version: ModelVersion, logger: TrackingConfig) -> Iterator[Lineage]:
-    """The stages, where the version was not copied from another registry, whose names mean nothing
-    here.
-    """
-    for stage in STAGE_MODELS:
-        uri = version.tags.get(stage, "")
-        if uri and "copied_from" not in version.tags:
-            yield trace(find(uri, logger), logger)
+def _stage_uris(version: ModelVersion) -> list[str]:
+    """The stages of a bundle; none if it was copied, as their names mean nothing in this registry."""
+    if "copied_from" in version.tags:
+        return []
+    return [version.tags[stage] for stage in STAGE_MODELS if version.tags.get(stage)]
 
 
 def draw_lineage(lineage: Lineage, *, max_sources: int) -> str:
-    """A tree as text."""
+    """Draw a lineage as a tree of text."""
     from io import StringIO
 
     from rich.console import Console
@@ -157,7 +115,7 @@ def draw_lineage(lineage: Lineage, *, max_sources: int) -> str:
             branch.add(Text(f"dataset {fingerprint[:DIGITS_SHOWN]}  {path}"))
     _add_data(tree, lineage, max_sources)
     text = StringIO()
-    Console(file=text, width=WIDTH + 60).print(tree, highlight=False)
+    Console(file=text, width=WIDTH).print(tree, highlight=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

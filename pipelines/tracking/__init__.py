@@ -1,36 +1,17 @@
 """Runs of the tracking server: opened, written to, read again.
 
-The only importer of MLflow's client.
+The only room that imports MLflow's client.
 """
 
-from pipelines.tracking.tracker import (
-    CodeState,
-    close_run,
-    code_tags,
-    git_state,
-    log_artifacts,
-    log_dataset,
-    log_figure,
-    log_metrics,
-    open_run,
-    read_history,
-    session,
-    set_tags,
-    tracking_uri,
-)
+from pipelines.tracking.code_version import UNKNOWN, CodeState, code_tags, git_state
+from pipelines.tracking.tracker import LoggedModel, Tracker, TrackingError
 
 __all__ = [
+    "UNKNOWN",
     "CodeState",
-    "close_run",
+    "LoggedModel",
+    "Tracker",
+    "TrackingError",
     "code_tags",
     "git_state",
-    "log_artifacts",
-    "log_dataset",
-    "log_figure",
-    "log_metrics",
-    "open_run",
-    "read_history",
-    "session",
-    "set_tags",
-    "tracking_uri",
 ]

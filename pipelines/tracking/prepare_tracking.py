@@ -1,6 +1,6 @@
-"""A preparation as a run of the tracker: how far it is over time, its settings, and its report.
+"""A preparation as a run of the tracking server: its settings, progress over time, and report.
 
-On request.
+Only on request (`track=true`).
 """
 
 from __future__ import annotations
@@ -13,70 +13,66 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import RegistryError
-from pipelines.config import PrepareCommand, TrackingConfig
+from pipelines.config import PrepareCommand
 from pipelines.core.progress import Progress
 from pipelines.core.storage import Storage
+from pipelines.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from pipelines.prepare.output.summary import DatasetSummary
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 30.0  # between two points of a curve
+LOG_INTERVAL_S = 30.0  # between two points of a curve
 REPORT_FILE = "report.html"
 
 
-class Tracked:
-    """One run. A tracker that goes away while videos are prepared is a warning, not the end.
+class PreparationRun:
+    """One run. A server that goes away while videos are prepared is a warning, not the end.
 
     Args:
-        run_id: of the tracker.
-        config: where it is.
+        tracker: the server.
+        run_id: of the run, which is open.
     """
 
-    def __init__(self, run_id: str, config: TrackingConfig) -> None:
-        self._run_id, self._config = run_id, config
-        self._last, self._step = -EVERY_S, 0
+    def __init__(self, tracker: Tracker, run_id: str) -> None:
+        self._tracker, self._run_id = tracker, run_id
+        self._last_logged_s, self._step = -LOG_INTERVAL_S, 0
 
-    def watch(self, progress: Progress) -> None:
-        """Log a progress, if the last time is long enough ago or it has ended."""
+    def log_progress(self, progress: Progress) -> None:
+        """Log the progress, unless the last point is less than `LOG_INTERVAL_S` old.
+
+        The last point of a preparation is always logged.
+        """
         now = time.monotonic()
-        if now - self._last < EVERY_S and progress.done < progress.total:
+        if now - self._last_logged_s < LOG_INTERVAL_S and progress.done < progress.total:
             return
-        self._last, self._step = now, self._step + 1
-        self._log(numbers(progress))
+        self._last_logged_s = now
+        self._log(progress_metrics(progress))
 
-    def finish(self, summary: DatasetSummary) -> None:
-        """Log what came out, and the report."""
-        from pipelines import tracking
+    def log_summary(self, summary: DatasetSummary) -> None:
+        """Log the totals, the report and the dataset that was written.
 
-        totals = {
-            "samples": summary.accepted,
-            "shards": summary.shards,
-            **{f"hours/{split}": h for split, h in summary.hours.items()},
-        }
-        self._step += 1
-        self._log(totals)
+        Raises:
+            RegistryError: if the server refuses the report or the dataset.
+        """
+        hours = {f"hours/{split}": hours for split, hours in summary.hours.items()}
+        self._log({"samples": summary.accepted, "shards": summary.shards, **hours})
         with Storage(summary.path).local_copy(REPORT_FILE) as report:
-            tracking.log_artifacts(self._run_id, report, logger=self._config)
-        tracking.log_dataset(
-            self._run_id, summary.path, summary.fingerprint, logger=self._config, context="preparation"
-        )
-        tracking.set_tags(self._run_id, {"plan": summary.plan}, logger=self._config)
+            self._tracker.log_artifacts(self._run_id, report)
+        self._tracker.log_dataset(self._run_id, summary.path, summary.fingerprint, context="preparation")
+        self._tracker.set_tags(self._run_id, {"plan": summary.plan})
 
     def _log(self, metrics: dict[str, float]) -> None:
-        from pipelines import tracking
-
+        self._step += 1
         try:
-            tracking.log_metrics(self._run_id, metrics, logger=self._config, step=self._step)
+            self._tracker.log_metrics(self._run_id, metrics, step=self._step)
         except RegistryError as error:
             logger.warning("%s", error.message)
 
 
-def numbers(progress: Progress) -> dict[str, float]:
-    """A progress as metrics: `units/done`, `units/per_second`, `video_hours/per_hour`,
-    `clips/<reason>`.
-    """
+def progress_metrics(progress: Progress) -> dict[str, float]:
+    """A progress as metrics: `units/done`, `video_hours/per_hour`, `clips/<reason>` and others."""
     return {
         "units/done": progress.done,
         "units/total": progress.total,
@@ -88,26 +84,23 @@ def numbers(progress: Progress) -> dict[str, float]:
 
 
 @contextmanager
-def tracked(command: PrepareCommand) -> Iterator[Tracked]:
-    """Open a run for a preparation, and close it: failed, if the block fails.
+def track_preparation(command: PrepareCommand) -> Iterator[PreparationRun]:
+    """Open a run for a preparation and close it: as failed, if the block raises.
 
     Raises:
-        RegistryError: if the tracker cannot be reached at the start or at the end.
+        RegistryError: if the server cannot be reached at the start or at the end.
     """
-    from pipelines import tracking
-
+    tracker = Tracker(command.logger)
     settings = {
         "videos": command.videos,
         "out": command.out,
         "prepare": asdict(command.prepare),
         "cluster": asdict(command.cluster),
     }
-    run_id = tracking.open_run(
-        command.logger, run_name=f"prepare {command.out}", tags={"command": "prepare"}, params=settings
-    )
+    run_id = tracker.open_run(f"prepare {command.out}", tags={"command": "prepare"}, params=settings)
     try:
-        yield Tracked(run_id, command.logger)
+        yield PreparationRun(tracker, run_id)
     except BaseException:
-        tracking.close_run(run_id, logger=command.logger, failed=True)
+        tracker.close_run(run_id, failed=True)
         raise
-    tracking.close_run(run_id, logger=command.logger)
+    tracker.close_run(run_id)

@@ -38,7 +38,6 @@ from a2h_models.training.image_generator import (
 )
 from a2h_models.training.motion_field import MotionFieldModule, Phases, PredictedPoses, Rendering
 from a2h_models.training.sync_expert import SyncExpertModule
-from pipelines import registry
 from pipelines.config.training import (
     HeadPoseStage,
     ImageGeneratorStage,
@@ -47,6 +46,7 @@ from pipelines.config.training import (
     TrainCommand,
 )
 from pipelines.pretrained import assets
+from pipelines.registry import ModelRegistry
 
 TEACHER, PREDICTOR = "models:/a2h-image-generator/latest", "models:/a2h-head-pose/latest"
 NEEDED = {  # of another network, so that it fits this training: keys of networks
@@ -214,7 +214,7 @@ def trained(command: TrainCommand, key: str, uri: str, stage: str, needed: tuple
     Raises:
         ConfigError: if it is of another scale.
     """
-    network, config = load(registry.fetch(uri, command.logger), stage)
+    network, config = load(ModelRegistry.from_config(command.logger).fetch(uri), stage)
     _check_same(
         config, command.networks, needed, what=f"the {'teacher' if key == 'stage.teacher' else stage} {uri}", key=key
     )

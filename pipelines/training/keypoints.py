@@ -17,13 +17,14 @@ import numpy as np
 
 from a2h_models.data_types import UNIT
 from a2h_models.errors import ClusterError, ConfigError, InputError
-from pipelines import media, registry
-from pipelines.config import KeypointsCommand, TrackingConfig
+from pipelines import media
+from pipelines.config import KeypointsCommand
 from pipelines.core.storage import Storage
 from pipelines.dataset.keypoint_shards import encode_keypoints, keypoint_shard_name, read_keypoint_shard
 from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, read_members, sidecar_names
 from pipelines.execution import cluster
 from pipelines.execution.sandbox import Failure
+from pipelines.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from a2h_models.networks import KeypointDetector
@@ -52,7 +53,7 @@ class Weights:
 
     folder: Path
     uri: str
-    logger: TrackingConfig
+    registry: ModelRegistry
     sha256: str  # of the detector's tensors, shortened
 
 
@@ -96,11 +97,10 @@ def is_done(dataset: Storage, name: str, detector: str) -> bool:
 
 def find_weights(command: KeypointsCommand) -> Weights:
     """The detector's place and hash; `latest` is settled here, once for all workers."""
-    uri = command.detector
-    if uri.startswith(registry.SCHEME):
-        uri = registry.find(uri, command.logger).uri
-    folder = registry.fetch(uri, command.logger).absolute()
-    return Weights(folder=folder, uri=uri, logger=command.logger, sha256=hash_of(_loaded(folder, "cpu")[0]))
+    registry = ModelRegistry.from_config(command.logger)
+    uri = registry.pin(command.detector)
+    folder = registry.fetch(uri).absolute()
+    return Weights(folder=folder, uri=uri, registry=registry, sha256=hash_of(_loaded(folder, "cpu")[0]))
 
 
 def hash_of(detector: KeypointDetector) -> str:
@@ -151,7 +151,7 @@ def _detector(weights: Weights, *, on_gpu: bool) -> tuple[KeypointDetector, int]
     """The detector and the size of its pictures, loaded once a worker."""
     import torch
 
-    folder = weights.folder if weights.folder.is_dir() else registry.fetch(weights.uri, weights.logger)
+    folder = weights.folder if weights.folder.is_dir() else weights.registry.fetch(weights.uri)
     return _loaded(folder, "cuda" if on_gpu and torch.cuda.is_available() else "cpu")
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from a2h_models.errors import ConfigError
 from a2h_models.networks import save
 from a2h_models.training.base import TrainingModule
-from pipelines import registry, tracking
 from pipelines.config import config_hash
 from pipelines.config.training import TrainCommand
 from pipelines.dataset.datamodules import ClipDataModule
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 from pipelines.training.run_description import DESCRIPTION, describe
 
 RESULT, RUN = "result.json", "run.json"
@@ -97,17 +98,17 @@ def open_run(command: TrainCommand, folder: Path, data: ClipDataModule) -> str:
         return str(json.loads(path.read_text())["run_id"])
     tags = {"dataset_fingerprint": data.fingerprint, "config_hash": identity(command), "stage": command.stage.name}
     tags[DESCRIPTION] = describe(command, train=data.train, val=data.val, test=data.test)
-    run_id = tracking.open_run(command.logger, run_name=folder.name, tags=tags, params=asdict(command))
-    tracking.log_dataset(run_id, command.dataset.path, data.fingerprint, logger=command.logger)
+    tracker = Tracker(command.logger)
+    run_id = tracker.open_run(folder.name, tags=tags, params=asdict(command))
+    tracker.log_dataset(run_id, command.dataset.path, data.fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"run_id": run_id, "config": asdict(command)})
     return run_id
 
 
 def log_picture(command: TrainCommand, folder: Path, picture: Path) -> None:
-    tracking.log_artifacts(
-        json.loads((folder / RUN).read_text())["run_id"], picture, logger=command.logger, folder=picture.parent.name
-    )
+    run_id = json.loads((folder / RUN).read_text())["run_id"]
+    Tracker(command.logger).log_artifacts(run_id, picture, folder=picture.parent.name)
 
 
 def finish(command: TrainCommand, stage: TrainingModule, data: ClipDataModule, result: TrainResult) -> TrainResult:
@@ -116,12 +117,11 @@ def finish(command: TrainCommand, stage: TrainingModule, data: ClipDataModule, r
     uri = ""
     if command.register:
         tags = {"dataset_fingerprint": data.fingerprint, "config_hash": identity(command)}
-        version = registry.register_stage(
+        version = ModelRegistry.from_config(command.logger).register_stage(
             result.folder,
             stage.name,
             run_id=result.run_id,
             tags=tags,
-            logger=command.logger,
             identities=data.train.identities,
             origin=data.origin(),
         )

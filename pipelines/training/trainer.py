@@ -23,9 +23,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from a2h_models.errors import ConfigError
 from a2h_models.training.base import TrainingModule
 from a2h_models.training.callbacks import BatchProgressBar, LastCheckpoint, LogPictures, WeightAveraging
-from pipelines import media, tracking
+from pipelines import media
 from pipelines.config.training import TrainCommand, TrainerConfig
 from pipelines.dataset.datamodules import ClipDataModule
+from pipelines.tracking import Tracker
 from pipelines.training.runs import log_picture
 
 LAST = "last.ckpt"
@@ -166,7 +167,7 @@ def synchronised(config: TrainerConfig, stage: TrainingModule) -> bool:
 def mlflow_logger(command: TrainCommand, run_id: str) -> Any:
     from pytorch_lightning.loggers import MLFlowLogger
 
-    return MLFlowLogger(tracking_uri=tracking.tracking_uri(command.logger), run_id=run_id)
+    return MLFlowLogger(tracking_uri=Tracker(command.logger).uri, run_id=run_id)
 
 
 def _callbacks(

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
 from a2h_models.errors import CheckpointError, ConfigError, InputError
-from pipelines import registry
 from pipelines.config import PrepareCommand, PrepareConfig, TrackingConfig
+from pipelines.registry import SCHEME, ModelRegistry
 from pipelines.registry.artifacts import sha256_of
 
 if TYPE_CHECKING:  # torch: 300 MB that most preparations do without
@@ -98,9 +98,10 @@ def _expert(said: str, logger: TrackingConfig) -> SyncNetworkRef:
         if Path(said).name != EXPERT_FILE:
             raise CheckpointError(f"prepare.features.sync_expert={said} is not called {EXPERT_FILE}", hint=hint)
         said = str(Path(said).parent)
-    uri = registry.find(said, logger).uri if said.startswith(registry.SCHEME) else ""
+    registry = ModelRegistry.from_config(logger)
+    uri = registry.pin(said) if said.startswith(SCHEME) else ""
     found = SyncNetworkRef(
-        key=SYNC_EXPERT, path=registry.fetch(uri or said, logger).absolute(), uri=uri, logger=logger, sha256=""
+        key=SYNC_EXPERT, path=registry.fetch(uri or said).absolute(), uri=uri, logger=logger, sha256=""
     )
     if not found.weights.is_file():
         raise CheckpointError(f"prepare.features.sync_expert={uri or said} holds no {EXPERT_FILE}", hint=hint)
@@ -120,7 +121,7 @@ def load_sync_network(judge: SyncNetworkRef) -> SyncNet | SyncExpert:
     from a2h_models.metrics.lip_sync import load_syncnet
 
     if judge.uri and not judge.path.exists():
-        judge = replace(judge, path=registry.fetch(judge.uri, judge.logger))
+        judge = replace(judge, path=ModelRegistry.from_config(judge.logger).fetch(judge.uri))
     if judge.weights.is_file() and sha256_of(judge.weights) != judge.sha256:
         raise CheckpointError(
             f"{judge.weights} is not the file that the plan was made with", hint="all machines need the same weights"

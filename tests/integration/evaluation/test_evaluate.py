@@ -17,7 +17,7 @@ from PIL import Image
 
 from a2h_models.errors import ConfigError, InputError
 from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS
-from pipelines import promotion, registry, tracking
+from pipelines import promotion
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.core.storage import Storage
@@ -25,6 +25,8 @@ from pipelines.evaluation.clips import ClipResult
 from pipelines.evaluation.evaluate import _without_middling_pictures, evaluate
 from pipelines.evaluation.report import contact_sheet, draw_table
 from pipelines.evaluation.sets import choose
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 
 HERE = ClusterConfig(workers=0)
 BRIEF = EvaluateConfig(max_frames=20, bootstrap_samples=50)
@@ -71,7 +73,7 @@ def test_a_registered_model_is_measured_recorded_and_promoted(
     with Image.open(evaluation.pictures) as picture:
         assert picture.size == (6 * 64, 2 * 3 * 64)  # six frames across; truth and two protocols of two clips down
 
-    run = MlflowClient(tracking.tracking_uri(registered)).get_run(evaluation.run_id)
+    run = MlflowClient(Tracker(registered).uri).get_run(evaluation.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["true_pose/psnr"] == pytest.approx(true_pose["psnr"]["mean"])
     speed = json.loads((tmp_path / "out" / "timings.json").read_text())
@@ -84,7 +86,7 @@ def test_a_registered_model_is_measured_recorded_and_promoted(
     unknown = ("clean_code", "disjoint_speakers", "verified_data", "same_features", "licence", "consent")
     gates = PromoteConfig(lower_bounds={"true_pose/psnr": 5.0}, **{f"require_{name}": False for name in unknown})
     assert promotion.promote(PromoteCommand(model="audio2head/1", promote=gates, logger=registered)).accepted
-    assert str(registry.find("models:/audio2head@champion", registered)) == model
+    assert str(ModelRegistry.from_config(registered).find("models:/audio2head@champion")) == model
 
 
 @pytest.mark.slow

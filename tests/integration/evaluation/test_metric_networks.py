@@ -17,7 +17,6 @@ from a2h_models.evaluators.alexnet import AlexNet
 from a2h_models.metrics.frechet import Moments, frechet_distance
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpertConfig
-from pipelines import registry, tracking
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, PathsConfig, TrackingConfig
 from pipelines.core.storage import Storage
 from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
@@ -27,6 +26,8 @@ from pipelines.evaluation.sets import select
 from pipelines.evaluation.summary import not_measured, of_sets
 from pipelines.evaluation.systems import SystemsUnderTest, systems_under_test
 from pipelines.pretrained import assets
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 
 NETWORKS = NetworksConfig(sync_expert=SyncExpertConfig(size=16, width=4, embedding=8))
 LISTING = """
@@ -111,8 +112,8 @@ def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_the
     assert systems_under_test(command).sync_expert_uri == ""
     with pytest.raises(RegistryError):
         systems_under_test(_asking(command, "models:/a2h-sync-expert/7"))
-    run_id = tracking.open_run(command.logger, run_name="expert")
-    registry.register_stage(expert, JUDGE, run_id=run_id, tags={}, logger=command.logger)
+    run_id = Tracker(command.logger).open_run("expert")
+    ModelRegistry.from_config(command.logger).register_stage(expert, JUDGE, run_id=run_id, tags={})
     cast = systems_under_test(command)
     assert cast.sync_expert_uri == "models:/a2h-sync-expert/1"
     assert (Path(cast.weights["sync_expert"]) / "sync_expert.safetensors").is_file()

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 import pipelines.evaluation.evaluate
 from a2h_models.errors import DatasetError, InputError
-from pipelines import media, tracking
+from pipelines import media
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, FreezeCommand, PathsConfig, TrackingConfig
 from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
@@ -24,6 +24,7 @@ from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.page import Bar, draw_intervals, published, row_name
 from pipelines.evaluation.sets import EvaluationClip, freeze
 from pipelines.evaluation.summary import break_down, speeds
+from pipelines.tracking import Tracker
 
 BRIEF = EvaluateConfig(max_frames=16, bootstrap_samples=20, protocols=("true_pose",))
 HERE = ClusterConfig(workers=0)
@@ -67,7 +68,7 @@ def test_the_true_films_as_another_systems_are_nearly_perfect(command: EvaluateC
     assert theirs["akd"]["mean"] < 0.5
     assert theirs["head_diversity"]["mean"] > 0.0  # solved from what is seen
     assert not evaluation.summary["failed"]
-    run = MlflowClient(tracking.tracking_uri(command.logger)).get_run(evaluation.run_id)
+    run = MlflowClient(Tracker(command.logger).uri).get_run(evaluation.run_id)
     assert "real_time_factor" not in run.data.metrics  # nobody knows how long it took them
 
 
@@ -90,7 +91,7 @@ def test_the_champion_stands_beside_the_candidate(
     command: EvaluateCommand, registered: TrackingConfig, tmp_path: Path
 ) -> None:
     """The same weights, once as the champion and once as a folder: equal numbers."""
-    with tracking.session(registered) as client:
+    with Tracker(registered).session() as client:
         client.set_registered_model_alias("audio2head", "champion", "1")
     ours = replace(command, logger=registered)
     summary = evaluate(ours).summary

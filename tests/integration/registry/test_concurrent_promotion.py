@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from a2h_models.errors import RegistryError
-from pipelines import promotion, registry, tracking
+from pipelines import promotion
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.promotion import champion
-from pipelines.registry import alias_lock
-from pipelines.registry.alias_lock import hold_lock
+from pipelines.registry import ModelRegistry, alias_lock
+from pipelines.registry.alias_lock import AliasLock, hold_lock
+from pipelines.tracking import Tracker
 
 GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
 Maker = Callable[..., str]
@@ -33,10 +34,13 @@ PROMOTER = """
 import fcntl, json, os, signal, sys
 import mlflow, pandas, pyarrow.parquet, sqlalchemy
 from a2h_models.errors import A2HError
-from pipelines import promotion, registry, tracking
+from pipelines import promotion
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.promotion import champion
+from pipelines.promotion.alias import Alias
+
+PLACES = {"assign_alias": champion, "write_history": Alias}
 
 def say(**values):
     os.write(1, (json.dumps({"pid": os.getpid(), **values}) + "\\n").encode())
@@ -60,7 +64,8 @@ for line in sys.stdin:
     if os.fork():
         continue
     task = json.loads(line)
-    setattr(champion, task["at"], waiting(getattr(champion, task["at"]), task["lock"], task["after"]))
+    place, at = PLACES[task["at"]], task["at"]
+    setattr(place, at, waiting(getattr(place, at), task["lock"], task["after"]))
     gates = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
     try:
         decision = promotion.promote(PromoteCommand(model=task["uri"], promote=gates, logger=TrackingConfig(**task["logger"])))
@@ -123,11 +128,11 @@ def promote(uri: str, store: TrackingConfig) -> promotion.Decision:
 
 
 def current_champion(store: TrackingConfig) -> str:
-    return str(registry.find("models:/a2h-head-pose@champion", store))
+    return str(ModelRegistry.from_config(store).find("models:/a2h-head-pose@champion"))
 
 
 def registered(store: TrackingConfig) -> set[str]:
-    with tracking.session(store) as client:
+    with Tracker(store).session() as client:
         return {model.name for model in client.search_registered_models()}
 
 
@@ -138,7 +143,7 @@ def test_of_two_promotions_at_once_exactly_one_wins(
     uris = [make_version(store, 25.0), make_version(store, 26.0)]
     promoter.hold()
     for uri in uris:
-        promoter.begin(uri, store, at="claimed")
+        promoter.begin(uri, store, at="assign_alias")
     for _ in uris:
         promoter.hears("waits")
     promoter.release()
@@ -146,7 +151,7 @@ def test_of_two_promotions_at_once_exactly_one_wins(
     (lost,) = (said for said in ended if said["event"] == "fails")
     assert "champion of a2h-head-pose" in lost["message"]
     assert "is being moved by" in lost["message"] or "in the meantime" in lost["message"]
-    holder = registry.find(current_champion(store), store)
+    holder = ModelRegistry.from_config(store).find(current_champion(store))
     assert json.loads(holder.tags["promotion_decision"])["accepted"] is True
     assert registered(store) == {"a2h-head-pose"}  # no claim is left
 
@@ -158,18 +163,20 @@ def test_a_killed_promotion_leaves_the_old_champion(
     first, second, third = (make_version(store, psnr) for psnr in (25.0, 26.0, 27.0))
     promote(first, store)
     promoter.hold()
-    promoter.begin(second, store, at="_write_history", after=True)
+    promoter.begin(second, store, at="write_history", after=True)
     victim = int(str(promoter.hears("waits")["pid"]))
     os.kill(victim, signal.SIGKILL)
     promoter.release()
     assert current_champion(store) == first
-    assert json.loads(registry.find(second, store).tags["promotion_decision"])["accepted"] is True
+    assert json.loads(ModelRegistry.from_config(store).find(second).tags["promotion_decision"])["accepted"] is True
     with pytest.raises(RegistryError, match=f"is being moved by .*, process {victim}") as refused:
         promote(third, store)
     assert "if it was killed" in refused.value.hint
 
-    with tracking.session(store) as client:  # two minutes pass
-        client.set_registered_model_tag(f"a2h-head-pose.champion{alias_lock.MARK}1", "until", repr(time.time() - 1))
+    with Tracker(store).session() as client:  # two minutes pass
+        client.set_registered_model_tag(
+            f"a2h-head-pose.champion{alias_lock.LOCK_MARK}1", "until", repr(time.time() - 1)
+        )
     assert promote(third, store).reasons == []
     assert registered(store) == {"a2h-head-pose"}
     # the killed one never was champion
@@ -183,13 +190,13 @@ def test_a_server_that_dies_leaves_the_old_champion(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     first, second = make_version(served, 25.0), make_version(served, 26.0)
     promote(first, served)
-    record = champion._record
+    record = champion.record_decision
 
     def dies(*arguments: object) -> None:
         record(*arguments)
         program.end(signal.SIGKILL)
 
-    monkeypatch.setattr(champion, "_record", dies)
+    monkeypatch.setattr(champion, "record_decision", dies)
     try:
         with pytest.raises(RegistryError, match=f"the tracking store {address} refused"):
             promote(second, served)
@@ -202,14 +209,14 @@ def test_a_server_that_dies_leaves_the_old_champion(
 
 # -------------------------------------------------------------------------------- the claim itself
 def test_a_claim_excludes_and_ends(make_version: Maker, store: TrackingConfig) -> None:
-    with hold_lock("m", "champion", store, seconds=60) as confirm:
-        confirm()
+    with hold_lock(Tracker(store), "m", "champion", seconds=60) as lock:
+        lock.verify(reserve_s=alias_lock.RESERVE_S)
         with (
             pytest.raises(RegistryError, match="champion of m is being moved by"),
-            hold_lock("m", "champion", store, seconds=60),
+            hold_lock(Tracker(store), "m", "champion", seconds=60),
         ):
             pass
-        with hold_lock("m", "challenger", store, seconds=60):  # another alias is another claim
+        with hold_lock(Tracker(store), "m", "challenger", seconds=60):  # another alias is another claim
             pass
     assert registered(store) == set()
 
@@ -217,28 +224,28 @@ def test_a_claim_excludes_and_ends(make_version: Maker, store: TrackingConfig) -
 def test_a_claim_that_ran_out_does_not_confirm(tracking_config: TrackingConfig) -> None:
     with (
         pytest.raises(RegistryError, match="ran out before the alias moved"),
-        hold_lock("m", "champion", tracking_config, seconds=alias_lock.RESERVE_S / 2) as confirm,
+        hold_lock(Tracker(tracking_config), "m", "champion", seconds=alias_lock.RESERVE_S / 2) as lock,
     ):
-        confirm()
+        lock.verify(reserve_s=alias_lock.RESERVE_S)
 
 
 def test_whoever_was_overtaken_does_not_move_the_alias(tracking_config: TrackingConfig) -> None:
     """A process that slept through the end of its claim wakes up while the next one holds it."""
-    with hold_lock("m", "champion", tracking_config, seconds=60) as confirm:
-        with tracking.session(tracking_config) as client:
-            client.set_registered_model_tag(f"m.champion{alias_lock.MARK}1", "until", "0")
+    with hold_lock(Tracker(tracking_config), "m", "champion", seconds=60) as lock:
+        with Tracker(tracking_config).session() as client:
+            client.set_registered_model_tag(f"m.champion{alias_lock.LOCK_MARK}1", "until", "0")
         with (
-            hold_lock("m", "champion", tracking_config, seconds=60),
+            hold_lock(Tracker(tracking_config), "m", "champion", seconds=60),
             pytest.raises(RegistryError, match="is being moved by"),
         ):
-            confirm()
+            lock.verify(reserve_s=alias_lock.RESERVE_S)
 
 
 def test_one_of_many_that_find_a_dead_claim_takes_it(tracking_config: TrackingConfig) -> None:
     """All have seen that claim 1 ran out; only one of them can make claim 2."""
-    with tracking.session(tracking_config) as client:
-        client.create_registered_model(f"m.champion{alias_lock.MARK}1", tags={"owner": "ann", "until": "0"})
-    first = alias_lock._take(f"m.champion{alias_lock.MARK}", tracking_config, 60)
+    with Tracker(tracking_config).session() as client:
+        client.create_registered_model(f"m.champion{alias_lock.LOCK_MARK}1", tags={"owner": "ann", "until": "0"})
+    first = AliasLock(Tracker(tracking_config), "m", "champion").acquire(60)
     assert first.number == 2
     with pytest.raises(RegistryError, match="is being moved by"):
-        alias_lock._take(f"m.champion{alias_lock.MARK}", tracking_config, 60)
+        AliasLock(Tracker(tracking_config), "m", "champion").acquire(60)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry, tracking
 from pipelines.cli.main import main
-from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, RegisterCommand, TrackingConfig
+from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, TrackingConfig
+from pipelines.registry import ModelRegistry
+from pipelines.registry.model_registry import LATEST_STAGES
+from pipelines.tracking import Tracker
 
 SCALE = 3.0  # of every weight of the image generator: enough to be seen, not enough for numbers that are none
 # These weights were trained on nothing, so there is no data to verify
@@ -64,22 +66,21 @@ def test_a_poisoned_candidate_is_refused(
             weight.mul_(SCALE)
     (tmp_path / "poisoned").mkdir()
     save(network, "image_generator", config, tmp_path / "poisoned")
-    run_id = tracking.open_run(registered, run_name="poisoned")
-    stage = registry.register_stage(
+    run_id = Tracker(registered).open_run("poisoned")
+    stage = ModelRegistry.from_config(registered).register_stage(
         tmp_path / "poisoned",
         "image_generator",
         run_id=run_id,
         tags={"dataset_fingerprint": "f" * 64},
         identities=["ann"],
-        logger=registered,
     )
-    poisoned = registry.register_bundle(RegisterCommand(image_generator=stage.uri, logger=registered))
+    poisoned = ModelRegistry.from_config(registered).register_bundle(LATEST_STAGES | {"image_generator": stage.uri})
     measure(poisoned.uri, small_dataset, tmp_path / "bad", registered)
     capsys.readouterr()
     assert promote("audio2head/2", registered) == 1
     table = capsys.readouterr().out
     assert "models:/audio2head/2 is refused" in table
-    decision = json.loads(registry.find(poisoned.uri, registered).tags["promotion_decision"])
+    decision = json.loads(ModelRegistry.from_config(registered).find(poisoned.uri).tags["promotion_decision"])
     refusing = {gate["name"] for gate in decision["gates"] if gate["status"] == "failed"}
     assert refusing == {"true_pose/psnr against champion"}
-    assert registry.find("audio2head@champion", registered).version == 1
+    assert ModelRegistry.from_config(registered).find("audio2head@champion").version == 1

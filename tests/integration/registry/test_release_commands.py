@@ -19,9 +19,10 @@ from a2h_models.errors import CheckpointError
 from a2h_models.networks import STAGES, NetworksConfig, build
 from a2h_models.networks.keypoint_detector import KeypointDetectorConfig
 from a2h_models.networks.weights import on_meta
-from pipelines import media, registry
+from pipelines import media
 from pipelines.cli.main import main
 from pipelines.config import TrackingConfig
+from pipelines.registry import BUNDLE, STAGE_MODELS, ModelRegistry
 
 
 # ---------------------------------------------------------------------------------- what is refused
@@ -208,13 +209,13 @@ def test_an_import_says_what_it_is_and_where_it_is_from(world: Path, release: Pa
 
     with release.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    for name in (registry.BUNDLE, *registry.STAGE_MODELS.values()):
-        version = registry.find(f"{name}/1", logger(world))
+    for name in (BUNDLE, *STAGE_MODELS.values()):
+        version = ModelRegistry.from_config(logger(world)).find(f"{name}/1")
         assert version.tags["origin"] == "release"
         assert version.tags["source_sha256"] == digest
         assert version.tags["source_file"] == release.name
         assert version.tags["dataset_fingerprint"] == "unknown"  # so that no gate is fooled
-    assert registry.find("audio2head@challenger", logger(world)).version == 1
+    assert ModelRegistry.from_config(logger(world)).find("audio2head@challenger").version == 1
 
 
 @pytest.mark.slow
@@ -226,8 +227,8 @@ def test_the_same_file_is_imported_once_and_crowned_on_request(
     told = capsys.readouterr().out
     assert "models:/audio2head/1, imported before from the same file" in told
     assert "is now champion: set by hand when the release was imported; no gate was looked at" in told
-    champion = registry.find("audio2head@champion", logger(tmp_path))
-    assert champion.version == registry.find("audio2head/latest", logger(tmp_path)).version == 1
+    champion = ModelRegistry.from_config(logger(tmp_path)).find("audio2head@champion")
+    assert champion.version == ModelRegistry.from_config(logger(tmp_path)).find("audio2head/latest").version == 1
     assert champion.tags["validation_status"] == "waived"
     assert "set by hand" in champion.tags["promotion_decision"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from a2h_models.training.callbacks import LastCheckpoint
-from pipelines import tracking
+from pipelines.tracking import Tracker
 from pipelines.training.launch import train
 
 STEPS = 20  # four epochs of five clips, at two draws a batch
@@ -104,7 +104,7 @@ def test_a_killed_run_that_goes_on_ends_with_the_same_bits(
 def _logged(logger, run_id):
     """(Loss term, step) → the values that were logged."""
     found = {}
-    with tracking.session(logger) as client:
+    with Tracker(logger).session() as client:
         for name in client.get_run(run_id).data.metrics:
             for metric in client.get_metric_history(run_id, name):
                 if name.startswith("train/"):

@@ -23,10 +23,10 @@ from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
 from a2h_models.training.base import adam
 from a2h_models.training.sync_expert import SyncExpertModule
-from pipelines import registry
 from pipelines.config import FeaturesConfig, PrepareCommand, PrepareConfig
 from pipelines.config.training import SyncExpertStage, TrainCommand
 from pipelines.prepare.steps.sync_network import find_sync_network
+from pipelines.registry import ModelRegistry
 from pipelines.training.launch import train
 
 SECONDS, FRAMES = 4.0, 100
@@ -167,6 +167,6 @@ def test_it_is_trained_registered_and_resumed_as_any_other_stage(command: Callab
     assert list((first.folder / "pictures").iterdir())
     again = train(asked(5))
     assert (again.folder, again.steps) == (first.folder, 5)
-    network, config = load(registry.fetch("models:/a2h-sync-expert/latest", asked(5).logger), JUDGE)
+    network, config = load(ModelRegistry.from_config(asked(5).logger).fetch("models:/a2h-sync-expert/latest"), JUDGE)
     assert isinstance(network, SyncExpert)
     assert config.sync_expert.size == 16

@@ -14,9 +14,11 @@ from a2h_models.data_types import WINDOW
 from a2h_models.errors import CheckpointError, ConfigError, DatasetError, FailedError
 from a2h_models.networks import load
 from a2h_models.training.callbacks import LastCheckpoint
-from pipelines import media, registry, tracking
+from pipelines import media
 from pipelines.config import ClusterConfig, KeypointsCommand
 from pipelines.config.training import HeadPoseStage, ImageGeneratorStage, MotionFieldStage
+from pipelines.registry import ModelRegistry, read_provenance
+from pipelines.tracking import Tracker
 from pipelines.training.build import make_stage
 from pipelines.training.curriculum import train_all
 from pipelines.training.fit import make_data
@@ -101,18 +103,18 @@ def test_the_run_leaves_weights_a_version_pictures_and_its_settings(
     wanted.register = True
     result = train(wanted)
     assert result.model_uri == "models:/a2h-image-generator/1"
-    network, config = load(registry.fetch(result.model_uri, tracking_config), "image_generator")
+    network, config = load(ModelRegistry.from_config(tracking_config).fetch(result.model_uri), "image_generator")
     assert config == wanted.networks
     trained = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     assert_equal(trained, state(result.checkpoint)["state_dict"])
-    version = registry.find(result.model_uri, tracking_config)
+    version = ModelRegistry.from_config(tracking_config).find(result.model_uri)
     assert len(version.tags["dataset_fingerprint"]) == 64
-    provenance = registry.read_provenance(registry.fetch(result.model_uri, tracking_config))
+    provenance = read_provenance(ModelRegistry.from_config(tracking_config).fetch(result.model_uri))
     assert provenance["identities"] == [f"person-train{key}" for key in ("0a", "0b", "0c", "1a", "1b")]
     assert {
         f"val/{name}{of}" for name in ("psnr", "psnr_moving", "ssim", "l1") for of in ("", "_copy")
     } == result.metrics.keys()
-    with tracking.session(tracking_config) as client:
+    with Tracker(tracking_config).session() as client:
         run = client.get_run(result.run_id)
         assert run.info.status == "FINISHED"
         assert run.data.params["stage.pixel"] == "10.0"
@@ -372,7 +374,7 @@ def test_a_run_says_what_it_ran_with_and_shows_films(command, tracking_config, m
     written = json.loads((result.folder / "run.json").read_text())
     assert written["run_id"] == result.run_id
     assert written["config"]["stage"]["ssim"] == 100.0
-    with tracking.session(tracking_config) as client:
+    with Tracker(tracking_config).session() as client:
         page = client.get_run(result.run_id).data.tags[DESCRIPTION]
         films = [file.path for file in client.list_artifacts(result.run_id, "films")]
     assert page.startswith("**head_pose**, 1 batches of 2 at 64 pixels")

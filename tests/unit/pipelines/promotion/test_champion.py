@@ -11,11 +11,13 @@ import pytest
 from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
-from pipelines import promotion, registry, tracking
+from pipelines import promotion, registry
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.dataset.provenance import DatasetOrigin, as_table, read_origin
 from pipelines.promotion import champion
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 
 GATES = PromoteConfig(
     lower_bounds={"true_pose/psnr": 20.0},
@@ -34,7 +36,7 @@ def promote(uri: str, store: TrackingConfig, *, dry_run: bool = False) -> promot
 
 
 def current_champion(store: TrackingConfig) -> str:
-    return str(registry.find("models:/a2h-head-pose@champion", store))
+    return str(ModelRegistry.from_config(store).find("models:/a2h-head-pose@champion"))
 
 
 def test_a_better_version_replaces_the_champion(make_version: Maker, store: TrackingConfig) -> None:
@@ -44,7 +46,7 @@ def test_a_better_version_replaces_the_champion(make_version: Maker, store: Trac
     assert decision.accepted
     assert decision.previous == first
     assert current_champion(store) == second
-    assert registry.find(second, store).tags["validation_status"] == "passed"
+    assert ModelRegistry.from_config(store).find(second).tags["validation_status"] == "passed"
 
 
 def test_a_worse_version_is_refused_and_told_why(make_version: Maker, store: TrackingConfig) -> None:
@@ -53,21 +55,21 @@ def test_a_worse_version_is_refused_and_told_why(make_version: Maker, store: Tra
     decision = promote(second, store)
     assert not decision.accepted
     assert current_champion(store) == first
-    found = registry.find(second, store)
+    found = ModelRegistry.from_config(store).find(second)
     assert found.tags["validation_status"] == "refused"
     assert "24 against the champion's 25: worse by more than chance and 0.5" in found.tags["promotion_reasons"]
     recorded = json.loads(found.tags["promotion_decision"])
     assert [gate["name"] for gate in recorded["gates"]] == [gate.name for gate in decision.gates]
-    files = MlflowClient(tracking.tracking_uri(store)).list_artifacts(found.run_id, "promotion")
+    files = MlflowClient(Tracker(store).uri).list_artifacts(found.run_id, "promotion")
     assert sorted(Path(file.path).suffix for file in files) == [".json", ".txt"]
 
 
 def test_a_dry_run_changes_nothing(make_version: Maker, tracking_config: TrackingConfig) -> None:
     uri = make_version(tracking_config, 25.0)
-    before = registry.find(uri, tracking_config)
+    before = ModelRegistry.from_config(tracking_config).find(uri)
     decision = promote(uri, tracking_config, dry_run=True)
     assert decision.accepted
-    assert registry.find(uri, tracking_config) == before
+    assert ModelRegistry.from_config(tracking_config).find(uri) == before
     with pytest.raises(RegistryError):
         current_champion(tracking_config)
 
@@ -82,7 +84,7 @@ def test_promoting_the_champion_again_is_no_contest(make_version: Maker, trackin
 
 def test_tampered_weights_are_refused_not_raised(make_version: Maker, tracking_config: TrackingConfig) -> None:
     uri = make_version(tracking_config, 25.0)
-    (registry.fetch(uri, tracking_config) / "head_pose.safetensors").write_bytes(b"other")
+    (ModelRegistry.from_config(tracking_config).fetch(uri) / "head_pose.safetensors").write_bytes(b"other")
     decision = promote(uri, tracking_config)
     assert not decision.accepted
     assert decision.reasons[0].startswith("weights: ")
@@ -92,7 +94,7 @@ def test_the_champion_is_read_on_the_candidates_set(make_version: Maker, trackin
     """A champion measured again on another set still has its old numbers."""
     first, second = make_version(tracking_config, 22.0), make_version(tracking_config, 23.0)
     promote(first, tracking_config)
-    registry.record_evaluation(first, set_id="9" * 16, run_id="0" * 32, logger=tracking_config)
+    ModelRegistry.from_config(tracking_config).record_evaluation(first, set_id="9" * 16, run_id="0" * 32)
     assert promote(second, tracking_config).accepted
 
 
@@ -108,7 +110,7 @@ def _refused(make_version: Maker, store: TrackingConfig, changes: dict[str, obje
     """The gates that refuse a version which is made so."""
     uri = make_version(store, changes.pop("psnr", 25.0), **changes)
     found = {reason.partition(": ")[0] for reason in promote(uri, store).reasons}
-    assert registry.find(uri, store).tags["validation_status"] == "refused"
+    assert ModelRegistry.from_config(store).find(uri).tags["validation_status"] == "refused"
     return found
 
 
@@ -191,14 +193,14 @@ def test_somebody_else_was_faster(
 ) -> None:
     """The alias went to another version while this one was judged."""
     first, second = make_version(tracking_config, 22.0), make_version(tracking_config, 23.0)
-    record = champion._record
+    record = champion.record_decision
 
     def overtake(*arguments: object) -> None:
         record(*arguments)
-        with tracking.session(tracking_config) as client:
+        with Tracker(tracking_config).session() as client:
             client.set_registered_model_alias("a2h-head-pose", "champion", "1")
 
-    monkeypatch.setattr(champion, "_record", overtake)
+    monkeypatch.setattr(champion, "record_decision", overtake)
     with pytest.raises(RegistryError, match="went to models:/a2h-head-pose/1"):
         promote(second, tracking_config)
     assert current_champion(tracking_config) == first

@@ -7,11 +7,13 @@ import pytest
 from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
-from pipelines import promotion, registry, tracking
+from pipelines import promotion
 from pipelines.cli.main import main
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
-from pipelines.promotion.champion import read_history_of
+from pipelines.promotion.alias import Alias
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 
 Maker = Callable[..., str]
 NAME = "a2h-head-pose"
@@ -26,11 +28,11 @@ def rollback(store: TrackingConfig, **changes: object) -> promotion.Rollback:
 
 
 def champion(store: TrackingConfig) -> str:
-    return str(registry.find(f"{NAME}@champion", store))
+    return str(ModelRegistry.from_config(store).find(f"{NAME}@champion"))
 
 
 def history(store: TrackingConfig) -> list[int]:
-    return read_history_of(NAME, "champion", store)
+    return Alias(ModelRegistry.from_config(store), NAME, "champion").history()
 
 
 def test_back_again_and_again_until_the_first(make_version: Maker, store: TrackingConfig) -> None:
@@ -39,12 +41,10 @@ def test_back_again_and_again_until_the_first(make_version: Maker, store: Tracki
         promote(uri, store)
     undone = rollback(store, reason="it blinks sideways")
     assert (undone.model, undone.restored, champion(store)) == (third, second, second)
-    recorded = registry.find(third, store)
+    recorded = ModelRegistry.from_config(store).find(third)
     assert recorded.tags["validation_status"] == "rolled_back"
     assert json.loads(recorded.tags["rollback"])["reason"] == "it blinks sideways"
-    files = [
-        file.path for file in MlflowClient(tracking.tracking_uri(store)).list_artifacts(recorded.run_id, "promotion")
-    ]
+    files = [file.path for file in MlflowClient(Tracker(store).uri).list_artifacts(recorded.run_id, "promotion")]
     assert any("rollback" in file for file in files)
     assert rollback(store).restored == first
     with pytest.raises(RegistryError, match="is the first champion"):
@@ -76,7 +76,7 @@ def test_a_deleted_version_is_passed_over(make_version: Maker, tracking_config: 
     uris = [make_version(tracking_config, 25.0) for _ in range(3)]
     for uri in uris:
         promote(uri, tracking_config)
-    with tracking.session(tracking_config) as client:
+    with Tracker(tracking_config).session() as client:
         client.delete_model_version(NAME, "2")
     assert rollback(tracking_config).restored == uris[0]
 
@@ -85,7 +85,7 @@ def test_no_way_back_to_changed_files(make_version: Maker, tracking_config: Trac
     first, second = make_version(tracking_config, 25.0), make_version(tracking_config, 25.0)
     for uri in (first, second):
         promote(uri, tracking_config)
-    (registry.fetch(first, tracking_config) / "head_pose.safetensors").write_bytes(b"other")
+    (ModelRegistry.from_config(tracking_config).fetch(first) / "head_pose.safetensors").write_bytes(b"other")
     with pytest.raises(RegistryError, match="is not the file that was registered"):
         rollback(tracking_config)
     assert champion(tracking_config) == second
@@ -107,7 +107,7 @@ def test_an_alias_moved_by_hand_counts(make_version: Maker, tracking_config: Tra
     first, second, third = (make_version(tracking_config, 25.0) for _ in range(3))
     for uri in (first, second):
         promote(uri, tracking_config)
-    with tracking.session(tracking_config) as client:
+    with Tracker(tracking_config).session() as client:
         client.set_registered_model_alias(NAME, "champion", "3")
     assert history(tracking_config) == [1, 2, 3]
     assert rollback(tracking_config).model == third

@@ -10,14 +10,13 @@ from a2h_models.errors import ConfigError, RegistryError
 from pipelines import promotion, registry
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import CopyCommand, ModelsCommand, PromoteCommand, PromoteConfig
-from pipelines.registry import copy_version
-from pipelines.registry.artifacts import download
+from pipelines.registry import ModelRegistry, ModelVersion
 
 Maker = Callable[..., str]
 GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0}, margins={"true_pose/psnr": 0.0})
 
 
-def copy(uri: str, here: TrackingConfig, there: TrackingConfig) -> registry.ModelVersion:
+def copy(uri: str, here: TrackingConfig, there: TrackingConfig) -> ModelVersion:
     return registry.copy(CopyCommand(model=uri, to=there.tracking_uri, to_artifacts=there.artifacts, logger=here))
 
 
@@ -36,24 +35,26 @@ def test_from_staging_to_production_and_on(
     make_version(store, 20.0)
     made = copy(uri, elsewhere, store)
     assert made.uri == "models:/a2h-head-pose/2"
-    sent = registry.find(uri, elsewhere)
+    sent = ModelRegistry.from_config(elsewhere).find(uri)
     assert made.tags["sha256"] == sent.tags["sha256"]
     assert made.tags["promotion_decision"] == sent.tags["promotion_decision"]
     assert made.tags["copied_from"].startswith(f"{uri} of sqlite:///")
-    folder = registry.fetch(made.uri, store)
-    assert registry.read_provenance(folder) == registry.read_provenance(registry.fetch(uri, elsewhere))
+    folder = ModelRegistry.from_config(store).fetch(made.uri)
+    assert registry.read_provenance(folder) == registry.read_provenance(ModelRegistry.from_config(elsewhere).fetch(uri))
     assert promote(made.uri, store).reasons == []
     assert f"copied from {made.tags['copied_from']}" in registry.models(ModelsCommand(model=made.uri, logger=store))
     back = copy(made.uri, store, elsewhere)
     assert back.uri == "models:/a2h-head-pose/2"
-    assert registry.read_evaluation(back, elsewhere) == registry.read_evaluation(sent, elsewhere)
+    assert ModelRegistry.from_config(elsewhere).read_evaluation(back) == ModelRegistry.from_config(
+        elsewhere
+    ).read_evaluation(sent)
 
 
 def test_a_bundle_travels_whole(registered: TrackingConfig, elsewhere: TrackingConfig) -> None:
     from a2h_models.inference.animator import Animator
 
     made = copy("audio2head/1", registered, elsewhere)
-    assert Animator.load(registry.fetch(made.uri, elsewhere)).config.image_size == 64
+    assert Animator.load(ModelRegistry.from_config(elsewhere).fetch(made.uri)).config.image_size == 64
     # its stages are not there, and need not be
     assert "audio2head/1" in registry.models(ModelsCommand(model=made.uri, logger=elsewhere))
 
@@ -62,7 +63,7 @@ def test_a_changed_file_does_not_travel(
     make_version: Maker, tracking_config: TrackingConfig, elsewhere: TrackingConfig
 ) -> None:
     uri = make_version(tracking_config, 25.0)
-    (registry.fetch(uri, tracking_config) / "head_pose.safetensors").write_bytes(b"other")
+    (ModelRegistry.from_config(tracking_config).fetch(uri) / "head_pose.safetensors").write_bytes(b"other")
     with pytest.raises(RegistryError, match="is not the file that was registered"):
         copy(uri, tracking_config, elsewhere)
     with pytest.raises(RegistryError, match="no models"):
@@ -72,13 +73,15 @@ def test_a_changed_file_does_not_travel(
 def test_damage_on_the_way_is_seen_on_arrival(
     make_version: Maker, tracking_config: TrackingConfig, elsewhere: TrackingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaging(version: registry.ModelVersion, logger: TrackingConfig) -> Path:
-        folder = download(version, logger)
-        if logger.tracking_uri == elsewhere.tracking_uri:
+    download = ModelRegistry.download
+
+    def damaging(registry: ModelRegistry, version: ModelVersion) -> Path:
+        folder = download(registry, version)
+        if registry.tracker.config.tracking_uri == elsewhere.tracking_uri:
             (folder / "head_pose.safetensors").write_bytes(b"half of it")
         return folder
 
-    monkeypatch.setattr(copy_version, "download", damaging)
+    monkeypatch.setattr(ModelRegistry, "download", damaging)
     with pytest.raises(RegistryError, match="is not the file that was registered"):
         copy(make_version(tracking_config, 25.0), tracking_config, elsewhere)
 
@@ -92,8 +95,8 @@ def test_not_to_itself_and_not_to_nowhere(make_version: Maker, tracking_config: 
 
 
 def test_passwords_stay_at_home() -> None:
-    from pipelines.tracking.tracker import public
+    from pipelines.tracking.tracker import mask_password
 
-    assert public("postgresql://ann:secret@host:5432/models") == "postgresql://ann@host:5432/models"
-    assert public("https://token@host/x") == "https://token@host/x"
-    assert public("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert mask_password("postgresql://ann:secret@host:5432/models") == "postgresql://ann@host:5432/models"
+    assert mask_password("https://token@host/x") == "https://token@host/x"
+    assert mask_password("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from a2h_models.errors import RegistryError
-from pipelines import promotion, registry, tracking
+from pipelines import promotion, registry
 from pipelines.cli.main import main
-from pipelines.config import RegisterCommand, TrackingConfig
+from pipelines.config import TrackingConfig
 from pipelines.config.promotion import CardCommand, ModelsCommand, PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.dataset.provenance import as_table, read_origin
+from pipelines.registry import ModelRegistry
 from pipelines.registry.datasets import verify
+from pipelines.registry.model_registry import LATEST_STAGES
+from pipelines.tracking import Tracker
 
 Maker = Callable[..., str]
 ANN, EVE = "a" * 64, "e" * 64
@@ -64,18 +67,20 @@ def test_a_bundle_joins_the_sources_of_its_stages(
     train = read_origin(str(paper_dataset), fingerprint, split="train")
     assert whole.sources["sha256"].to_pylist() == [ANN, EVE]
     for stage, origin in (("image_generator", train), ("motion_field", whole), ("head_pose", train)):
-        run_id = tracking.open_run(registered, run_name=stage)
-        registry.register_stage(
-            stage_folders[stage], stage, run_id=run_id, tags={}, identities=["ann"], origin=origin, logger=registered
+        run_id = Tracker(registered).open_run(stage)
+        ModelRegistry.from_config(registered).register_stage(
+            stage_folders[stage], stage, run_id=run_id, tags={}, identities=["ann"], origin=origin
         )
-    made = registry.register_bundle(RegisterCommand(logger=registered))
-    folder = registry.fetch(made.uri, registered)
+    made = ModelRegistry.from_config(registered).register_bundle()
+    folder = ModelRegistry.from_config(registered).fetch(made.uri)
     assert registry.read_sources(folder)["sha256"].to_pylist() == [ANN, EVE]
     known = registry.read_provenance(folder)
     assert known["datasets"] == [{"path": str(paper_dataset), "fingerprint": fingerprint}]
     assert known["features"] == [{"version": 1, "f0": "harvest", "pose_smoothing_frames": 1.0}]
-    silent = registry.register_bundle(RegisterCommand(head_pose="models:/a2h-head-pose/1", logger=registered))
-    folder = registry.fetch(silent.uri, registered)
+    silent = ModelRegistry.from_config(registered).register_bundle(
+        LATEST_STAGES | {"head_pose": "models:/a2h-head-pose/1"}
+    )
+    folder = ModelRegistry.from_config(registered).fetch(silent.uri)
     assert len(registry.read_sources(folder)) == 0
     assert registry.read_provenance(folder)["datasets"] == []
 
@@ -150,8 +155,8 @@ def test_a_card_says_what_each_kind_of_model_is_for(
     stage = registry.card(CardCommand(model=make_version(tracking_config, 25.0), logger=tracking_config))
     assert "`a2h register head_pose=models:/a2h-head-pose/1` joins it" in stage
     (tmp_path / "sync_expert.safetensors").write_bytes(b"weights")
-    run_id = tracking.open_run(tracking_config, run_name="expert")
-    judge = registry.register_stage(tmp_path, "sync_expert", run_id=run_id, tags={}, logger=tracking_config)
+    run_id = Tracker(tracking_config).open_run("expert")
+    judge = ModelRegistry.from_config(tracking_config).register_stage(tmp_path, "sync_expert", run_id=run_id, tags={})
     text = registry.card(CardCommand(model=judge.uri, logger=tracking_config))
     assert "prepare.features.sync_expert=models:/a2h-sync-expert/1" in text
     assert "a2h generate" not in stage + text

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from a2h_models.errors import A2HError, RegistryError
-from pipelines import registry
 from pipelines.config import TrackingConfig
+from pipelines.registry import ModelRegistry
 from tests.paths import ROOT
 
 
 @pytest.fixture
 def model(registered: TrackingConfig, tmp_path: Path) -> Path:
     """A copy of a registered bundle's files, as MLflow would download them."""
-    return shutil.copytree(registry.find("audio2head/1", registered).source, tmp_path / "model")
+    return shutil.copytree(ModelRegistry.from_config(registered).find("audio2head/1").source, tmp_path / "model")
 
 
 def load(folder: Path) -> object:
@@ -173,13 +173,13 @@ def test_our_own_way_in_checks_every_file(registered: TrackingConfig, model: Pat
     """The registry's database has all hashes, so that not even MLmodel or a requirement can be
     exchanged.
     """
-    from pipelines.registry.artifacts import check
+    from pipelines.registry.artifacts import check_files
 
-    version = registry.find("audio2head/1", registered)
-    check(version, model)
+    version = ModelRegistry.from_config(registered).find("audio2head/1")
+    check_files(version, model)
     (model / file).write_text((model / file).read_text() + "\n")
     with pytest.raises(RegistryError, match="is not the file that was registered"):
-        check(version, model)
+        check_files(version, model)
     (model / "data" / "bundle" / "run_me.py").write_text("")
     with pytest.raises(RegistryError):
-        check(version, model)
+        check_files(version, model)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from a2h_models.errors import ConfigError, InputError, RegistryError
-from pipelines import registry, tracking
-from pipelines.config import RegisterCommand, TrackingConfig
+from pipelines.config import TrackingConfig
+from pipelines.registry import ModelRegistry, ModelVersion, read_provenance
+from pipelines.tracking import Tracker
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def weights(tmp_path: Path) -> Path:
     return folder
 
 
-def register(weights: Path, tracking_config: TrackingConfig) -> registry.ModelVersion:
-    run_id = tracking.open_run(tracking_config, run_name="training")
+def register(weights: Path, tracking_config: TrackingConfig) -> ModelVersion:
+    run_id = Tracker(tracking_config).open_run("training")
     tags = {"dataset_fingerprint": "f" * 64, "config_hash": "c" * 16}
-    return registry.register_stage(
-        weights, "head_pose", run_id=run_id, tags=tags, identities=["bob", "ann", "bob"], logger=tracking_config
+    return ModelRegistry.from_config(tracking_config).register_stage(
+        weights, "head_pose", run_id=run_id, tags=tags, identities=["bob", "ann", "bob"]
     )
 
 
@@ -33,10 +34,10 @@ def test_a_stage_goes_in_and_comes_out(weights: Path, tracking_config: TrackingC
     version = register(weights, tracking_config)
     assert str(version) == "models:/a2h-head-pose/1"
     assert {"git_sha", "dataset_fingerprint", "config_hash", "schema_version", "sha256"} <= version.tags.keys()
-    folder = registry.fetch(str(version), tracking_config)
+    folder = ModelRegistry.from_config(tracking_config).fetch(str(version))
     assert (folder / "head_pose.safetensors").read_bytes() == b"not really weights"
     assert not (folder / "optimiser.ckpt").exists()
-    assert registry.read_provenance(folder)["identities"] == ["ann", "bob"]
+    assert read_provenance(folder)["identities"] == ["ann", "bob"]
 
 
 def test_every_way_to_name_a_version(weights: Path, tracking_config: TrackingConfig) -> None:
@@ -44,7 +45,7 @@ def test_every_way_to_name_a_version(weights: Path, tracking_config: TrackingCon
     second = register(weights, tracking_config)
     assert second.version == 2
     for uri in ("models:/a2h-head-pose/2", "a2h-head-pose/2", "models:/a2h-head-pose/latest"):
-        assert registry.find(uri, tracking_config) == second
+        assert ModelRegistry.from_config(tracking_config).find(uri) == second
 
 
 @pytest.mark.parametrize(
@@ -53,55 +54,55 @@ def test_every_way_to_name_a_version(weights: Path, tracking_config: TrackingCon
 def test_a_version_that_is_not_there(weights: Path, tracking_config: TrackingConfig, uri: str) -> None:
     register(weights, tracking_config)
     with pytest.raises(RegistryError, match=uri):
-        registry.fetch(uri, tracking_config)
+        ModelRegistry.from_config(tracking_config).fetch(uri)
 
 
 @pytest.mark.parametrize("uri", ["models:/", "models:/a/b/c", "models:/a", "a/staging"])
 def test_what_names_no_version(tracking_config: TrackingConfig, uri: str) -> None:
     with pytest.raises(ConfigError, match="names no version"):
-        registry.find(uri, tracking_config)
+        ModelRegistry.from_config(tracking_config).find(uri)
 
 
 def test_a_folder_is_given_back_as_it_is(weights: Path, tracking_config: TrackingConfig) -> None:
-    assert registry.fetch(str(weights), tracking_config) == weights
+    assert ModelRegistry.from_config(tracking_config).fetch(str(weights)) == weights
     with pytest.raises(InputError, match="neither a folder"):
-        registry.fetch(str(weights / "nothing"), tracking_config)
+        ModelRegistry.from_config(tracking_config).fetch(str(weights / "nothing"))
 
 
 def test_a_changed_file_is_refused(weights: Path, tracking_config: TrackingConfig) -> None:
     version = register(weights, tracking_config)
-    file = registry.fetch(str(version), tracking_config) / "head_pose.safetensors"
+    file = ModelRegistry.from_config(tracking_config).fetch(str(version)) / "head_pose.safetensors"
     file.write_bytes(b"not really weightz")
     with pytest.raises(RegistryError, match=r"head_pose\.safetensors is not the file that was registered"):
-        registry.fetch(str(version), tracking_config)
+        ModelRegistry.from_config(tracking_config).fetch(str(version))
 
 
 def test_a_missing_and_an_added_file_are_refused(weights: Path, tracking_config: TrackingConfig) -> None:
     version = register(weights, tracking_config)
-    folder = registry.fetch(str(version), tracking_config)
+    folder = ModelRegistry.from_config(tracking_config).fetch(str(version))
     (folder / "more.safetensors").write_bytes(b"")
     with pytest.raises(RegistryError, match=r"more\.safetensors"):
-        registry.fetch(str(version), tracking_config)
+        ModelRegistry.from_config(tracking_config).fetch(str(version))
     (folder / "more.safetensors").unlink()
     (folder / "head_pose.safetensors").unlink()
     with pytest.raises(RegistryError, match="is missing"):
-        registry.fetch(str(version), tracking_config)
+        ModelRegistry.from_config(tracking_config).fetch(str(version))
 
 
 def test_nothing_to_register(tmp_path: Path, tracking_config: TrackingConfig) -> None:
     with pytest.raises(RegistryError, match="nothing to register"):
-        registry.register_stage(tmp_path, "head_pose", run_id="x", tags={}, logger=tracking_config)
+        ModelRegistry.from_config(tracking_config).register_stage(tmp_path, "head_pose", run_id="x", tags={})
     with pytest.raises(ConfigError, match="no stage 'renderer'"):
-        registry.register_stage(tmp_path, "renderer", run_id="x", tags={}, logger=tracking_config)
+        ModelRegistry.from_config(tracking_config).register_stage(tmp_path, "renderer", run_id="x", tags={})
 
 
 # --------------------------------------------------------------------------------------- the bundle
 def test_the_bundle_knows_where_it_comes_from(registered: TrackingConfig) -> None:
-    version = registry.find("models:/audio2head@challenger", registered)
+    version = ModelRegistry.from_config(registered).find("models:/audio2head@challenger")
     assert str(version) == "models:/audio2head/1"
     assert version.tags["motion_field"] == "models:/a2h-motion-field/1"
     assert version.tags["dataset_fingerprint"] == "f" * 64
-    provenance = registry.read_provenance(registry.fetch(version.uri, registered))
+    provenance = read_provenance(ModelRegistry.from_config(registered).fetch(version.uri))
     assert provenance["identities"] == ["ann", "bob"]
     assert provenance["stages"]["head_pose"]["stage"] == "head_pose"
 
@@ -109,7 +110,7 @@ def test_the_bundle_knows_where_it_comes_from(registered: TrackingConfig) -> Non
 def test_the_bundle_is_an_animator(registered: TrackingConfig) -> None:
     from a2h_models.inference.animator import Animator
 
-    animator = Animator.load(registry.fetch("models:/audio2head/latest", registered))
+    animator = Animator.load(ModelRegistry.from_config(registered).fetch("models:/audio2head/latest"))
     assert animator.config.image_size == 64
 
 
@@ -123,11 +124,13 @@ def test_nothing_is_pickled(registered_world: Path) -> None:
 def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(
     registered: TrackingConfig, stage_folders: dict[str, Path]
 ) -> None:
-    run_id = tracking.open_run(registered, run_name="x")
-    registry.register_stage(stage_folders["head_pose"], "head_pose", run_id=run_id, tags={}, logger=registered)
-    version = registry.register_bundle(RegisterCommand(logger=registered))
+    run_id = Tracker(registered).open_run("x")
+    ModelRegistry.from_config(registered).register_stage(
+        stage_folders["head_pose"], "head_pose", run_id=run_id, tags={}
+    )
+    version = ModelRegistry.from_config(registered).register_bundle()
     assert version.version == 2
-    assert registry.read_provenance(registry.fetch(version.uri, registered))["identities"] == []
+    assert read_provenance(ModelRegistry.from_config(registered).fetch(version.uri))["identities"] == []
     assert version.tags["dataset_fingerprint"] == f"{'f' * 64},unknown"
 
 
@@ -140,10 +143,10 @@ def test_stages_of_different_networks_do_not_join(
 
     other = replace(tiny_networks, head_pose=replace(tiny_networks.head_pose, state=16))
     save(build("head_pose", other), "head_pose", other, tmp_path)
-    run_id = tracking.open_run(registered, run_name="x")
-    registry.register_stage(tmp_path, "head_pose", run_id=run_id, tags={}, logger=registered)
+    run_id = Tracker(registered).open_run("x")
+    ModelRegistry.from_config(registered).register_stage(tmp_path, "head_pose", run_id=run_id, tags={})
     with pytest.raises(RegistryError, match="different networks"):
-        registry.register_bundle(RegisterCommand(logger=registered))
+        ModelRegistry.from_config(registered).register_bundle()
 
 
 @pytest.mark.slow
@@ -165,7 +168,7 @@ def test_mlflow_serves_the_bundle(registered: TrackingConfig, tmp_path: Path) ->
     with quiet():
         import mlflow.pyfunc
 
-        model = mlflow.pyfunc.load_model(registry.find("audio2head/latest", registered).source)
+        model = mlflow.pyfunc.load_model(ModelRegistry.from_config(registered).find("audio2head/latest").source)
         (video,) = model.predict(pd.DataFrame({"portrait": [picture.getvalue()], "speech": [sound.getvalue()]}))[
             "video"
         ]
@@ -183,11 +186,11 @@ def test_weights_of_a_server_are_kept_in_the_cache(
 
     version = register(weights, tracking_config)
     remote = replace(version, source=f"file:{version.source}")
-    from pipelines.registry.artifacts import check, download
+    from pipelines.registry.artifacts import check_files
 
-    found = download(remote, tracking_config)
+    found = ModelRegistry.from_config(tracking_config).download(remote)
     assert found.is_relative_to(tmp_path / "cache")
-    check(remote, found)
+    check_files(remote, found)
     shutil.rmtree(version.source)
-    assert download(remote, tracking_config) == found
+    assert ModelRegistry.from_config(tracking_config).download(remote) == found
     assert json.loads(version.tags["sha256"]).keys() == {"head_pose.safetensors", "provenance.json", "sources.parquet"}

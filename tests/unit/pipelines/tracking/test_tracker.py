@@ -8,42 +8,43 @@ from mlflow import MlflowClient
 from a2h_models.errors import ConfigError, RegistryError
 from pipelines import tracking
 from pipelines.config import TrackingConfig
+from pipelines.tracking import Tracker
 from pipelines.tracking.tracker import flat
 
 
 def client(tracking_config: TrackingConfig) -> MlflowClient:
-    return MlflowClient(tracking.tracking_uri(tracking_config))
+    return MlflowClient(Tracker(tracking_config).uri)
 
 
 def test_a_run_says_who_made_it_and_from_what(tracking_config: TrackingConfig) -> None:
-    run_id = tracking.open_run(
-        tracking_config, run_name="first", tags={"stage": "head_pose"}, params={"lr": 0.1, "nested": {"a": [1, 2]}}
+    run_id = Tracker(tracking_config).open_run(
+        "first", tags={"stage": "head_pose"}, params={"lr": 0.1, "nested": {"a": [1, 2]}}
     )
     run = client(tracking_config).get_run(run_id)
     assert run.data.params == {"lr": "0.1", "nested.a": "[1, 2]"}
     assert run.data.tags["stage"] == "head_pose"
     assert run.data.tags["schema_version"] == "1"
     assert run.data.tags["git_sha"] == tracking.git_state().sha
-    tracking.close_run(run_id, logger=tracking_config)
+    Tracker(tracking_config).close_run(run_id)
     assert client(tracking_config).get_run(run_id).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("name", ["plain", "it's"])
 def test_resuming_finds_the_run_by_name(tracking_config: TrackingConfig, name: str) -> None:
-    first = tracking.open_run(tracking_config, run_name=name, params={"lr": 1})
-    tracking.close_run(first, logger=tracking_config, failed=True)
-    again = tracking.open_run(tracking_config, run_name=name, params={"lr": 2, "new": 3}, resume=True)
+    first = Tracker(tracking_config).open_run(name, params={"lr": 1})
+    Tracker(tracking_config).close_run(first, failed=True)
+    again = Tracker(tracking_config).resume_run(name, params={"lr": 2, "new": 3})
     assert again == first
     run = client(tracking_config).get_run(first)
     assert run.info.status == "RUNNING"
     assert run.data.params == {"lr": "1", "new": "3"}  # what was recorded stays
-    assert tracking.open_run(tracking_config, run_name=name) != first
-    assert tracking.open_run(tracking_config, run_name="other", resume=True) != first
+    assert Tracker(tracking_config).open_run(name) != first
+    assert Tracker(tracking_config).resume_run("other") != first
 
 
 def test_a_dataset_is_an_input_with_its_fingerprint(tracking_config: TrackingConfig) -> None:
-    run_id = tracking.open_run(tracking_config, run_name="x")
-    tracking.log_dataset(run_id, "/data/mine", "ab" * 32, logger=tracking_config)
+    run_id = Tracker(tracking_config).open_run("x")
+    Tracker(tracking_config).log_dataset(run_id, "/data/mine", "ab" * 32)
     run = client(tracking_config).get_run(run_id)
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("mine", ("ab" * 32)[:36])
@@ -51,9 +52,9 @@ def test_a_dataset_is_an_input_with_its_fingerprint(tracking_config: TrackingCon
 
 
 def test_numbers_that_are_none_are_left_out(tracking_config: TrackingConfig) -> None:
-    run_id = tracking.open_run(tracking_config, run_name="x")
-    tracking.log_metrics(
-        run_id, {"true_pose/psnr": 20.5, "nothing": float("nan"), "endless": float("inf")}, logger=tracking_config
+    run_id = Tracker(tracking_config).open_run("x")
+    Tracker(tracking_config).log_metrics(
+        run_id, {"true_pose/psnr": 20.5, "nothing": float("nan"), "endless": float("inf")}
     )
     assert client(tracking_config).get_run(run_id).data.metrics == {"true_pose/psnr": 20.5}
 
@@ -61,12 +62,12 @@ def test_numbers_that_are_none_are_left_out(tracking_config: TrackingConfig) -> 
 def test_files_folders_and_figures_become_artefacts(tracking_config: TrackingConfig, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    run_id = tracking.open_run(tracking_config, run_name="x")
+    run_id = Tracker(tracking_config).open_run("x")
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "a.txt").write_text("a")
-    tracking.log_artifacts(run_id, tmp_path / "some", logger=tracking_config, folder="folder")
-    tracking.log_artifacts(run_id, tmp_path / "some" / "a.txt", logger=tracking_config)
-    tracking.log_figure(run_id, Figure(), "curves/loss.png", logger=tracking_config)
+    Tracker(tracking_config).log_artifacts(run_id, tmp_path / "some", folder="folder")
+    Tracker(tracking_config).log_artifacts(run_id, tmp_path / "some" / "a.txt")
+    Tracker(tracking_config).log_figure(run_id, Figure(), "curves/loss.png")
     root = Path(client(tracking_config).get_run(run_id).info.artifact_uri)
     assert root.is_relative_to(tmp_path / "artifacts")
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*")) == [
@@ -78,7 +79,7 @@ def test_files_folders_and_figures_become_artefacts(tracking_config: TrackingCon
 
 def test_a_relative_database_is_made_where_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    uri = tracking.tracking_uri(TrackingConfig(tracking_uri="sqlite:///deep/down/mlflow.db"))
+    uri = Tracker(TrackingConfig(tracking_uri="sqlite:///deep/down/mlflow.db")).uri
     assert uri == f"sqlite:///{tmp_path}/deep/down/mlflow.db"
     assert (tmp_path / "deep" / "down").is_dir()
 
@@ -86,27 +87,27 @@ def test_a_relative_database_is_made_where_the_program_runs(tmp_path: Path, monk
 @pytest.mark.parametrize("uri", ["runs", "file:///tmp/mlruns", "sqlite://", "sqlite:///", "nonsense://x"])
 def test_stores_that_cannot_be_are_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"logger\.tracking_uri") as caught:
-        tracking.tracking_uri(TrackingConfig(tracking_uri=uri))
+        _ = Tracker(TrackingConfig(tracking_uri=uri)).uri
     assert "sqlite:///" in caught.value.hint
 
 
 def test_a_store_that_refuses_is_our_error(tracking_config: TrackingConfig) -> None:
     with pytest.raises(RegistryError, match="refused"):
-        tracking.close_run("0" * 32, logger=tracking_config)
+        Tracker(tracking_config).close_run("0" * 32)
 
 
 def test_a_server_that_is_not_there_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     nowhere = TrackingConfig(tracking_uri="http://127.0.0.1:9")  # the discard port: nothing listens
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:9"):
-        tracking.open_run(nowhere, run_name="x")
+        Tracker(nowhere).open_run("x")
 
 
 def test_code_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also below somebody else's repository: the file must be one that the commit knows."""
     import git
 
-    from pipelines.tracking import tracker as module
+    from pipelines.tracking import code_version as module
 
     lone = tmp_path / "project" / "site-packages" / "pipelines" / "registry" / "tracking.py"
     lone.parent.mkdir(parents=True)
@@ -120,7 +121,7 @@ def test_code_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.
 def test_a_commit_is_clean_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import git
 
-    from pipelines.tracking import tracker as module
+    from pipelines.tracking import code_version as module
 
     file = tmp_path / "pipelines" / "registry" / "tracking.py"
     file.parent.mkdir(parents=True)

@@ -17,7 +17,6 @@ import torch
 from a2h_models.errors import CheckpointError, ConfigError, InputError, RegistryError
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
-from pipelines import registry, tracking
 from pipelines.config import FeaturesConfig, PrepareCommand, PrepareConfig, TrackingConfig
 from pipelines.prepare.planning.plan import Video, plan
 from pipelines.prepare.steps.av_sync import Offset, correction, find_offset
@@ -28,6 +27,8 @@ from pipelines.prepare.steps.sync_network import (
     load_sync_network,
     pin_weights,
 )
+from pipelines.registry import ModelRegistry
+from pipelines.tracking import Tracker
 
 NETWORKS = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
 
@@ -66,9 +67,9 @@ def test_nobody_is_asked_unless_named() -> None:
 def test_a_folder_its_file_and_a_name_of_the_registry_are_one_plan(
     expert: Path, tracking_config: TrackingConfig, tmp_path: Path
 ) -> None:
-    run_id = tracking.open_run(tracking_config, run_name="expert")
-    registry.register_stage(expert, JUDGE, run_id=run_id, tags={}, logger=tracking_config)
-    with tracking.session(tracking_config) as client:
+    run_id = Tracker(tracking_config).open_run("expert")
+    ModelRegistry.from_config(tracking_config).register_stage(expert, JUDGE, run_id=run_id, tags={})
+    with Tracker(tracking_config).session() as client:
         client.set_registered_model_alias("a2h-sync-expert", "trusted", "1")
     found = [
         find(said, tracking_config)
@@ -106,8 +107,8 @@ def test_what_is_not_there_or_is_something_else_is_one_sentence(
 def test_a_version_whose_files_were_changed_is_refused(
     expert: Path, tracking_config: TrackingConfig, tmp_path: Path
 ) -> None:
-    registry.register_stage(
-        expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config
+    ModelRegistry.from_config(tracking_config).register_stage(
+        expert, JUDGE, run_id=Tracker(tracking_config).open_run("expert"), tags={}
     )
     (kept,) = Path(tracking_config.artifacts).rglob(EXPERT_FILE)
     kept.write_bytes((train(tmp_path / "another", seed=1) / EXPERT_FILE).read_bytes())
@@ -129,8 +130,8 @@ def test_syncnets_place_is_no_part_of_the_plan_and_its_bytes_are(
 def test_a_worker_that_does_not_see_the_folder_asks_the_registry(
     expert: Path, tracking_config: TrackingConfig, tmp_path: Path
 ) -> None:
-    registry.register_stage(
-        expert, JUDGE, run_id=tracking.open_run(tracking_config, run_name="expert"), tags={}, logger=tracking_config
+    ModelRegistry.from_config(tracking_config).register_stage(
+        expert, JUDGE, run_id=Tracker(tracking_config).open_run("expert"), tags={}
     )
     judge = find("models:/a2h-sync-expert/latest", tracking_config)
     assert judge

@@ -1,17 +1,17 @@
-"""What promotion decides: a table of gates with reasons, for people, and for the records."""
+"""Gates and decisions of promotion: a table with reasons, for people and for the records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.reporting.text_table import draw_table
+
 PASSED, FAILED, WAIVED = "passed", "failed", "waived"
-WIDTH = 120  # letters
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """One condition and what came of it. A waived gate is shown and does not count."""
+    """One condition and its result. A waived gate is shown and does not count."""
 
     name: str
     status: str  # passed | failed | waived
@@ -38,39 +38,19 @@ class Decision:
 
     @property
     def status(self) -> str:
-        """The tag `validation_status`: passed | refused, or waived, where a person decided without
-        gates.
-        """
+        """The tag `validation_status`: passed | refused | waived (a person decided without gates)."""
         if not self.accepted:
             return "refused"
         return WAIVED if all(gate.status == WAIVED for gate in self.gates) else PASSED
 
     def __str__(self) -> str:
         rows = [(gate.name, gate.status, gate.required, gate.found, gate.reason) for gate in self.gates]
-        return draw(f"{self.model} → {self.alias}", ("gate", "", "required", "found", "why"), rows) + self.verdict
+        return draw_table(f"{self.model} → {self.alias}", ("gate", "", "required", "found", "why"), rows) + self.verdict
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The outcome in one sentence."""
         if not self.accepted:
             return f"{self.model} is refused: {len(self.reasons)} of {len(self.gates)} gates failed"
         instead = f" instead of {self.previous}" if self.previous else ""
         return f"{self.model} {'would become' if self.dry_run else 'is now'} {self.alias}{instead}"
-
-
-def draw(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as text."""
-    from io import StringIO
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    text = StringIO()
-    Console(file=text, width=WIDTH).print(table, highlight=False)
-    return text.getvalue()
