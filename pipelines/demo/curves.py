@@ -22,7 +22,7 @@ TRUTH_COLOUR = "#9aa5b1"
 
 
 def pose_curves(results: DemoResults) -> str:
-    """Plot rotation over time: of a held-out clip, and what the champion predicts from its speech."""
+    """Plot rotation over time: of a held-out clip, and as predicted from its speech."""
     import matplotlib.pyplot as plt
 
     sample = held_out_sample(results.paths.dataset)

@@ -26,8 +26,8 @@ class _End:
 def prefetch(items: Iterable[Item], *, count: int = PREFETCH_COUNT) -> Iterator[Item]:
     """Yield the items in order from a background thread.
 
-    An exception of the iterator is raised after the items before it. Closing the generator stops the
-    thread.
+    An exception of the iterator is raised after the items before it. Closing the generator stops
+    the thread.
     """
     buffer: queue.Queue[Item | _End] = queue.Queue(maxsize=count)
     stopped = threading.Event()

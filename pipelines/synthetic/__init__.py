@@ -1,13 +1,13 @@
-"""Synthetic talkers: videos of people who are no one, with the truth beside them, for the demo, the
-tests and the benchmarks.
+"""Render videos of synthetic speakers with known ground truth, for the demo, tests and benchmarks.
 
-voice     how it sounds, and how the mouth opens for it (espeak-ng)
-outlines  the photograph's parts, drawn by hand
-head      the photographed head as a solid
-person    recoloured, mirrored, stretched: who it is
-motion    how the head moves
-render    one frame
-scene     a whole video and its truth
+voice          speech with phoneme times (espeak-ng), and how far the mouth opens for it
+sentences      what the speakers say
+photo_regions  outlines of the photograph's parts, traced by hand
+head           the photographed head as a solid
+appearance     recoloured, mirrored and stretched: how a speaker looks
+motion         how the head moves
+render         one frame
+scene          a whole video and its ground truth
 """
 
 from pipelines.synthetic.scene import SceneConfig, make_speaker_video, make_speaker_videos

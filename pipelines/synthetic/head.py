@@ -1,9 +1,8 @@
-"""The head of the photograph as a solid: a depth for each of its pixels, from the face's own mesh,
-and what moves when it speaks.
+"""Turn the photographed head into a solid: a depth for each pixel, and how the face deforms.
 
-The photograph is taken as seen by METHOD's camera from the head's middle distance, so that a head
-at rest looks as it does in the picture. All maps share one grid over the photograph; millimetres
-are those of the face template.
+The photograph is treated as taken by METHOD's camera at the head's average distance, so that a head
+at rest looks as in the photograph. All maps share one grid over the photograph; millimetres are
+those of the face template.
 """
 
 from __future__ import annotations
@@ -18,37 +17,36 @@ from a2h_models.data_types import SIZE
 from pipelines.face import face_mesh
 from pipelines.synthetic import photo_regions
 
-LEFT, TOP, RIGHT, BOTTOM = 136, 2, 318, 206  # the part of the photograph that moves, pixels
-GRID = 1.5  # grid points a pixel of the photograph
-TEXTURE = 3  # texture pixels a pixel of the photograph
-# the photograph is taken as seen from so far: nearer, and a turned head would bulge; further, and
-# it would look flat
+LEFT, TOP, RIGHT, BOTTOM = 136, 2, 318, 206  # the moving part of the photograph, pixels
+GRID = 1.5  # grid points for each pixel of the photograph
+TEXTURE = 3  # texture pixels for each pixel of the photograph
+# Assumed distance of the photograph's camera. Nearer, and a turned head would bulge; further, and
+# it would look flat.
 VIEW_MM = 600.0
-# MediaPipe reads less of a turn from an evenly lit photograph than from a solid head. A deeper
-# relief gives that back: of a yaw it then
-# sees 0.93 instead of 0.75.
+# MediaPipe underestimates the rotation of an evenly lit photograph. A deeper relief corrects that:
+# it then measures 0.93 of a yaw instead of 0.75.
 RELIEF = 1.25
-HAIR_DEPTH = 55.0  # mm behind the face's middle: the outline of the hair
-# Cheeks that fall away steeply would be hidden when the head turns, which a picture made backwards
-# cannot show: they are flattened
+HAIR_DEPTH = 55.0  # mm behind the middle of the face: depth of the hair's outline
+# Steep cheeks would be hidden when the head turns, which backward rendering cannot show: depth
+# beyond STEEP_MM is scaled by STEEP_SHARE.
 STEEP_MM, STEEP_SHARE = 25.0, 0.5
 DEPTH_BLUR_PX = 1.5
 EDGE_PX = 1.2  # photograph pixels over which the head's outline is blended
-DEPTH_SMOOTHING = 2.0  # of the thin-plate spline, so that noise of single landmarks leaves no dents
+DEPTH_SMOOTHING = 2.0  # of the thin-plate spline, so that noise of single landmarks makes no dents
 GAP_MM = 19.0  # between the inner lips when the mouth is wide open
-JAW_SHARE = 0.8  # the chin goes so much of the way of the lower lip
+JAW_SHARE = 0.8  # motion of the chin / motion of the lower lip
 
 Map = Float32[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The photographed head before it is anyone in particular."""
+    """The photographed head, before a speaker's appearance is applied."""
 
     photo: UInt8[np.ndarray, "512 512 3"]
     landmarks: Float64[np.ndarray, "468 2"]  # photograph pixels
     mm: float  # a pixel of the photograph, at the head's middle depth
-    origin: Float64[np.ndarray, 2]  # photograph pixels: where the template's origin lies
+    origin: Float64[np.ndarray, 2]  # photograph pixels: position of the template's origin
     x: Map  # of each grid point in the head's own frame, mm
     y: Map
     z: Map
@@ -64,17 +62,17 @@ class Head:
 
 @functools.cache
 def photographed_head() -> Head:
-    """Measure the photograph: mesh, depth, outline, lips and lids."""
+    """Measure the photograph once: mesh, depth, outline, lips and lids."""
     from skimage.data import astronaut
 
     photo = np.asarray(astronaut())
     points, rotation = _mesh(photo)
-    depth_there, mm, origin = _place(points, rotation)
+    landmark_depth, mm, origin = _place(points, rotation)
     u, v = _grid()
-    depth = RELIEF * _depth(points[:, :2], depth_there, u, v)
-    near = 1 + depth / VIEW_MM  # what is further away was larger than it looks
-    seen = np.stack([(u - origin[0]) * mm * near, (v - origin[1]) * mm * near, depth], axis=-1)
-    x, y, z = np.moveaxis(seen @ rotation, -1, 0).astype(np.float32)  # the photographed pose undone
+    depth = RELIEF * _depth(points[:, :2], landmark_depth, u, v)
+    near = 1 + depth / VIEW_MM  # perspective: farther points are larger than they look
+    in_camera = np.stack([(u - origin[0]) * mm * near, (v - origin[1]) * mm * near, depth], axis=-1)
+    x, y, z = np.moveaxis(in_camera @ rotation, -1, 0).astype(np.float32)  # the photographed pose undone
     opening, closing, top, gap = _lips(points[:, :2], u, v, mm)
     return Head(
         photo=photo,
@@ -96,24 +94,23 @@ def photographed_head() -> Head:
 
 
 def _mesh(photo: UInt8[np.ndarray, "512 512 3"]) -> tuple[Float64[np.ndarray, "468 3"], Float64[np.ndarray, "3 3"]]:
-    """Landmarks in photograph pixels, and how the photographed head is turned."""
+    """Return landmarks in photograph pixels, and the rotation of the photographed head."""
     import cv2
 
     square = face_mesh.crop_square(face_mesh.detect_faces(photo), photo.shape[1], photo.shape[0])
-    found = face_mesh.mesh(face_mesh.cut_square(photo, square)[None]).landmarks
-    rotation, _ = cv2.Rodrigues(face_mesh.solve_pose(found)[0, :3].astype(np.float64))
+    landmarks = face_mesh.mesh(face_mesh.cut_square(photo, square)[None]).landmarks
+    rotation, _ = cv2.Rodrigues(face_mesh.solve_pose(landmarks)[0, :3].astype(np.float64))
     scale = square.side / SIZE
-    return found[0].astype(np.float64) * scale + [square.x, square.y, 0], np.asarray(rotation)
+    return landmarks[0].astype(np.float64) * scale + [square.x, square.y, 0], np.asarray(rotation)
 
 
 def _place(
     points: Float64[np.ndarray, "468 3"], rotation: Float64[np.ndarray, "3 3"]
 ) -> tuple[Float64[np.ndarray, " 468"], float, Float64[np.ndarray, " 2"]]:
-    """Depth of the landmarks (mm behind the template's origin), mm a pixel, and the pixel of the
-    origin.
+    """Return depths of the landmarks (mm behind the origin), mm per pixel, and the origin's pixel.
 
-    The mesh's own depth leans and is out of scale: it is fitted to the turned template's by a plane
-    and a factor.
+    The mesh's own depth is tilted and has another scale: a plane and a factor fit it to the depth of
+    the rotated template.
     """
     template = face_mesh.template() @ rotation.T
     flat, target = points[:, :2] - points[:, :2].mean(axis=0), template[:, :2] - template[:, :2].mean(axis=0)
@@ -125,7 +122,7 @@ def _place(
 
 
 def _grid() -> tuple[Map, Map]:
-    """Photograph x and y of the grid's points."""
+    """Return x and y of the grid's points in the photograph."""
     across = np.arange(round((RIGHT - LEFT) * GRID)) / GRID + LEFT
     down = np.arange(round((BOTTOM - TOP) * GRID)) / GRID + TOP
     u, v = np.meshgrid(across, down)
@@ -135,21 +132,22 @@ def _grid() -> tuple[Map, Map]:
 def _depth(
     points: Float64[np.ndarray, "468 2"], z: Float64[np.ndarray, " 468"], u: Map, v: Map
 ) -> Float64[np.ndarray, "h w"]:
-    """A smooth depth through the landmarks, running back to the outline of the hair."""
+    """Interpolate a smooth depth through the landmarks and the outline of the hair."""
     from scipy.interpolate import RBFInterpolator
     from scipy.ndimage import gaussian_filter
 
     hair = np.array(photo_regions.HAIR, float)
-    where = np.concatenate([points, hair])
+    points_2d = np.concatenate([points, hair])
     depth = np.concatenate([z, np.full(len(hair), HAIR_DEPTH)])
-    spline = RBFInterpolator(where, depth, smoothing=DEPTH_SMOOTHING)
+    spline = RBFInterpolator(points_2d, depth, smoothing=DEPTH_SMOOTHING)
     surface = spline(np.stack([u.ravel(), v.ravel()], axis=1)).reshape(u.shape).clip(z.min(), HAIR_DEPTH)
     return np.asarray(gaussian_filter(surface, DEPTH_BLUR_PX * GRID))
 
 
 def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tuple[Map, Map, Map, Map]:
-    """How the lower lip and the chin go down: for each mm of opening, and to close the smile; upper
-    lip and gap at rest.
+    """Return the motion of lower lip and chin, and the upper lip and the gap at rest.
+
+    The first map is mm down for each mm of opening; the second closes the photographed smile.
     """
     upper, lower = points[list(photo_regions.UPPER_LIP)], points[list(photo_regions.LOWER_LIP)]
     top, bottom = np.interp(u, *upper.T), np.interp(u, *lower.T)
@@ -157,8 +155,10 @@ def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tu
     middle, half = (upper[0, 0] + upper[-1, 0]) / 2, (upper[-1, 0] - upper[0, 0]) / 2
     aside = np.abs(u - middle) / half  # 1 at the corners of the mouth
     chin = _smooth_step((1.9 - aside) / 1.3)  # the jaw moves as one, up to its corners
-    below = _smooth_step((v - bottom) / (9 + 13 * _smooth_step(aside - 0.5)))  # from the lip's way to the chin's
-    # the upper lip stays
+    below = _smooth_step(
+        (v - bottom) / (9 + 13 * _smooth_step(aside - 0.5))
+    )  # from the motion of the lip to that of the chin
+    # the upper lip does not move
     reach = np.where(v < bottom, np.clip((v - top) / np.maximum(gap, 1e-3), 0, 1) * (gap > 0), 1.0)
     lip_opens, chin_opens = np.sqrt(np.clip(1 - aside**2, 0, 1)), JAW_SHARE * chin  # an open mouth is round
     lip_closes = -gap * mm  # the chin need not rise for that
@@ -168,33 +168,33 @@ def _lips(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> tu
 
 
 def _lids(points: Float64[np.ndarray, "468 2"], u: Map, v: Map, mm: float) -> Map:
-    """How the upper lids come down over the eyes."""
+    """Return how the upper lids move down over the eyes."""
     down = np.zeros_like(u)
     for upper, lower in photo_regions.EYES:
         above, under = points[list(upper)], points[list(lower)]
         top, bottom = np.interp(u, *above.T), np.interp(u, *under.T)
         gap = np.where((u > above[0, 0]) & (u < above[-1, 0]), np.maximum(bottom - top, 0), 0)
-        lid = gap * _smooth_step((v - top + 5) / 5)  # the skin above the lid is drawn out
+        lid = gap * _smooth_step((v - top + 5) / 5)  # the skin above the lid is stretched
         down = np.where(gap > 0, np.where(v < top, lid, np.clip(bottom - v, 0, gap)), down)
     return _float(down * mm)
 
 
 def _outline(points: Float64[np.ndarray, "468 2"]) -> Map:
-    """What is head, in shares of texture pixels, with a soft edge."""
+    """Return which texture pixels are head, 0 to 1, with a soft edge."""
     jaw = points[list(photo_regions.JAW)]
     jaw = jaw[(jaw[:, 1] > photo_regions.HAIR[0][1]) & (jaw[:, 1] > photo_regions.HAIR[-1][1])]
     return mask(np.concatenate([np.array(photo_regions.HAIR, float), jaw[::-1]]), EDGE_PX)
 
 
 def _hair(points: Float64[np.ndarray, "468 2"]) -> Map:
-    """What is hair: outside of the face, above the ends of the ears."""
+    """Return which texture pixels are hair: outside of the face, above the ends of the ears."""
     face = mask(points[list(photo_regions.FACE_OVAL)], EDGE_PX)
     rows = np.arange(len(face))[:, None] / TEXTURE + TOP
     return _float((1 - face) * _smooth_step((photo_regions.HAIR_END - rows) / 12 + 0.5))
 
 
 def _white(points: Float64[np.ndarray, "468 2"]) -> Map:
-    """What is neither skin nor hair: the eyes, and the teeth between the lips."""
+    """Return which texture pixels are neither skin nor hair: eyes, and teeth between the lips."""
     rims = [
         (*upper, *reversed(lower))
         for upper, lower in (*photo_regions.EYES, (photo_regions.UPPER_LIP, photo_regions.LOWER_LIP))
@@ -203,21 +203,19 @@ def _white(points: Float64[np.ndarray, "468 2"]) -> Map:
 
 
 def mask(polygon: Float64[np.ndarray, "n 2"], edge_px: float) -> Map:
-    """A polygon of photograph pixels as shares of texture pixels; blurred inwards, so that nothing
-    from outside comes in.
-    """
+    """Fill a polygon of photograph pixels on the texture's grid, with a soft edge inside it."""
     import cv2
 
     size = ((BOTTOM - TOP) * TEXTURE, (RIGHT - LEFT) * TEXTURE)
-    drawn = np.zeros(size, np.uint8)
-    cv2.fillPoly(drawn, [((polygon - [LEFT, TOP]) * TEXTURE).round().astype(np.int32)], 255)
+    filled = np.zeros(size, np.uint8)
+    cv2.fillPoly(filled, [((polygon - [LEFT, TOP]) * TEXTURE).round().astype(np.int32)], 255)
     steps = max(1, round(edge_px * TEXTURE))
-    inner = cv2.erode(drawn, np.ones((3, 3), np.uint8), iterations=steps)
+    inner = cv2.erode(filled, np.ones((3, 3), np.uint8), iterations=steps)
     return _float(cv2.GaussianBlur(inner.astype(np.float32) / 255, (0, 0), steps / 2))
 
 
 def _smooth_step(t: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, smooth between."""
+    """Return 0 below 0, 1 above 1, and a smooth curve between."""
     t = np.clip(t, 0, 1)
     return np.asarray(t * t * (3 - 2 * t))
 

@@ -1,11 +1,9 @@
-"""Where head, neck and body are in the photograph: outlines drawn by hand over scikit-image's
-astronaut, in its pixels.
-"""
+"""Outlines of head, neck and body in scikit-image's astronaut, traced by hand, in its pixels."""
 
 from __future__ import annotations
 
-# Hair and ears, clockwise from the left end of the jaw to its right end; the jaw between them is
-# the mesh's own
+# Hair and ears, clockwise from the left end of the jaw to its right end; the jaw between them comes
+# from the mesh
 HAIR = (
     *(
         (183, 146),
@@ -37,7 +35,7 @@ HAIR = (
     ),
     *((291, 112), (283, 120), (278, 128), (274, 135), (268, 137), (265, 147)),
 )
-# Neck as far as it could be seen if the head were not before it
+# The whole neck, as if the head did not cover it
 NECK = (
     (187, 120),
     (185, 160),
@@ -51,8 +49,8 @@ NECK = (
     (259, 165),
     (258, 120),
 )
-NECK_ROW, NECK_SKIN = 182, (200, 240)  # row and columns of skin below the chin that lend their colour to what is hidden
-HAIR_END = 118  # below this row there are ears and jaw, no hair
+NECK_ROW, NECK_SKIN = 182, (200, 240)  # row and columns of skin below the chin: its colour fills the hidden neck
+HAIR_END = 118  # last row with hair; ears and jaw are below
 BODY = (
     *(
         (0, 512),

@@ -1,10 +1,10 @@
-"""One frame of a talker: the solid head turned, the mouth opened, and seen by METHOD's camera
-before the still plate.
+"""Render one frame of a synthetic speaker.
 
-The camera belongs to a square of the frame: the crop that preparation will find. The picture is
-made backwards, by asking for each pixel of the frame where on the photograph it comes from; a few
-steps of a fixed-point iteration answer that, because a head that turns by less than 30° hardly
-hides any of its own front.
+The solid head is rotated, its mouth opened, and METHOD's camera looks at it in front of the still
+plate (body and background). The camera belongs to a square of the frame: the crop that preparation
+will find. Rendering is backward: for each pixel of the frame a fixed-point iteration finds the
+photograph's pixel that is visible there. That works because a head that turns by less than 30°
+hides hardly any of its own front.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from a2h_models.features.head_pose import CENTRE, FOCAL
 from pipelines.synthetic.appearance import Appearance, plate_to_frame
 from pipelines.synthetic.head import BOTTOM, GAP_MM, GRID, LEFT, RIGHT, TEXTURE, TOP, Map
 
-LIP_EDGE = 0.6  # photograph pixels over which the lower lip rises from the dark
-STEPS = 14  # of the iteration: errors shrink by half or more each
+LIP_EDGE = 0.6  # photograph pixels over which the lower lip fades into the dark
+STEPS = 14  # of the iteration; each halves the error at least
 DAMPING = 0.9
-TEETH_SHARE = 0.8  # of the photographed gap shows teeth; what opens further is dark
+TEETH_SHARE = 0.8  # of the photographed gap shows teeth; a wider opening is dark
 CAVITY = np.array([38.0, 14.0, 14.0], np.float32)  # RGB inside an open mouth
 
 
@@ -44,55 +44,57 @@ class Camera:
 
 
 class Renderer:
-    """Draws one person into frames of `size` × `size` pixels."""
+    """Renders one speaker into frames of `size` × `size` pixels."""
 
-    def __init__(self, person: Appearance, camera: Camera, rest: Float64[np.ndarray, 6], size: int) -> None:
-        self.person = person
+    def __init__(self, appearance: Appearance, camera: Camera, rest: Float64[np.ndarray, 6], size: int) -> None:
+        self.appearance = appearance
         self.camera = camera
         self.size = size
-        self.plate = self._lay_plate(rest)
-        self._corners = _sample_points(person.head.outline)
+        self.plate = self._warp_plate(rest)
+        self._corners = _sample_points(appearance.head.outline)
 
-    def _lay_plate(self, rest: Float64[np.ndarray, 6]) -> Float32[np.ndarray, "s s 3"]:
+    def _warp_plate(self, rest: Float64[np.ndarray, 6]) -> Float32[np.ndarray, "s s 3"]:
         import cv2
 
-        fit = plate_to_frame(self.person.head, rest, self.camera.scale, self.camera.centre)
+        fit = plate_to_frame(self.appearance.head, rest, self.camera.scale, self.camera.centre)
         plate = cv2.warpAffine(
-            self.person.plate, fit, (self.size, self.size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
+            self.appearance.plate, fit, (self.size, self.size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
         )
         return np.asarray(plate, np.float32)
 
-    def draw(self, pose: Float64[np.ndarray, 6], opening: float, blink: float) -> UInt8[np.ndarray, "s s 3"]:
-        """A frame: pose in rad and mm, mouth opening 0 to 1, eyes closed 0 to 1."""
+    def render(self, pose: Float64[np.ndarray, 6], opening: float, blink: float) -> UInt8[np.ndarray, "s s 3"]:
+        """Return a frame for a pose (rad and mm), a mouth opening and closed eyes (0 to 1)."""
         import cv2
 
         screen_x, screen_y = self._project(pose, opening, blink)
         left, top, right, bottom = self._bounds(screen_x, screen_y)
         if right <= left or bottom <= top:
             return self._finish(self.plate)
-        u, v = self._look_up(screen_x, screen_y, (left, top, right, bottom))
+        u, v = self._find_sources(screen_x, screen_y, (left, top, right, bottom))
         v, dark = self._mouth(u, v, opening)
-        where = ((u - LEFT) * TEXTURE + (TEXTURE - 1) / 2, (v - TOP) * TEXTURE + (TEXTURE - 1) / 2)
-        colour = cv2.remap(self.person.texture, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        texture_xy = ((u - LEFT) * TEXTURE + (TEXTURE - 1) / 2, (v - TOP) * TEXTURE + (TEXTURE - 1) / 2)
+        colour = cv2.remap(self.appearance.texture, *texture_xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         colour = colour * (1 - dark) + CAVITY * dark
-        share = cv2.remap(self.person.head.outline, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[..., None]
+        share = cv2.remap(self.appearance.head.outline, *texture_xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[
+            ..., None
+        ]
         frame = self.plate.copy()
         frame[top:bottom, left:right] = frame[top:bottom, left:right] * (1 - share) + colour * share
         return self._finish(frame)
 
     def _finish(self, frame: Float32[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
         picture = np.asarray(frame.clip(0, 255).round(), np.uint8)
-        return picture[:, ::-1] if self.person.mirrored else picture
+        return picture[:, ::-1] if self.appearance.mirrored else picture
 
     def _project(self, pose: Float64[np.ndarray, 6], opening: float, blink: float) -> tuple[Map, Map]:
-        """Frame pixel of every grid point.
+        """Project every grid point into the frame.
 
-        A mirrored person moves mirrored, so that the mirrored picture has the true pose.
+        A mirrored speaker is rendered with the mirrored pose, so that the flipped frame has `pose`.
         """
         import cv2
 
-        head, (wide, high, deep) = self.person.head, self.person.stretch.astype(np.float32)
-        if self.person.mirrored:
+        head, (wide, high, deep) = self.appearance.head, self.appearance.stretch.astype(np.float32)
+        if self.appearance.mirrored:
             pose = mirror_pose(pose)
         y = (
             head.y
@@ -110,54 +112,60 @@ class Renderer:
         return focal * eye_x / eye_z + np.float32(centre_x), focal * eye_y / eye_z + np.float32(centre_y)
 
     def _centre(self) -> tuple[float, float]:
-        """The camera's centre in the picture before it is mirrored."""
+        """Return the camera's centre in the frame before it is mirrored."""
         x, y = self.camera.centre
-        return (self.size - 1 - x if self.person.mirrored else x), y
+        return (self.size - 1 - x if self.appearance.mirrored else x), y
 
     def _bounds(self, screen_x: Map, screen_y: Map) -> tuple[int, int, int, int]:
-        """The part of the frame that the head may cover."""
+        """Return the rectangle of the frame that the head may cover."""
         x, y = screen_x[self._corners], screen_y[self._corners]
         low, high = (0, 0), (self.size, self.size)
         left, top = np.clip([x.min() - 2, y.min() - 2], low, high).astype(int)
         right, bottom = np.clip([x.max() + 3, y.max() + 3], low, high).astype(int)
         return int(left), int(top), int(right), int(bottom)
 
-    def _look_up(self, screen_x: Map, screen_y: Map, bounds: tuple[int, int, int, int]) -> tuple[Map, Map]:
-        """For each frame pixel the photograph's pixel that is seen there."""
+    def _find_sources(self, screen_x: Map, screen_y: Map, bounds: tuple[int, int, int, int]) -> tuple[Map, Map]:
+        """Find for each pixel of the frame the photograph's pixel that is visible there."""
         import cv2
 
         left, top, right, bottom = bounds
-        goal_x, goal_y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
+        target_x, target_y = np.meshgrid(
+            np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)
+        )
         step = self._affine(screen_x, screen_y)
-        u = step[0, 0] * goal_x + step[0, 1] * goal_y + step[0, 2]
-        v = step[1, 0] * goal_x + step[1, 1] * goal_y + step[1, 2]
+        u = step[0, 0] * target_x + step[0, 1] * target_y + step[0, 2]
+        v = step[1, 0] * target_x + step[1, 1] * target_y + step[1, 2]
         for _ in range(STEPS):
             grid = ((u - LEFT) * GRID, (v - TOP) * GRID)
-            miss_x = goal_x - cv2.remap(screen_x, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            miss_y = goal_y - cv2.remap(screen_y, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            u = np.clip(u + DAMPING * (step[0, 0] * miss_x + step[0, 1] * miss_y), LEFT - 1, RIGHT)
-            v = np.clip(v + DAMPING * (step[1, 0] * miss_x + step[1, 1] * miss_y), TOP - 1, BOTTOM)
+            error_x = target_x - cv2.remap(screen_x, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            error_y = target_y - cv2.remap(screen_y, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            u = np.clip(u + DAMPING * (step[0, 0] * error_x + step[0, 1] * error_y), LEFT - 1, RIGHT)
+            v = np.clip(v + DAMPING * (step[1, 0] * error_x + step[1, 1] * error_y), TOP - 1, BOTTOM)
         return u, v
 
     def _affine(self, screen_x: Map, screen_y: Map) -> Float32[np.ndarray, "2 3"]:
-        """The best affine map frame → photograph over the head."""
+        """Fit the affine map frame → photograph over the head."""
         rows, columns = self._corners
-        seen = np.stack([screen_x[self._corners], screen_y[self._corners], np.ones(len(rows), np.float32)], axis=1)
-        photo = np.stack([columns / GRID + LEFT, rows / GRID + TOP], axis=1)
-        return np.asarray(np.linalg.lstsq(seen.astype(np.float64), photo, rcond=None)[0].T, np.float32)
+        frame_points = np.stack(
+            [screen_x[self._corners], screen_y[self._corners], np.ones(len(rows), np.float32)], axis=1
+        )
+        photo_points = np.stack([columns / GRID + LEFT, rows / GRID + TOP], axis=1)
+        return np.asarray(np.linalg.lstsq(frame_points.astype(np.float64), photo_points, rcond=None)[0].T, np.float32)
 
     def _mouth(self, u: Map, v: Map, opening: float) -> tuple[Map, Float32[np.ndarray, "h w 1"]]:
-        """Between the lips: teeth stay with the upper lip instead of being stretched, and below
-        them it is dark.
+        """Correct the pixels between the lips: teeth are not stretched, and it is dark below them.
+
+        Returns:
+            The photograph's rows, and how dark each pixel is (0 to 1).
         """
         import cv2
 
-        head = self.person.head
+        head = self.appearance.head
         grid = ((u - LEFT) * GRID, (v - TOP) * GRID)
         top = cv2.remap(head.lip_top, *grid, cv2.INTER_LINEAR)
         gap = cv2.remap(head.lip_gap, *grid, cv2.INTER_LINEAR)
         inside = (gap > 0.3) & (v > top) & (v < top + gap)  # noqa: PLR2004  less than a third of a pixel is a corner
-        # pixels between the lips in this frame
+        # photograph pixels between the lips in this frame
         now = GAP_MM * opening / head.mm * gap / max(float(head.lip_gap.max()), 1e-3)
         deep = (v - top) / np.maximum(gap, 1e-3) * now
         teeth = TEETH_SHARE * gap
@@ -167,12 +175,12 @@ class Renderer:
 
 
 def mirror_pose(pose: Float64[np.ndarray, "… 6"]) -> Float64[np.ndarray, "… 6"]:
-    """The pose of the mirror image: yaw, roll and x change sign."""
+    """Return the pose of the mirror image: yaw, roll and x change sign."""
     return np.asarray(pose * np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0]))
 
 
 def _sample_points(outline: Map) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of some grid points on the head."""
+    """Return rows and columns of some grid points on the head."""
     import cv2
 
     grid = cv2.resize(

@@ -1,10 +1,9 @@
-"""A whole talker: who, what is said, how the head moves → an mp4, and beside it everything that is
-true of it.
+"""Write a whole video of a synthetic speaker, and its ground truth beside it.
 
-`talker-0000.mp4` has two companions: `.json` (identity, text, offsets, cut, squares) and `.npz`
-(pose and mouth opening, per frame of the video and per frame at 25 fps). Poses are in the camera of
-`square`, the crop that preparation should about find. All of it, encoder included, is a function of
-the seed.
+Beside `talker-0000.mp4` lie `talker-0000.json` (identity, text, offsets, cut, squares) and
+`talker-0000.npz` (pose and mouth opening, for each frame of the video and for each frame at 25
+fps). Poses are those of the camera of `square`, which is about the crop that preparation finds. All
+files are a function of the seed and the scene, the encoder's output included.
 """
 
 from __future__ import annotations
@@ -28,33 +27,34 @@ from pipelines.synthetic.render import Camera, Renderer
 from pipelines.synthetic.sentences import SENTENCES
 from pipelines.synthetic.voice import PHONEME_RATE, VOICES, Phoneme, SynthesizedSpeech, mouth_curve, speak
 
-CROP_SHARE = 0.8  # of the frame's side: the crop around the head
+CROP_SHARE = 0.8  # side of the crop around the head / side of the frame
 DISTANCE = 285.0  # mm between the camera and a resting head, on average
-REST_HEIGHT = 25.0  # mm that the face's middle stands below the crop's
-REST_SPREAD = np.array([0.03, 0.05, 0.03, 4.0, 4.0, 12.0])  # rad and mm: how differently people sit
-LEAD_IN_S, PAUSE_S = 0.3, 0.35  # before the first sentence, and between two
-NOISE = 6.0  # of 16-bit sound: a quiet room
-CHUNK = 32  # frames handed to the encoder at a time
+REST_HEIGHT = 25.0  # mm: middle of the face below the middle of the crop
+REST_SPREAD = np.array([0.03, 0.05, 0.03, 4.0, 4.0, 12.0])  # rad and mm: largest difference of a speaker's resting pose
+LEAD_IN_S, PAUSE_S = 0.3, 0.35  # silence before the first sentence, and between two
+NOISE = 6.0  # standard deviation in 16-bit samples: a quiet room
+CHUNK = 32  # frames passed to the encoder at a time
 MIN_SIZE, MAX_SIZE = 64, 2048  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """What a talker's video is like."""
+    """The settings of a video."""
 
     seconds: float = 5.0
     size: int = 320  # pixels a side; two faces stand side by side in twice the width
     fps: float = FPS
     audio_offset_frames: int = 0  # frames at 25 fps by which the sound is late; negative: early
-    second_face: bool = False  # someone who listens
-    cut: bool = False  # in the middle, to another person
+    second_face: bool = False  # of another speaker, who is silent
+    cut: bool = False  # in the middle, to another speaker
     background: str = ""  # photo | plain | rooms; empty: any
     liveliness: float = 1.0  # of the head motion
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or not self.fps > 0 or not MIN_SIZE <= self.size <= MAX_SIZE:
             raise InputError(
-                f"no talker has {self.seconds} seconds, {self.fps} frames a second and {self.size} pixels a side"
+                f"a synthetic video of {self.seconds} s, {self.fps} frames/s and {self.size} pixels a side is impossible",
+                hint=f"seconds and fps must be positive, size {MIN_SIZE} to {MAX_SIZE}",
             )
         if self.background and self.background not in BACKGROUNDS:
             raise InputError(f"background={self.background} is none of {', '.join(BACKGROUNDS)}")
@@ -66,7 +66,7 @@ class SceneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSpeaker:
-    """A person before the camera, and how they move."""
+    """A speaker in front of a camera: how they look and move."""
 
     renderer: Renderer
     motion: HeadMotion
@@ -76,20 +76,20 @@ class SyntheticSpeaker:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """What is said: the sound, and the mouth's opening on its own clock."""
+    """Speech that fills a video, and the opening of the mouth for it."""
 
     wave: Int16[np.ndarray, " n"]
-    curve: Float64[np.ndarray, " m"]  # at PHONEME_RATE
+    curve: Float64[np.ndarray, " m"]  # mouth opening, 0 to 1, at PHONEME_RATE
     text: str
     voice: str
 
     def opening(self, times: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
-        """Mouth opening, 0 to 1, at these seconds."""
+        """Return the mouth opening, 0 to 1, at these times in seconds."""
         return np.interp(times, (np.arange(len(self.curve)) + 0.5) / PHONEME_RATE, self.curve)
 
 
 def make_speaker_videos(out: Path, *, count: int, seed: int, scene: SceneConfig | None = None) -> list[Path]:
-    """Write `count` videos of synthetic speakers, or keep those that are complete; return their paths.
+    """Write videos of synthetic speakers, or keep those that are complete; return their paths.
 
     Args:
         out: folder of the videos, created where missing.
@@ -102,21 +102,21 @@ def make_speaker_videos(out: Path, *, count: int, seed: int, scene: SceneConfig 
 
 
 def make_speaker_video(path: Path, seed: tuple[int, int], config: SceneConfig) -> Path:
-    """Write one talker; its truth is written last, so that a talker with its truth is whole."""
+    """Write one video; the JSON is written last, so that a video beside it is complete."""
     truth = _ground_truth(seed, config)
     store, name = Storage(path.parent), f"{path.stem}.json"
     if store.exists(name) and path.is_file() and _settings(json.loads(store.read(name))) == _settings(truth):
         return path
     rng = np.random.default_rng(seed)
-    part = sample_utterance(rng, config)
+    utterance = sample_utterance(rng, config)
     shots = sample_shots(rng, config)
-    media.write_video(path, _frames(shots, part, config), shift_audio(part.wave, config), fps=config.fps)
+    media.write_video(path, _frames(shots, utterance, config), shift_audio(utterance.wave, config), fps=config.fps)
     with store.writer(f"{path.stem}.npz") as handle:
-        np.savez_compressed(handle, **_signals(shots, part, config))
+        np.savez_compressed(handle, **_signals(shots, utterance, config))
     truth |= {
-        "text": part.text,
-        "voice": part.voice,
-        "squares": [[asdict(actor.camera) for actor in shot] for shot in shots],
+        "text": utterance.text,
+        "voice": utterance.voice,
+        "squares": [[asdict(speaker.camera) for speaker in shot] for shot in shots],
     }
     store.publish(name, (json.dumps(truth, indent=1, ensure_ascii=False) + "\n").encode())
     return path
@@ -137,32 +137,33 @@ def _settings(truth: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in truth.items() if key not in {"text", "voice", "squares"}}
 
 
-# ------------------------------------------------------------------------------------- what is said
+# ------------------------------------------------------------------------------------------- speech
 def sample_utterance(rng: np.random.Generator, config: SceneConfig) -> Utterance:
-    """Draw a voice and as many sentences as fill the video, and what an early sound needs beyond
-    its end.
+    """Sample a voice and as many sentences as fill the video.
+
+    An early sound needs some speech beyond the end of the video.
     """
     voice, pitch, rate = VOICES[rng.integers(len(VOICES))], int(rng.integers(30, 71)), int(rng.integers(145, 186))
     order = iter(rng.permutation(len(SENTENCES)).tolist() * (1 + int(config.seconds)))
-    wanted = config.seconds + abs(config.audio_offset_frames) / FPS
-    clock, waves, phonemes, said = LEAD_IN_S, [_silence(LEAD_IN_S)], [Phoneme(0.0, "")], []
-    while clock < wanted:
+    duration_s = config.seconds + abs(config.audio_offset_frames) / FPS
+    clock, waves, phonemes, texts = LEAD_IN_S, [_silence(LEAD_IN_S)], [Phoneme(0.0, "")], []
+    while clock < duration_s:
         speech = speak(SENTENCES[next(order)], voice=voice, pitch=pitch, rate=rate)
-        phonemes += [*_later(speech, clock), Phoneme(clock + len(speech.wave) / SAMPLE_RATE, "")]
+        phonemes += [*_shift_phonemes(speech, clock), Phoneme(clock + len(speech.wave) / SAMPLE_RATE, "")]
         waves += [speech.wave, _silence(PAUSE_S)]
         clock += (len(speech.wave) + len(waves[-1])) / SAMPLE_RATE
-        said.append(speech.text)
-    wave = np.concatenate(waves)[: round(wanted * SAMPLE_RATE)]
+        texts.append(speech.text)
+    wave = np.concatenate(waves)[: round(duration_s * SAMPLE_RATE)]
     wave = (wave + rng.normal(0, NOISE, len(wave))).clip(-32768, 32767).round().astype(np.int16)
     return Utterance(
         wave=wave,
-        curve=mouth_curve(tuple(phonemes), wanted),
-        text=" ".join(said),
+        curve=mouth_curve(tuple(phonemes), duration_s),
+        text=" ".join(texts),
         voice=f"{voice} pitch {pitch} rate {rate}",
     )
 
 
-def _later(speech: SynthesizedSpeech, by_s: float) -> list[Phoneme]:
+def _shift_phonemes(speech: SynthesizedSpeech, by_s: float) -> list[Phoneme]:
     return [Phoneme(phoneme.start_s + by_s, phoneme.name) for phoneme in speech.phonemes]
 
 
@@ -171,23 +172,21 @@ def _silence(seconds: float) -> Int16[np.ndarray, " n"]:
 
 
 def shift_audio(wave: Int16[np.ndarray, " n"], config: SceneConfig) -> Int16[np.ndarray, " m"]:
-    """The sound as it is heard in the video: late by the offset, or early."""
+    """Shift the sound by the scene's offset: late if positive, early if negative."""
     offset = config.audio_offset_frames * SAMPLES_PER_FRAME
-    late: np.ndarray = np.concatenate([np.zeros(max(offset, 0), np.int16), wave[max(-offset, 0) :]])
-    return late[: round(config.seconds * SAMPLE_RATE)]
+    shifted: np.ndarray = np.concatenate([np.zeros(max(offset, 0), np.int16), wave[max(-offset, 0) :]])
+    return shifted[: round(config.seconds * SAMPLE_RATE)]
 
 
-# ------------------------------------------------------------------------------------- who is there
+# ----------------------------------------------------------------------------------------- speakers
 def sample_shots(rng: np.random.Generator, config: SceneConfig) -> list[list[SyntheticSpeaker]]:
-    """One shot, or two around a cut; before and after a cut the background differs, or it would
-    hardly be one.
-    """
+    """Sample the speakers of one shot, or of two around a cut, which differ in background."""
     kinds = [config.background] * (1 + config.cut) if config.background else rng.permutation(BACKGROUNDS).tolist()
     return [sample_speakers(rng, replace(config, background=kind)) for kind in kinds[: 1 + config.cut]]
 
 
 def sample_speakers(rng: np.random.Generator, config: SceneConfig) -> list[SyntheticSpeaker]:
-    """The people of a shot: the one who speaks, and perhaps one who listens."""
+    """Sample the speakers of a shot: one who speaks, and perhaps a silent one."""
     return [_sample_speaker(rng, config, speaks=index == 0) for index in range(1 + config.second_face)]
 
 
@@ -196,45 +195,50 @@ def _sample_speaker(rng: np.random.Generator, config: SceneConfig, *, speaks: bo
     margin = (config.size - side) // 2
     camera = Camera(x=margin, y=margin, side=side)
     rest = np.array([0, 0, 0, 0, REST_HEIGHT, DISTANCE]) + rng.uniform(-1, 1, 6) * REST_SPREAD
-    person = sample_appearance(photographed_head(), rng, config.background)
+    appearance = sample_appearance(photographed_head(), rng, config.background)
     motion = sample_motion(rng, rest, seconds=config.seconds, liveliness=config.liveliness)
     return SyntheticSpeaker(
-        renderer=Renderer(person, camera, rest, config.size), motion=motion, camera=camera, speaks=speaks
+        renderer=Renderer(appearance, camera, rest, config.size), motion=motion, camera=camera, speaks=speaks
     )
 
 
-# --------------------------------------------------------------------------------- frames and truth
+# -------------------------------------------------------------------------- frames and ground truth
 def _frames(
-    shots: list[list[SyntheticSpeaker]], part: Utterance, config: SceneConfig
+    shots: list[list[SyntheticSpeaker]], utterance: Utterance, config: SceneConfig
 ) -> Iterator[UInt8[np.ndarray, "k h w 3"]]:
     times = np.arange(config.frames) / config.fps
     for start in range(0, len(times), CHUNK):
-        yield np.stack([_frame(shots[_shot(time, config)], time, part) for time in times[start : start + CHUNK]])
+        yield np.stack(
+            [_frame(shots[_shot_at(time, config)], time, utterance) for time in times[start : start + CHUNK]]
+        )
 
 
-def _frame(actors: list[SyntheticSpeaker], time: float, part: Utterance) -> UInt8[np.ndarray, "h w 3"]:
-    return np.concatenate([_picture(actor, np.array([time]), part) for actor in actors], axis=1)
+def _frame(speakers: list[SyntheticSpeaker], time: float, utterance: Utterance) -> UInt8[np.ndarray, "h w 3"]:
+    return np.concatenate([_render(speaker, np.array([time]), utterance) for speaker in speakers], axis=1)
 
 
-def _picture(actor: SyntheticSpeaker, now: Float64[np.ndarray, " 1"], part: Utterance) -> UInt8[np.ndarray, "s s 3"]:
-    opening = part.opening(now)[0] if actor.speaks else 0.0
-    return actor.renderer.draw(actor.motion.pose(now)[0], float(opening), float(actor.motion.blink(now)[0]))
+def _render(
+    speaker: SyntheticSpeaker, time: Float64[np.ndarray, " 1"], utterance: Utterance
+) -> UInt8[np.ndarray, "s s 3"]:
+    opening = utterance.opening(time)[0] if speaker.speaks else 0.0
+    return speaker.renderer.render(speaker.motion.pose(time)[0], float(opening), float(speaker.motion.blink(time)[0]))
 
 
-def _shot(time: float, config: SceneConfig) -> int:
+def _shot_at(time: float, config: SceneConfig) -> int:
     return int(config.cut and time >= config.seconds / 2)
 
 
-def _signals(shots: list[list[SyntheticSpeaker]], part: Utterance, config: SceneConfig) -> dict[str, np.ndarray]:
-    """Pose (of the one who speaks; rad and mm) and mouth opening (0 to 1), at the video's rate and
-    at 25 fps.
+def _signals(shots: list[list[SyntheticSpeaker]], utterance: Utterance, config: SceneConfig) -> dict[str, np.ndarray]:
+    """Return pose (rad and mm) and mouth opening (0 to 1) of the speaker who speaks.
+
+    Arrays with the suffix `_25` are at 25 fps, the others at the rate of the video.
     """
     signals = {}
     for name, times in (
         ("", np.arange(config.frames) / config.fps),
         ("_25", np.arange(max(1, round(config.seconds * FPS))) / FPS),
     ):
-        poses = [shots[_shot(time, config)][0].motion.pose(np.array([time]))[0] for time in times]
+        poses = [shots[_shot_at(time, config)][0].motion.pose(np.array([time]))[0] for time in times]
         signals[f"pose{name}"] = np.array(poses, np.float32)
-        signals[f"opening{name}"] = part.opening(times).astype(np.float32)
+        signals[f"opening{name}"] = utterance.opening(times).astype(np.float32)
     return signals

@@ -1,4 +1,4 @@
-"""What talkers say: plain sentences of our own, rich in sounds that open and close the mouth."""
+"""Sentences that synthetic speakers say, rich in sounds that open and close the mouth."""
 
 SENTENCES = (
     "The ferry leaves at half past four, and we are still looking for our bags.",

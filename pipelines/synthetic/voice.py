@@ -1,7 +1,7 @@
-"""Speech with phoneme times from the bundled espeak-ng, and how far a mouth opens for it.
+"""Synthesise speech with phoneme times by the bundled espeak-ng, and derive the mouth opening.
 
-espeak-ng keeps its state in its library, and what it said before changes what it says next. So each
-speech loads a copy of its own.
+espeak-ng keeps state in its library, so that earlier speech changes later speech. Each utterance
+therefore loads a copy of the library.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ VOICES = (
     "en-gb-x-rp+f4",
     "en-us+m4",
 )
-PHONEME_RATE = 200  # a second: the grid of mouth openings
+PHONEME_RATE = 200  # mouth openings a second
 SMOOTHING_S = 0.03  # sigma: lips take about a tenth of a second from one shape to the next
-# Lips open before the sound that they shape. With 0.11 s talkers are in time by the measure by
-# which 33 real clips are; with 0.03 s their
-# lips were two frames late
-AHEAD_S = 0.11
-# How far the mouth opens, 0 to 1, by the letter of the phonetic alphabet that leads a phoneme;
-# others: CONSONANT
+# Lips open before the sound that they shape. With 0.11 s synthetic speakers have offset 0 by the
+# measure that gives 33 real clips offset 0; with 0.03 s their lips were two frames late.
+LIP_LEAD_S = 0.11
+# How far the mouth opens, 0 to 1, by the first letter (IPA) of a phoneme; CONSONANT for all others
 CONSONANT = 0.16
 OPENNESS = {
     **dict.fromkeys("pbm", 0.0),
@@ -76,7 +74,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Phoneme:
-    """A sound and when it begins, in seconds; an empty name is a pause."""
+    """A phoneme and when it begins, in seconds; an empty name is a pause."""
 
     start_s: float
     name: str
@@ -84,7 +82,7 @@ class Phoneme:
 
 @dataclass(frozen=True)
 class SynthesizedSpeech:
-    """What was said: 16 kHz mono, its phonemes in order, and its text."""
+    """Synthesised speech: 16 kHz mono, its phonemes in order, and its text."""
 
     wave: Int16[np.ndarray, " n"]
     phonemes: tuple[Phoneme, ...]
@@ -92,10 +90,10 @@ class SynthesizedSpeech:
 
 
 def speak(text: str, *, voice: str = VOICES[0], pitch: int = 50, rate: int = 165) -> SynthesizedSpeech:
-    """Let espeak-ng say a text.
+    """Synthesise a text.
 
     Args:
-        text: what to say.
+        text: English sentences.
         voice: espeak-ng's name of a voice, with its variant.
         pitch: 0 to 100.
         rate: words a minute.
@@ -108,17 +106,17 @@ def speak(text: str, *, voice: str = VOICES[0], pitch: int = 50, rate: int = 165
             raise FailedError(f"espeak-ng has no voice {voice!r}")
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, 50)):
             library.espeak_SetParameter(parameter, value, 0)
-        samples, phonemes = _listen(library, text, rate_hz)
+        samples, phonemes = _synthesize(library, text, rate_hz)
     return SynthesizedSpeech(_to_16_khz(samples, rate_hz), tuple(phonemes), text)
 
 
-def _listen(library: ctypes.CDLL, text: str, rate_hz: int) -> tuple[Int16[np.ndarray, " n"], list[Phoneme]]:
-    pieces: list[np.ndarray] = []
+def _synthesize(library: ctypes.CDLL, text: str, rate_hz: int) -> tuple[Int16[np.ndarray, " n"], list[Phoneme]]:
+    blocks: list[np.ndarray] = []
     phonemes: list[Phoneme] = []
 
     def receive(wave: Any, count: int, events: Any) -> int:
         if wave and count:
-            pieces.append(np.ctypeslib.as_array(wave, (count,)).astype(np.int16))
+            blocks.append(np.ctypeslib.as_array(wave, (count,)).astype(np.int16))
         index = 0
         while events[index].type:  # a zero ends the list
             if events[index].type == _PHONEME:
@@ -131,17 +129,17 @@ def _listen(library: ctypes.CDLL, text: str, rate_hz: int) -> tuple[Int16[np.nda
     data = text.encode()
     failed = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTERS, 0, _UTF8, None, None)
     library.espeak_Synchronize()
-    if failed or not pieces:
+    if failed or not blocks:
         raise FailedError(f"espeak-ng said nothing for {text!r}")
-    return np.concatenate(pieces), phonemes
+    return np.concatenate(blocks), phonemes
 
 
 @contextmanager
 def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
-    """A copy of the library that has said nothing yet, started and seeded, and its sample rate."""
+    """Load an unused copy of the library, started and seeded; yield it and its sample rate."""
     import espeakng_loader
 
-    # the same file would be the same library, its state included
+    # loading the same file again would return the library that is loaded, with its state
     with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
         library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
     try:
@@ -149,7 +147,7 @@ def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
         rate = int(library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DONT_EXIT))
         if rate <= 0:
             raise FailedError("espeak-ng did not start", hint="install the extra `demo`")
-        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breath is noise
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # breath is noise, drawn by this seed
         yield library, rate
         library.espeak_Terminate()
     finally:
@@ -164,21 +162,22 @@ def _to_16_khz(samples: Int16[np.ndarray, " n"], rate_hz: int) -> Int16[np.ndarr
 
 
 def openness(name: str) -> float:
-    """How far the mouth opens for a phoneme: 0 closed, 1 as wide as for "ah"."""
+    """Return how far the mouth opens for a phoneme: 0 closed, 1 as wide as for "ah"."""
     letter = name.lstrip("ˈˌ")[:1]
     return OPENNESS.get(letter, CONSONANT) if letter else 0.0
 
 
 def mouth_curve(phonemes: tuple[Phoneme, ...], seconds: float) -> Float64[np.ndarray, " n"]:
-    """Mouth opening, 0 to 1, at `PHONEME_RATE`: each phoneme's opening held while it sounds, then
-    smoothed.
+    """Return the mouth opening, 0 to 1, at `PHONEME_RATE`.
+
+    Each phoneme's opening lasts as long as its sound; the curve is then smoothed.
     """
     from scipy.ndimage import gaussian_filter1d
 
     curve = np.zeros(max(1, round(seconds * PHONEME_RATE)))
     edges = [
-        max(0, round((start - AHEAD_S) * PHONEME_RATE))
-        for start in (*(phoneme.start_s for phoneme in phonemes), seconds + AHEAD_S)
+        max(0, round((start - LIP_LEAD_S) * PHONEME_RATE))
+        for start in (*(phoneme.start_s for phoneme in phonemes), seconds + LIP_LEAD_S)
     ]
     for phoneme, start, end in zip(phonemes, edges, edges[1:], strict=False):
         curve[start:end] = openness(phoneme.name)

@@ -1,4 +1,4 @@
-"""Synthetic talkers against their own truth, through the real face steps."""
+"""Synthetic speakers against their own ground truth, through the real face steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipelines.face import face_mesh
 from pipelines.synthetic import SceneConfig, make_speaker_videos
 from pipelines.synthetic.motion import LIMIT, sample_motion
 from pipelines.synthetic.render import mirror_pose
-from pipelines.synthetic.voice import AHEAD_S, mouth_curve, openness, speak
+from pipelines.synthetic.voice import LIP_LEAD_S, mouth_curve, openness, speak
 
 UPPER, LOWER, FOREHEAD, CHIN = 13, 14, 10, 152  # landmarks
 MAX_SHIFT = 8  # frames
-AHEAD_FRAMES = (AHEAD_S - 0.03) * FPS  # a mouth curve 0.03 s ahead is in step with the loudness
+LIP_LEAD_FRAMES = (LIP_LEAD_S - 0.03) * FPS  # a mouth curve 0.03 s ahead is in step with the loudness
 
 
 def crops_of(video: Path) -> np.ndarray:
@@ -61,16 +61,16 @@ def rotation_errors(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def talkers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def speakers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_speaker_videos(tmp_path_factory.mktemp("talkers"), count=3, seed=7, scene=SceneConfig(seconds=4.0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(3))
-def test_the_face_steps_find_the_true_pose_and_mouth(talkers: list[Path], index: int) -> None:
-    with np.load(talkers[index].with_suffix(".npz")) as truth:
+def test_the_face_steps_find_the_true_pose_and_mouth(speakers: list[Path], index: int) -> None:
+    with np.load(speakers[index].with_suffix(".npz")) as truth:
         pose, opening = truth["pose_25"], truth["opening_25"]
-    found = face_mesh.mesh(crops_of(talkers[index]))
+    found = face_mesh.mesh(crops_of(speakers[index]))
     assert found.found.all()
     errors = rotation_errors(gaussian_filter1d(face_mesh.solve_pose(found.landmarks), 1.0, axis=0), pose)
     assert np.median(errors) < 3.0
@@ -80,17 +80,17 @@ def test_the_face_steps_find_the_true_pose_and_mouth(talkers: list[Path], index:
     assert likeness > 0.6
 
 
-def test_the_video_is_what_its_truth_says(talkers: list[Path]) -> None:
-    info = media.probe(talkers[0])
-    truth = json.loads(talkers[0].with_suffix(".json").read_text())
+def test_the_video_agrees_with_its_ground_truth(speakers: list[Path]) -> None:
+    info = media.probe(speakers[0])
+    truth = json.loads(speakers[0].with_suffix(".json").read_text())
     assert (info.frames, info.fps, info.width, info.oddities) == (100, 25.0, 320, ())
     assert info.has_audio
     assert truth["frames"] == 100
     assert truth["text"]
-    assert truth["identity"] != json.loads(talkers[1].with_suffix(".json").read_text())["identity"]
+    assert truth["identity"] != json.loads(speakers[1].with_suffix(".json").read_text())["identity"]
 
 
-def test_mouth_and_speech_go_together_at_the_offset_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_audio_offset_is_the_one_of_the_scene(tmp_path: Path) -> None:
     for offset in (-5, 0, 5):
         (video,) = make_speaker_videos(
             tmp_path / str(offset), count=1, seed=3, scene=SceneConfig(seconds=4.0, size=96, audio_offset_frames=offset)
@@ -98,11 +98,11 @@ def test_mouth_and_speech_go_together_at_the_offset_that_was_asked_for(tmp_path:
         with np.load(video.with_suffix(".npz")) as truth:
             opening = truth["opening_25"]
         shift, likeness = best_shift(loudness(media.read_speech(video), len(opening)), opening)
-        assert abs(shift - offset - AHEAD_FRAMES) <= 1  # lips are ahead of what is heard
+        assert abs(shift - offset - LIP_LEAD_FRAMES) <= 1  # lips are ahead of what is heard
         assert likeness > 0.4
 
 
-def test_equal_seeds_give_equal_bytes_and_what_is_there_is_kept(tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_bytes_and_complete_videos_stay(tmp_path: Path) -> None:
     settings, scene = {"count": 1, "seed": 11}, SceneConfig(seconds=1.0, size=96)
     (first,), (second,) = (make_speaker_videos(tmp_path / folder, **settings, scene=scene) for folder in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
@@ -132,12 +132,12 @@ def test_rate_length_second_face_and_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"fps": 0}, {"size": 10}, {"background": "beach"}])
-def test_what_no_talker_can_have_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
+def test_impossible_scenes_are_refused(wrong: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InputError):
         make_speaker_videos(tmp_path, count=1, seed=0, scene=SceneConfig(**wrong))
 
 
-def test_espeak_says_it_with_phonemes_in_order() -> None:
+def test_speech_comes_with_phonemes_in_order() -> None:
     speech = speak("Bob may borrow my hammer.")
     starts = [phoneme.start_s for phoneme in speech.phonemes]
     assert starts == sorted(starts)
