@@ -144,8 +144,8 @@ def _labels(metrics: Iterable[str]) -> str:
 
 
 def _missing(name: str) -> str:
-    about = list_assets("")[name].about
-    return f"not measured, because the weights {about.file} are not here (`a2h assets fetch {name}`)"
+    spec = list_assets("")[name].spec
+    return f"not measured, because the weights {spec.file} are not here (`a2h assets fetch {name}`)"
 
 
 def speeds(results: Sequence[ClipResult]) -> dict[str, float]:

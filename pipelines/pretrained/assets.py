@@ -1,8 +1,7 @@
-"""Weights of other people (conf/assets.yaml): whether they are here, whether they are the right
-ones, and how to get them.
+"""Find, verify and download weights that other projects publish (conf/assets.yaml).
 
-Only `fetch` opens a connection, and only `a2h assets fetch` calls it. Everything else asks
-`locate`, which says what is missing.
+Only `fetch` opens a connection, and only `a2h assets fetch` calls it. All other code calls `locate`,
+which raises an error that says how to get a missing file.
 """
 
 from __future__ import annotations
@@ -20,37 +19,37 @@ from pipelines.config.compose import CONF_DIR
 from pipelines.pretrained.download import MB, discard, download
 
 LISTING = CONF_DIR / "assets.yaml"
-# beside a file whose hash the listing does not know: the one that was used first, as sha256sum
-# writes it
+# A file beside an asset whose hash the listing does not know. It holds the hash of the file that was
+# used first, in the format of sha256sum.
 PIN_SUFFIX = ".sha256"
-ALL = "all"  # for `a2h assets fetch`
-TABLE_WIDTH = 160  # letters
+ALL = "all"  # as a name for `a2h assets fetch`
+TABLE_WIDTH = 160  # characters
 
 
 @dataclass
 class AssetSpec:
-    """What the listing says of one file; omegaconf checks its types."""
+    """The listing's entry for one file; omegaconf checks its types."""
 
     purpose: str = MISSING  # what needs it, as the subject of "… needs FILE"
     file: str = MISSING
-    page: str = MISSING  # where people read about it
+    page: str = MISSING  # a web page about it
     licence: str = MISSING
-    url: str | None = None  # where programs get it; None: only people can
+    url: str | None = None  # direct download; None: only by hand, from the page
     size_bytes: int | None = None
-    sha256: str | None = None  # None: unknown, so the file that is used first is remembered
+    sha256: str | None = None  # None: unknown; the hash of the file that is used first is recorded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """One file of the listing, and the folder in which it lies or should lie."""
+    """One file of the listing, and the folder where it belongs."""
 
     name: str
-    about: AssetSpec
+    spec: AssetSpec
     folder: Path
 
     @property
     def path(self) -> Path:
-        return self.folder / self.about.file
+        return self.folder / self.spec.file
 
     @property
     def pin(self) -> Path:
@@ -58,41 +57,46 @@ class Asset:
 
     @property
     def sha256(self) -> str:
-        """As listed, else of the file that was used first, else empty."""
-        if self.about.sha256:
-            return self.about.sha256
+        """Return the listed hash, else that of the file that was used first, else an empty string."""
+        if self.spec.sha256:
+            return self.spec.sha256
         return self.pin.read_text(encoding="utf-8").split()[0] if self.pin.is_file() else ""
 
     @property
-    def by_hand(self) -> str:
-        return f"get {self.about.file} from {self.about.url or self.about.page} and put it at {self.path}"
+    def manual_instructions(self) -> str:
+        """Say how to get the file by hand."""
+        return f"get {self.spec.file} from {self.spec.url or self.spec.page} and put it at {self.path}"
 
     @property
-    def how(self) -> str:
-        """To get it, as a hint."""
-        return f"`a2h assets fetch {self.name}` gets it; or {self.by_hand}" if self.about.url else self.by_hand
+    def instructions(self) -> str:
+        """Say how to get the file, as the hint of an error."""
+        return (
+            f"`a2h assets fetch {self.name}` gets it; or {self.manual_instructions}"
+            if self.spec.url
+            else self.manual_instructions
+        )
 
 
 def list_assets(folder: str | Path) -> dict[str, Asset]:
-    """All assets by name, in the listing's order."""
+    """Return all assets by name, in the listing's order."""
     from omegaconf import OmegaConf
 
     rows = OmegaConf.load(LISTING)
     schema = OmegaConf.structured(AssetSpec)
-    abouts = {
+    specs = {
         str(name): cast("AssetSpec", OmegaConf.to_object(OmegaConf.merge(schema, row))) for name, row in rows.items()
     }
-    return {name: Asset(name=name, about=about, folder=Path(folder)) for name, about in abouts.items()}
+    return {name: Asset(name=name, spec=spec, folder=Path(folder)) for name, spec in specs.items()}
 
 
 def select_assets(names: Sequence[str], assets: Mapping[str, Asset]) -> list[Asset]:
-    """Some of the assets by name; `all` means those that a program can get.
+    """Return assets by name; `all` selects those with a direct download.
 
     Raises:
         InputError: if the listing does not know a name.
     """
     if ALL in names:
-        return [asset for asset in assets.values() if asset.about.url]
+        return [asset for asset in assets.values() if asset.spec.url]
     for name in names:
         if name not in assets:
             close = difflib.get_close_matches(name, assets, n=1)
@@ -102,52 +106,54 @@ def select_assets(names: Sequence[str], assets: Mapping[str, Asset]) -> list[Ass
 
 
 def locate(name: str, folder: str | Path, *, otherwise: str = "") -> Path:
-    """The path of an asset that is here and is the right file. A hash that nobody knows is
-    remembered at the first use.
+    """Return the path of an asset, after its hash was checked.
+
+    If the listing has no hash, that of the file that is used first is recorded.
 
     Args:
-        name: of the listing.
-        folder: `paths.assets`.
-        otherwise: what can be done without it, for the hint.
+        name: its name in the listing.
+        folder: the setting `paths.assets`.
+        otherwise: what the user can do without it, for the hint.
 
     Raises:
-        InputError: if it is not here; the hint says how to get it.
-        CheckpointError: if it is another file.
+        InputError: if it is missing; the hint says how to get it.
+        CheckpointError: if it has another hash.
     """
     asset = list_assets(folder)[name]
     if not asset.path.is_file():
         raise InputError(
-            f"{asset.about.purpose} needs {asset.about.file}, which is not in {asset.folder}",
-            hint=asset.how + (f"; or {otherwise}" if otherwise else ""),
+            f"{asset.spec.purpose} needs {asset.spec.file}, which is not in {asset.folder}",
+            hint=asset.instructions + (f"; or {otherwise}" if otherwise else ""),
         )
-    _accept(asset, asset.path)
+    _verify(asset, asset.path)
     return asset.path
 
 
-# ------------------------------------------------------------------------------------------ getting
+# ----------------------------------------------------------------------------------------- download
 def fetch(asset: Asset) -> Path:
-    """Download an asset, or go on with a download that was cut off. Nothing stands under its name
-    before its hash was checked.
+    """Download an asset, or resume an interrupted download.
+
+    The file gets its name after its hash was checked.
 
     Raises:
-        InputError: if there is only a page for people.
-        FailedError: if the download does not work out; what came is kept for the next call.
-        CheckpointError: if another file came, which is thrown away, or lies there already, which is
-            left alone.
+        InputError: if it has no direct download.
+        FailedError: if the download fails; the received part is kept for the next call.
+        CheckpointError: if the downloaded file has another hash, which deletes it, or a file with
+            another hash is in its place already, which is kept.
     """
     if asset.path.is_file():
-        _accept(asset, asset.path)
+        _verify(asset, asset.path)
         return asset.path
-    if not asset.about.url:
-        raise InputError(f"{asset.name} is not offered to programs", hint=asset.by_hand)
+    if not asset.spec.url:
+        raise InputError(f"{asset.name} has no direct download", hint=asset.manual_instructions)
     part = asset.path.with_name(asset.path.name + ".part")
     try:
-        download(asset.about.url, part, size=asset.about.size_bytes)
+        download(asset.spec.url, part, size=asset.spec.size_bytes)
     except FailedError as error:
-        error.hint = f"{error.hint}; or {asset.by_hand}"
+        error.hint = f"{error.hint}; or {asset.manual_instructions}"
         raise
     try:
-        _accept(asset, part)
+        _verify(asset, part)
     except CheckpointError:
         discard(part)
         raise
@@ -156,21 +162,21 @@ def fetch(asset: Asset) -> Path:
     return asset.path
 
 
-def _accept(asset: Asset, path: Path) -> None:
-    """Compare a file's hash with the one it should have; without one, remember it.
+def _verify(asset: Asset, path: Path) -> None:
+    """Compare a file's hash with the expected one; if none is known, record it.
 
     Raises:
-        CheckpointError: naming both.
+        CheckpointError: naming both hashes.
     """
-    found, wanted = _sha256(path), asset.sha256
-    if not wanted:
-        asset.pin.write_text(f"{found}  {asset.about.file}\n", encoding="utf-8")
-    elif found != wanted:
-        first = "the one used first here was" if not asset.about.sha256 else "it should be"
-        forget = f" and {asset.pin.name}, if you mean to change it" if not asset.about.sha256 else ""
+    actual, expected = _sha256(path), asset.sha256
+    if not expected:
+        asset.pin.write_text(f"{actual}  {asset.spec.file}\n", encoding="utf-8")
+    elif actual != expected:
+        expectation = "the one used first here was" if not asset.spec.sha256 else "it should be"
+        also_remove = f" and {asset.pin.name}, if you mean to change it" if not asset.spec.sha256 else ""
         raise CheckpointError(
-            f"{path} is not the right {asset.about.file}: its sha-256 is {found}, {first} {wanted}",
-            hint=f"remove it{forget}; {asset.how}",
+            f"{path} is not the right {asset.spec.file}: its sha-256 is {actual}, {expectation} {expected}",
+            hint=f"remove it{also_remove}; {asset.instructions}",
         )
 
 
@@ -179,33 +185,37 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# ------------------------------------------------------------------------------------------ showing
+# ------------------------------------------------------------------------------------------ display
 def asset_state(asset: Asset) -> str:
-    """Whether an asset is here and right, for people."""
+    """Describe for the table whether an asset is here and intact."""
     if asset.path.is_file():
-        wanted = asset.sha256
-        if wanted and _sha256(asset.path) != wanted:
+        expected = asset.sha256
+        if expected and _sha256(asset.path) != expected:
             return f"another file is at {asset.path}"
-        return f"here: {asset.path}" + ("" if wanted else ", not used yet")
+        return f"here: {asset.path}" + ("" if expected else ", not used yet")
     part = asset.path.with_name(asset.path.name + ".part")
-    return f"begun, {part.stat().st_size / MB:.0f} MB are here" if part.is_file() and part.stat().st_size else "missing"
+    return (
+        f"interrupted, {part.stat().st_size / MB:.0f} MB are here"
+        if part.is_file() and part.stat().st_size
+        else "missing"
+    )
 
 
 def assets_table(assets: Mapping[str, Asset]) -> str:
-    """All of them, for a terminal."""
+    """Format all assets as a table for a terminal."""
     from io import StringIO
 
     from rich.console import Console
     from rich.table import Table
 
-    rows = Table(title="weights of other people", title_justify="left")
+    rows = Table(title="weights of other projects", title_justify="left")
     for column in ("name", "for", "", "MB", "licence", "how to get it"):
         rows.add_column(column, overflow="fold")
     for asset in assets.values():
-        about = asset.about
-        size = f"{about.size_bytes / MB:.0f}" if about.size_bytes else "?"
-        how = f"a2h assets fetch {asset.name}" if about.url else f"by hand: {about.page}"
-        rows.add_row(asset.name, about.purpose, asset_state(asset), size, about.licence, how)
+        spec = asset.spec
+        size = f"{spec.size_bytes / MB:.0f}" if spec.size_bytes else "?"
+        instructions = f"a2h assets fetch {asset.name}" if spec.url else f"by hand: {spec.page}"
+        rows.add_row(asset.name, spec.purpose, asset_state(asset), size, spec.licence, instructions)
     text = StringIO()
     Console(file=text, width=TABLE_WIDTH).print(rows, highlight=False)
     return text.getvalue()

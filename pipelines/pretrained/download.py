@@ -1,6 +1,4 @@
-"""One file over HTTP, in as many calls as it takes: a call that is cut off leaves a part, from
-which the next goes on.
-"""
+"""Download one file over HTTP; an interrupted download is resumed by the next call."""
 
 from __future__ import annotations
 
@@ -16,27 +14,25 @@ from a2h_models.errors import ConfigError, FailedError
 if TYPE_CHECKING:
     from requests import Response
 
-OK, PARTIAL, NOTHING_LEFT = 200, 206, 416  # HTTP's words
-CONNECT_S, SILENCE_S = 10.0, 60.0  # that a server may take to answer, and may be silent in the middle
-CHUNK = 1 << 16  # bytes; as much is lost where a connection breaks
-MAX_BYTES = 4 << 30  # of a file whose size nobody has said
+OK, PARTIAL, RANGE_NOT_SATISFIABLE = 200, 206, 416  # HTTP status codes
+CONNECT_S, READ_S = 10.0, 60.0  # timeouts: until the server answers, and between two reads
+CHUNK = 1 << 16  # bytes; at most as much is lost when a connection breaks
+MAX_BYTES = 4 << 30  # limit for a file of unknown size
 MB = 1e6
-VERSION_SUFFIX = ".version"  # of the note beside a part: which version of the file it is a part of
+VERSION_SUFFIX = ".version"  # of a file beside the part: its version, as the server names it
 
 
 def download(url: str, part: Path, *, size: int | None) -> None:
-    """Bring `part` to the whole file. What it holds from an earlier call is kept, if the server can
-    go on from there with the same file.
+    """Download a file into `part`, resuming an earlier call if the server supports it.
 
     Args:
         url: http or https; redirects are followed.
-        part: where to write; the caller renames it when it has looked at it.
-        size: bytes of the whole file; None where unknown, then at most MAX_BYTES.
+        part: where to write; the caller renames it after checking it.
+        size: bytes of the file; None if unknown, then at most MAX_BYTES are accepted.
 
     Raises:
-        ConfigError: for another kind of address.
-        FailedError: if there is no connection, it breaks off, the server refuses, or what it sends
-            is too long.
+        ConfigError: for another kind of URL.
+        FailedError: if there is no connection, it breaks, the server refuses, or sends too much.
     """
     import requests
 
@@ -46,12 +42,12 @@ def download(url: str, part: Path, *, size: int | None) -> None:
     with part.open("ab") as file:
         _lock(file, part)
         try:
-            _complete(url, file, _Versioned(part), size)
+            _complete(url, file, _PartVersion(part), size)
         except requests.RequestException as error:
-            have = file.tell()
-            so_far = f", after {have / MB:.1f} MB" if have else ""
-            hint = "the same command again goes on from there" if have else "is this machine allowed to reach it?"
-            raise FailedError(f"{url}: {_reason(error)}{so_far}", hint=hint) from error
+            received = file.tell()
+            progress = f", after {received / MB:.1f} MB" if received else ""
+            hint = "the same command again goes on from there" if received else "is this machine allowed to reach it?"
+            raise FailedError(f"{url}: {_reason(error)}{progress}", hint=hint) from error
         except OSError as error:
             raise FailedError(
                 f"cannot write {part}: {error.strerror}", hint="free some space or choose another folder"
@@ -59,26 +55,26 @@ def download(url: str, part: Path, *, size: int | None) -> None:
 
 
 def discard(part: Path) -> None:
-    """Forget what was downloaded."""
+    """Delete a partial download."""
     part.unlink(missing_ok=True)
-    _Versioned(part).note.unlink(missing_ok=True)
+    _PartVersion(part).path.unlink(missing_ok=True)
 
 
-def _complete(url: str, file: IO[bytes], version: _Versioned, size: int | None) -> None:
+def _complete(url: str, file: IO[bytes], version: _PartVersion, size: int | None) -> None:
     import requests
 
     limit = size or MAX_BYTES
     with requests.Session() as session:
-        for have in dict.fromkeys((file.tell(), 0)):  # from the start, where going on is impossible
+        for have in dict.fromkeys((file.tell(), 0)):  # if resuming is impossible, from the start
             with session.get(
-                url, headers=version.asking(have), stream=True, timeout=(CONNECT_S, SILENCE_S)
+                url, headers=version.request_headers(have), stream=True, timeout=(CONNECT_S, READ_S)
             ) as response:
-                begin = _begin(response, have)
-                if begin is None:
+                start = _start_offset(response, have)
+                if start is None:
                     continue
-                if response.status_code != NOTHING_LEFT:
-                    file.truncate(file.seek(begin))
-                    version.remember(response)
+                if response.status_code != RANGE_NOT_SATISFIABLE:
+                    file.truncate(file.seek(start))
+                    version.save(response)
                     _write(response, file, limit)
                 if size and file.tell() < size:
                     raise FailedError(
@@ -86,23 +82,22 @@ def _complete(url: str, file: IO[bytes], version: _Versioned, size: int | None) 
                         hint="is this still the right address?",
                     )
                 return
-    raise FailedError(f"{url} cannot be had from the start", hint="try again later")
+    raise FailedError(f"{url} could not be downloaded from the start", hint="try again later")
 
 
-def _begin(response: Response, have: int) -> int | None:
-    """The place in the file at which an answer begins; None for an answer that is of no use beside
-    the part that is there.
+def _start_offset(response: Response, have: int) -> int | None:
+    """Return the offset at which a response begins; None if it does not fit the part.
 
     Raises:
-        FailedError: for an answer without the file.
+        FailedError: for a response without the file.
     """
-    found = re.match(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
-    start, total = found.groups() if found else (None, None)
+    content_range = re.match(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    start, total = content_range.groups() if content_range else (None, None)
     if response.status_code == OK:
         return 0
     if response.status_code == PARTIAL:
         return have if start == str(have) else None
-    if response.status_code == NOTHING_LEFT and have:
+    if response.status_code == RANGE_NOT_SATISFIABLE and have:
         return have if total == str(have) else None
     raise FailedError(
         f"{response.url} answers {response.status_code} {response.reason}",
@@ -111,10 +106,10 @@ def _begin(response: Response, have: int) -> int | None:
 
 
 def _write(response: Response, file: IO[bytes], limit: int) -> None:
-    """Append an answer's body.
+    """Append the body of a response.
 
     Raises:
-        FailedError: if the file is, or is said to be, longer than `limit`.
+        FailedError: if the file is longer than `limit`, or announced to be.
     """
     length = response.headers.get("Content-Length", "")
     total = file.tell() + int(length) if length.isdigit() else None
@@ -132,39 +127,36 @@ def _write(response: Response, file: IO[bytes], limit: int) -> None:
             advance(len(chunk))
 
 
-class _Versioned:
-    """A part, and the server's own name for the version of the file that it is a part of, kept in a
-    note beside it.
-    """
+class _PartVersion:
+    """The version of the file that a part belongs to (ETag or Last-Modified), kept beside the part."""
 
     def __init__(self, part: Path) -> None:
-        self.note = part.with_name(part.name + VERSION_SUFFIX)
+        self.path = part.with_name(part.name + VERSION_SUFFIX)
 
-    def asking(self, have: int) -> dict[str, str]:
-        """The headers that ask for what is missing, or for everything if the file has changed
-        since.
-        """
-        headers = {"Accept-Encoding": "identity"}  # the file's own bytes, or places in it would mean something else
+    def request_headers(self, have: int) -> dict[str, str]:
+        """Return headers that ask for the missing rest, or for the whole file if it changed."""
+        headers = {"Accept-Encoding": "identity"}  # uncompressed, so that offsets are those of the file
         if have:
             headers["Range"] = f"bytes={have}-"
-            if self.note.is_file():
-                headers["If-Range"] = self.note.read_text(encoding="utf-8")
+            if self.path.is_file():
+                headers["If-Range"] = self.path.read_text(encoding="utf-8")
         return headers
 
-    def remember(self, response: Response) -> None:
+    def save(self, response: Response) -> None:
         tag = response.headers.get("ETag", "")
-        # a weak tag does not mean the same bytes
+        # a weak tag does not guarantee the same bytes
         version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
         if version:
-            self.note.write_text(version, encoding="utf-8")
+            self.path.write_text(version, encoding="utf-8")
         else:
-            self.note.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
 
 def _lock(file: IO[bytes], part: Path) -> None:
-    """Two calls must not write to one part.
+    """Lock a part against other processes; closing the file, also by a crash, unlocks it.
 
-    The lock ends with the file's closing, however that comes about.
+    Raises:
+        FailedError: if another process writes it.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,9 +165,7 @@ def _lock(file: IO[bytes], part: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's word for what went wrong, which requests wraps three times; else the
-    error's own.
-    """
+    """Return the operating system's message, which requests wraps three times, or a general one."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -186,7 +176,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _progress(name: str, have: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar in bytes on a terminal; nothing elsewhere."""
+    """Show a bar that counts bytes on a terminal, and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

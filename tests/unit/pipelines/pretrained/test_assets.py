@@ -277,7 +277,7 @@ def test_what_is_missing_says_how_to_get_it(folder: Path) -> None:
         assets.locate("known", folder, otherwise="do without")
     assert caught.value.hint.startswith("`a2h assets fetch known` gets it; or get known.bin from http://")
     assert caught.value.hint.endswith("or do without")
-    with pytest.raises(InputError, match="not offered to programs") as caught:
+    with pytest.raises(InputError, match="has no direct download") as caught:
         fetch("manual", folder)
     assert "http://page" in caught.value.hint
 
@@ -339,17 +339,17 @@ def test_the_listing_of_the_project() -> None:
     found = assets.list_assets("kept")
     assert {"vgg19", "syncnet", "alexnet", "inception", "i3d", "arcface"} <= found.keys()
     for asset in found.values():
-        about = asset.about
-        assert about.url is None or about.url.startswith("https://")
-        assert about.sha256 is None or re.fullmatch("[0-9a-f]{64}", about.sha256)
-        in_name = re.search(r"-([0-9a-f]{8})\.pth", about.file)  # torch's way to say how a file's hash begins
-        assert in_name is None or str(about.sha256).startswith(in_name[1])
+        spec = asset.spec
+        assert spec.url is None or spec.url.startswith("https://")
+        assert spec.sha256 is None or re.fullmatch("[0-9a-f]{64}", spec.sha256)
+        in_name = re.search(r"-([0-9a-f]{8})\.pth", spec.file)  # torch's way to say how a file's hash begins
+        assert in_name is None or str(spec.sha256).startswith(in_name[1])
 
 
 def test_the_listing_says_what_the_networks_say() -> None:
     from a2h_models.networks import perceptual
 
-    about = assets.list_assets("kept")["vgg19"].about
-    assert about.file == perceptual.WEIGHTS
-    assert about.url == perceptual.WEIGHTS_PAGE
-    assert str(about.sha256).startswith(perceptual.WEIGHTS_SHA256)
+    spec = assets.list_assets("kept")["vgg19"].spec
+    assert spec.file == perceptual.WEIGHTS
+    assert spec.url == perceptual.WEIGHTS_PAGE
+    assert str(spec.sha256).startswith(perceptual.WEIGHTS_SHA256)
