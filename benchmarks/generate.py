@@ -39,8 +39,8 @@ from a2h_models.networks.motion_field import MotionFieldConfig, MotionFieldOutpu
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.config.compose import compose
+from pipelines.core.threads import prefetch
 from pipelines.face.face_mesh import crop_portrait
-from pipelines.inference.prefetch import prefetch
 from pipelines.prepare.sources.discover import find_videos
 
 WHITE = 255

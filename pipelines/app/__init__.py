@@ -6,7 +6,6 @@ page           the page's components; with server the only importer of Gradio
 server         the running server: its folder, its limits, its end
 handlers       what a button does: a request → a video, or an error message
 job            one video, with progress while it is generated
-background     run a function in a thread and receive its messages
 av_sync        measure how well mouth and speech of a generated video agree
 catalog        the models to choose from, and their model cards
 session_files  the files of each browser session, deleted when it ends

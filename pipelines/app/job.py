@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 from a2h_models.metrics.av_sync import Match
 from a2h_models.timebase import SAMPLE_RATE
 from pipelines.app.av_sync import FaceCrops, measure_sync
-from pipelines.app.background import run_in_background
 from pipelines.app.catalog import ModelCatalog
 from pipelines.config import GenerateCommand
+from pipelines.core.threads import items_from_thread
 from pipelines.inference import FrameChunks
 from pipelines.inference.generation import FRAMES, load_inputs, output_path, validate_format, write_output
 
@@ -56,7 +56,7 @@ def run_job(catalog: ModelCatalog, command: GenerateCommand) -> Iterator[JobProg
         MediaError: if the recording holds no sound, or cannot be decoded.
         RegistryError: if the model cannot be fetched any more.
     """
-    return run_in_background(lambda send: _generate(catalog, command, send))
+    return items_from_thread(lambda send: _generate(catalog, command, send))
 
 
 def _generate(catalog: ModelCatalog, command: GenerateCommand, send: Send) -> None:

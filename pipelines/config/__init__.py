@@ -7,10 +7,10 @@ conf/ and the command line.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from pipelines.core.hashing import sha256_of_json
 
 MISSING: Any = "???"  # omegaconf's word for "the user must say"
 
@@ -362,7 +362,7 @@ def config_hash(config: Any) -> str:
     from omegaconf import OmegaConf
 
     values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_of_json(values, digits=16)
 
 
 @dataclass

@@ -7,7 +7,6 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from a2h_models.errors import A2HError, FailedError, InputError
+from pipelines.core.files import PART_SUFFIX, replace_file
 
-PART_SUFFIX = ".part"  # what an unpublished file ends with; `a2h verify --clean` removes such rests
 REFUSED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # this file, not the store
 # Listings are asked for afresh: other machines write too. S3: botocore waits longer from try to
 # try, up to 20 s.
@@ -148,22 +147,8 @@ class Storage:
 
     @contextmanager
     def _to_disk(self, name: str) -> Iterator[IO[bytes]]:
-        target = self.path(name)
-        aside = f"{target}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}"
-        try:
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120  fsspec gives strings
-            with open(aside, "wb") as handle:  # noqa: PTH123
-                yield handle
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(aside, target)  # noqa: PTH105
-        except OSError as error:
-            raise FailedError(
-                f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder"
-            ) from error
-        finally:
-            with suppress(OSError):  # it was renamed, or never made
-                Path(aside).unlink()
+        with replace_file(Path(self.path(name))) as part, part.open("wb") as handle:
+            yield handle
 
     @contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:

@@ -10,7 +10,6 @@ extensions (pipelines/dataset/shard_format.py): `mp4` for image_generator; `mp4`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tarfile
@@ -25,6 +24,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from a2h_models.data_types import SCHEMA_VERSION
 from a2h_models.errors import A2HError, ConfigError, DatasetError, InputError, MediaError
+from pipelines.core.hashing import sha256_of_text
 from pipelines.core.storage import Storage
 from pipelines.dataset.datasets import ClipDataset
 from pipelines.dataset.index import IndexedClip
@@ -57,9 +57,7 @@ class ExternalShards:
             raise InputError(
                 f"{path} names no shards", hint="quote braces and stars: 'dataset.path=shards/{000000..000009}.tar'"
             )
-        self.fingerprint = hashlib.sha256(
-            repr([(str(shard), shard.size) for shard in self.shards]).encode()
-        ).hexdigest()
+        self.fingerprint = sha256_of_text(repr([(str(shard), shard.size) for shard in self.shards]))
         logger.warning(
             "%s: shards without sidecars are read as a stream; a resumed run draws anew, not what it would have drawn",
             path,

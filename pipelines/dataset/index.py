@@ -7,11 +7,9 @@ a local one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from a2h_models.errors import DatasetError, InputError
-from pipelines.core.storage import PART_SUFFIX, Storage
+from pipelines.core.files import replace_file
+from pipelines.core.hashing import sha256_of_text
+from pipelines.core.storage import Storage
 from pipelines.dataset.keypoint_shards import detectors, read_keypoint_shard, read_keypoints
 from pipelines.dataset.shard_format import Encoded, Sidecar, decode_npy, read_members, read_sidecars
 
@@ -61,15 +61,11 @@ class ShardCache:
         return Storage(home)
 
     def _copy(self, dataset: Storage, sidecar: Sidecar, target: Path) -> None:
-        aside = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
-        try:
-            with dataset.open(sidecar.shard) as remote, aside.open("wb") as copy:
+        with replace_file(target) as part:
+            with dataset.open(sidecar.shard) as remote, part.open("wb") as copy:
                 shutil.copyfileobj(remote, copy)
-            if aside.stat().st_size != sidecar.size:
-                raise _truncated(dataset, sidecar, aside.stat().st_size)
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+            if part.stat().st_size != sidecar.size:
+                raise _truncated(dataset, sidecar, part.stat().st_size)
 
     def _make_room(self, needed: int, *, keep: Path) -> None:
         homes = sorted((home for home in self.folder.iterdir() if home != keep), key=lambda home: home.stat().st_mtime)
@@ -207,7 +203,7 @@ def _fingerprint(dataset: Storage, sidecars: list[Sidecar]) -> str:
     hashes.
     """
     if not dataset.exists("dataset.json"):
-        return hashlib.sha256("\n".join(sorted(sidecar.sha256 for sidecar in sidecars)).encode()).hexdigest()
+        return sha256_of_text("\n".join(sorted(sidecar.sha256 for sidecar in sidecars)))
     try:
         return str(json.loads(dataset.read("dataset.json"))["fingerprint"])
     except (ValueError, KeyError, TypeError):

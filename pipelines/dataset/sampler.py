@@ -8,7 +8,6 @@ processes nor of loader workers changes what a batch holds.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int64
 from torch.utils.data import Sampler
+
+from pipelines.core.hashing import sha256_of_text
 
 
 def epoch_order(seed: int, epoch: int, sizes: Sequence[int], streams: int) -> Int64[np.ndarray, " n"]:
@@ -61,7 +62,7 @@ class ClipOrder:
 
     def fingerprint(self, batch_size: int) -> str:
         """Changes when a count of batches would mean something else."""
-        return hashlib.sha256(repr((self, batch_size)).encode()).hexdigest()[:16]
+        return sha256_of_text(repr((self, batch_size)), digits=16)
 
 
 @lru_cache(maxsize=2)  # a batch may stand astride two epochs

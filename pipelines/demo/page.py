@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from a2h_models.timebase import FPS
+from pipelines.core.files import write_text
 from pipelines.demo.curves import learning_curves, pose_curves
 from pipelines.demo.results import DemoResults
 from pipelines.reporting.html_page import picture, render
@@ -53,7 +54,7 @@ def write_page(results: DemoResults) -> None:
         next=results.next_commands,
         **_numbers(summary),
     )
-    paths.page.write_text(page, encoding="utf-8")
+    write_text(paths.page, page)
 
 
 def _facts(ledger: Any, results: DemoResults) -> Iterator[dict[str, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import ConfigError
+from pipelines.core.files import write_text
 
 
 class StepRecords:
@@ -50,6 +51,4 @@ class StepRecords:
         return {name: float(entry["seconds"]) for name, entry in self.entries.items()}
 
     def _write(self) -> None:
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(json.dumps({"identity": self.identity, "entries": self.entries}, indent=1) + "\n")
-        temporary.replace(self.path)
+        write_text(self.path, json.dumps({"identity": self.identity, "entries": self.entries}, indent=1) + "\n")

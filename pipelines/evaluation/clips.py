@@ -17,10 +17,10 @@ from a2h_models.metrics.video import Face, VideoFeatures, measure
 from a2h_models.metrics.video import features as features_of
 from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines.config import EvaluateConfig
+from pipelines.core.timing import Stopwatch
 from pipelines.dataset import shard_format
 from pipelines.evaluation.sets import EvaluationClip, read_members
 from pipelines.evaluation.systems import FEATURES, SystemsUnderTest, films_of, image_size, judges_of, look
-from pipelines.prepare.output.timings import Stopwatch
 
 GROUND_TRUTH, COPY_PORTRAIT = "ground_truth", "copy_portrait"
 STRIP_FRAMES = 6  # of a clip that is drawn, evenly spaced

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from a2h_models.metrics import DEFINITIONS, OF_SETS
 from pipelines.config import EvaluateConfig
 from pipelines.core.storage import Storage
+from pipelines.core.text_table import text_table
 from pipelines.evaluation.clips import ClipResult
 
 SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE, TIMINGS_FILE = FILES = (
@@ -30,27 +31,23 @@ def draw_table(summary: Mapping[str, Any]) -> str:
     """Metrics down, ground truth, copied portrait and protocols across; what is not measured says
     why.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     rows = summary["rows"]
     title = f"{summary['model']} on {summary['clips']} clips of {Path(summary['dataset']).name} ({summary['split']}), mean [95 % interval]"
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "best", *(name.replace("_", " ") for name in rows)):
-        table.add_column(column)
+    columns = ("metric", "best", *(name.replace("_", " ") for name in rows))
+    lines = []
     for metric, definition in DEFINITIONS.items():
         if any(metric in values for values in rows.values()):
             label = f"{definition.label} ({definition.unit})" if definition.unit else definition.label
-            table.add_row(label, definition.best, *(_cell(values.get(metric)) for values in rows.values()))
-    text = io.StringIO()
-    Console(file=text, width=TABLE_WIDTH).print(table, highlight=False)
-    return text.getvalue() + "\n".join(f"{name}: {why}" for name, why in summary["not_measured"].items())
+            lines.append((label, definition.best, *(_cell(values.get(metric)) for values in rows.values())))
+    return text_table(title, columns, lines, width=TABLE_WIDTH) + "\n".join(
+        f"{name}: {why}" for name, why in summary["not_measured"].items()
+    )
 
 
 def _cell(values: Mapping[str, float | None] | None) -> str:
     if values is None or values["mean"] is None:
         return "–"
-    interval = "" if values["low"] is None else f" \\[{values['low']:.3g}, {values['high']:.3g}]"
+    interval = "" if values["low"] is None else f" [{values['low']:.3g}, {values['high']:.3g}]"
     return f"{values['mean']:.3g}{interval}"
 
 

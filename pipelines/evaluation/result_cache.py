@@ -5,7 +5,6 @@ where it stopped.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -14,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.hashing import sha256_of_json, sha256_of_text
 from pipelines.core.storage import Storage
 from pipelines.evaluation.clips import NO_PICTURE, ClipResult
 
+FOLDER_DIGITS, NAME_DIGITS = 16, 32  # of the hashes in names
 FOLDER = "unfinished"
 FEATURES = ".npz"
 
@@ -33,7 +34,7 @@ class ResultCache:
 
     def __init__(self, out: Storage, parents: Sequence[str]) -> None:
         self._out = out
-        self._folder = f"{FOLDER}/{hashlib.sha256(json.dumps(list(parents)).encode()).hexdigest()[:16]}"
+        self._folder = f"{FOLDER}/{sha256_of_json(list(parents), digits=FOLDER_DIGITS)}"
 
     def keep(self, result: ClipResult) -> None:
         values = asdict(replace(result, strip=NO_PICTURE, features={})) | {"strip": _packed(result.strip)}
@@ -66,7 +67,7 @@ class ResultCache:
         self._out.remove_folder(FOLDER)
 
     def _name(self, key: str, suffix: str = ".json") -> str:
-        return f"{self._folder}/{hashlib.sha256(key.encode()).hexdigest()[:32]}{suffix}"
+        return f"{self._folder}/{sha256_of_text(key, digits=NAME_DIGITS)}{suffix}"
 
 
 def _archive(features: FeatureSamples) -> bytes:

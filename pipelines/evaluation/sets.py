@@ -4,7 +4,6 @@ still have their hashes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from a2h_models.data_types import SIZE
 from a2h_models.errors import ConfigError, DatasetError, InputError
 from pipelines.config import EvaluateCommand, EvaluateConfig, FreezeCommand
+from pipelines.core.hashing import sha256_of_bytes, sha256_of_json
 from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
 from pipelines.registry import evaluation_set_id
@@ -73,7 +73,7 @@ class FrozenSet:
     def sealed(self) -> FrozenSet:
         """With its hash."""
         values = {name: value for name, value in asdict(self).items() if name not in {"sha256", "dataset"}}
-        return replace(self, sha256=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest())
+        return replace(self, sha256=sha256_of_json(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,7 @@ def read_members(clip: EvaluationClip) -> dict[str, bytes]:
 
 
 def _hashes(members: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
-    return ((name, hashlib.sha256(data).hexdigest()) for name, data in sorted(members.items()))
+    return ((name, sha256_of_bytes(data)) for name, data in sorted(members.items()))
 
 
 def read_set(path: str) -> FrozenSet:

@@ -5,7 +5,6 @@ named by the keys of the clips.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,8 @@ from a2h_models.metrics import NEEDS
 from a2h_models.metrics.video import Face, VideoFeatures
 from a2h_models.timebase import Span
 from pipelines.config import EXPERT, EvaluateCommand, EvaluateConfig
-from pipelines.prepare.output.timings import Stopwatch
+from pipelines.core.hashing import sha256_of_text
+from pipelines.core.timing import Stopwatch
 from pipelines.pretrained import assets
 from pipelines.registry import BUNDLE, SCHEME, ModelRegistry
 from pipelines.registry import CHAMPION as CHAMPION_ALIAS
@@ -55,12 +55,12 @@ class SystemsUnderTest:
     @property
     def fingerprint(self) -> str:
         """Of the files: another one, and results that were kept do not count any more."""
-        digest = hashlib.sha256(json.dumps(dict(self.weights), sort_keys=True).encode())
+        lines = [json.dumps(dict(self.weights), sort_keys=True)]
         for folder in filter(None, (self.candidate, self.champion)):
             for file in sorted(Path(folder).rglob("*")):
-                found = file.stat()
-                digest.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+                info = file.stat()
+                lines.append(f"{file}\0{info.st_size}\0{info.st_mtime_ns}\n")
+        return sha256_of_text("".join(lines))
 
 
 def systems_under_test(command: EvaluateCommand) -> SystemsUnderTest:

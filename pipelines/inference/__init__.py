@@ -7,7 +7,6 @@ speech        decode any recording to 16 kHz mono
 driving_pose  head poses from a file or from another video
 model         load a model on the fastest device of this machine
 export        write a model's networks as ONNX files
-prefetch      compute frames in a thread while the encoder writes earlier ones
 provenance    the metadata of every generated file
 watermark     the same, visibly
 pyfunc        the entry point of `mlflow.pyfunc.load_model` and `mlflow models serve`

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2h_models.errors import ConfigError, FailedError, InputError
+from a2h_models.errors import ConfigError, InputError
 from pipelines.config import ExportCommand, GenerateCommand
+from pipelines.core.files import create_folder
+from pipelines.core.hashing import sha256_of_file
 from pipelines.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def load_onnx_animator(command: GenerateCommand, folder: Path) -> Animator:
     if (folder / LISTING).is_file():
         return read_graphs(folder)
     bundle.check(folder)
-    weights_hash = hashlib.sha256((folder / bundle.LISTING).read_bytes()).hexdigest()  # the listing hashes all weights
+    weights_hash = sha256_of_file(folder / bundle.LISTING)  # the listing hashes all weights
     cached = Path(command.paths.cache) / "onnx" / weights_hash
     if not cached.is_dir():
         _require_extra()
@@ -76,22 +75,8 @@ def _publish(source: Path, target: Path, *, model: str) -> list[str]:
     from a2h_models.inference.onnx.package import write_graphs
 
     animator = Animator.load(source)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise FailedError(f"cannot write {target}: {error.strerror}", hint="choose another folder") from error
-    try:
-        graphs = write_graphs(animator, temporary, model=model)
-        temporary.chmod(0o755)
-        if not target.exists():
-            temporary.rename(target)
-    except OSError as error:
-        raise FailedError(
-            f"cannot write {target}: {error.strerror}", hint="free some space or choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with create_folder(target) as part:
+        graphs = write_graphs(animator, part, model=model)
     return [f"  {graph.path.name:<24} {graph.difference:.1e}" for graph in graphs]
 
 

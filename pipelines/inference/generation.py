@@ -17,10 +17,10 @@ from jaxtyping import Int16, UInt8
 from a2h_models.errors import ConfigError, InputError
 from pipelines import media
 from pipelines.config import GenerateCommand, GenerateConfig, config_hash
+from pipelines.core.threads import prefetch
 from pipelines.inference.driving_pose import load_driving_poses
 from pipelines.inference.model import LoadedModel, load_animator
 from pipelines.inference.portrait import Portrait, fit_portrait
-from pipelines.inference.prefetch import prefetch
 from pipelines.inference.provenance import GenerationOrigin, sha256
 from pipelines.inference.speech import frame_count, gate_silence, load_speech
 from pipelines.inference.watermark import draw_watermark

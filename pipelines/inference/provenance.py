@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from a2h_models.errors import FailedError, InputError
 from pipelines import media
+from pipelines.core.hashing import sha256_of_file
 
 NOTICE = "Synthetic video: a portrait made to talk by audio2head. It shows nothing that happened."
 
@@ -74,5 +74,4 @@ def sha256(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of_file(path)

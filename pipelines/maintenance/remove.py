@@ -8,7 +8,6 @@ and brings nobody back.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import ConfigError, DatasetError, InputError
+from pipelines.core.hashing import sha256_of_json
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import Sidecar
 from pipelines.maintenance.rewrite import by_video, clean_shard, finish_moves, leftovers
@@ -186,9 +186,9 @@ def nameless(video: Video, on: str) -> Video:
     """What is kept: that there was a video, how long, and its hash, by which a second request finds
     it. The hash shows nobody.
     """
-    place = hashlib.sha256(json.dumps([video.sha256, video.file, video.start, video.identity]).encode()).hexdigest()
+    place = sha256_of_json([video.sha256, video.file, video.start, video.identity], digits=NAME_DIGITS)
     return Video(
-        file=f"{NAMELESS}/{place[:NAME_DIGITS]}",
+        file=f"{NAMELESS}/{place}",
         sha256=video.sha256,
         size=0,
         identity="",

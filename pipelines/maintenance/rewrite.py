@@ -8,11 +8,11 @@ to go on.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from a2h_models.errors import DatasetError
+from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import COMPANION_MARK, Encoded, ShardWriter, Sidecar, read_members
 from pipelines.prepare.output import ledger
@@ -143,11 +143,9 @@ def check(dataset: Storage, sidecar: Sidecar) -> None:
     Raises:
         DatasetError: if they differ.
     """
-    digest = hashlib.sha256()
-    with dataset.open(sidecar.shard) as handle:
-        while piece := handle.read(CHUNK):
-            digest.update(piece)
-    if digest.hexdigest() != sidecar.sha256:
+    with dataset.open(sidecar.shard) as stream:
+        sha256 = sha256_of_stream(stream).sha256
+    if sha256 != sidecar.sha256:
         raise DatasetError(
             f"{dataset.url}/{sidecar.shard} has other content than its sidecar says (sha-256)",
             hint="`a2h verify` says more; `a2h prepare` builds the shard again where its sidecar is removed",

@@ -4,27 +4,24 @@ made of numbers.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from a2h_models.data_types import SCHEMA_VERSION, Sample
 from a2h_models.errors import A2HError
+from pipelines.core.hashing import HASH_NUMBERS, hash_number
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import Sidecar, decode, read_members
 
 COMPANION_MEMBERS = ("kp.npy",)
-HASH_BITS = 64  # of the hash that draws
 ARRAYS = ("speech", "mel", "pose", "landmarks")  # of a sample, whose numbers must be finite
 
 
 def drawn(keys: Sequence[str], share: float) -> list[str]:
     """About a share of the keys, by their hash: the same whenever and wherever it is asked."""
-    bound = share * 2**HASH_BITS
-    return [
-        key for key in keys if int.from_bytes(hashlib.sha256(key.encode()).digest()[: HASH_BITS // 8], "big") < bound
-    ]
+    bound = share * HASH_NUMBERS
+    return [key for key in keys if hash_number(key) < bound]
 
 
 def problems(dataset: Storage, sidecar: Sidecar, key: str) -> Iterator[str]:

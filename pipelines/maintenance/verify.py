@@ -6,7 +6,6 @@ The plan and each sidecar are read once, one at a time. A problem is a sentence 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,9 @@ from typing import Any
 
 from a2h_models.data_types import SCHEMA_VERSION
 from a2h_models.errors import A2HError, DatasetError, InputError
-from pipelines.core.storage import PART_SUFFIX, Storage
+from pipelines.core.files import PART_SUFFIX
+from pipelines.core.hashing import sha256_of_stream
+from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import COMPANION_MARK, MEMBERS, Sidecar, sidecar_names
 from pipelines.maintenance import rewrite, sample_checks
 from pipelines.prepare.output import ledger, timings
@@ -217,14 +218,11 @@ def against_tar(dataset: Storage, sidecar: Sidecar, members: Sequence[str] = MEM
     if not dataset.exists(sidecar.shard):
         yield f"{sidecar.shard} is missing, but its sidecar is there"
         return
-    digest, size = hashlib.sha256(), 0
-    with dataset.open(sidecar.shard) as handle:
-        while piece := handle.read(CHUNK):
-            digest.update(piece)
-            size += len(piece)
+    with dataset.open(sidecar.shard) as stream:
+        sha256, size = sha256_of_stream(stream)
     if size != sidecar.size:
         yield f"{sidecar.shard} has {size} bytes instead of {sidecar.size}"
-    elif digest.hexdigest() != sidecar.sha256:
+    elif sha256 != sidecar.sha256:
         yield f"{sidecar.shard} has other content than its sidecar says (sha-256)"
     elif members_of(dataset, sidecar) != [
         (f"{key}.{ext}", *place) for key, found in sidecar.index.items() for ext, place in found.items()

@@ -9,18 +9,17 @@ import os
 import select
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
-from a2h_models.errors import FailedError, MediaError
+from a2h_models.errors import MediaError
 from a2h_models.timebase import FPS, SAMPLE_RATE
-from pipelines.core.storage import PART_SUFFIX
+from pipelines.core.files import PART_SUFFIX, replace_file
 from pipelines.media import ffmpeg
 from pipelines.media.crops import SCALING
 from pipelines.media.metadata import add_comment
@@ -139,21 +138,8 @@ def _aside(path: Path) -> Iterator[tuple[Path, Path]]:
     """A name beside the target that becomes the target when the block ends well, and a folder for
     what ffmpeg needs meanwhile.
     """
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}").absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="a2h-") as folder:
-            yield part, Path(folder)
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise FailedError(
-            f"cannot write {path}: {error.strerror}", hint="free some space or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with replace_file(path) as part, tempfile.TemporaryDirectory(prefix="a2h-") as folder:
+        yield part.absolute(), Path(folder)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from a2h_models.errors import InputError, MediaError
+from pipelines.core.files import replace_file
 from pipelines.media import ffmpeg
 
 METADATA_TIMEOUT_S = 60.0
@@ -75,13 +76,11 @@ def _of_folder(folder: Path) -> dict[str, str]:
 
 def add_comment(path: Path, text: str) -> None:
     """Put a comment into a gif, before its first frame: ffmpeg writes none."""
-    aside = path.with_name(f"{path.name}.comment")
     data = text.encode()
     blocks = (data[at : at + GIF_BLOCK] for at in range(0, len(data), GIF_BLOCK))
-    with path.open("rb") as file, aside.open("wb") as out:
+    with replace_file(path) as part, path.open("rb") as file, part.open("wb") as out:
         header = file.read(GIF_HEADER)
         colours = 3 * 2 ** (1 + (header[GIF_FLAGS] & GIF_SIZE)) if header[GIF_FLAGS] & GIF_TABLE else 0
         out.write(header + file.read(colours))
         out.write(GIF_COMMENT + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0")
         shutil.copyfileobj(file, out)
-    aside.replace(path)

@@ -5,19 +5,17 @@ or not at all.
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 import wave as waves
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
-from a2h_models.errors import FailedError, InputError, MediaError
+from a2h_models.errors import InputError, MediaError
 from a2h_models.timebase import SAMPLE_RATE
-from pipelines.core.storage import PART_SUFFIX
+from pipelines.core.files import replace_folder
 from pipelines.media.metadata import NOTICE_FILE
 
 SPEECH_FILE = "speech.wav"
@@ -71,17 +69,5 @@ def _aside(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not (folder / NOTICE_FILE).is_file():
         raise InputError(f"{folder} exists, and is no folder of generated frames", hint="choose another result_dir")
-    part, old = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}") for _ in range(2))
-    try:
-        part.mkdir(parents=True)
+    with replace_folder(folder) as part:
         yield part
-        with suppress(FileNotFoundError):
-            folder.rename(old)
-        part.rename(folder)
-    except OSError as error:
-        raise FailedError(
-            f"cannot write {folder}: {error.strerror}", hint="free some space or choose another folder"
-        ) from error
-    finally:
-        for rest in (part, old):
-            shutil.rmtree(rest, ignore_errors=True)

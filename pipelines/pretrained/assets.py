@@ -7,7 +7,6 @@ which raises an error that says how to get a missing file.
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ from typing import cast
 from a2h_models.errors import CheckpointError, FailedError, InputError
 from pipelines.config import MISSING
 from pipelines.config.compose import CONF_DIR
+from pipelines.core.files import PART_SUFFIX, write_text
+from pipelines.core.hashing import sha256_of_file
+from pipelines.core.text_table import text_table
 from pipelines.pretrained.download import MB, discard, download
 
 LISTING = CONF_DIR / "assets.yaml"
@@ -23,6 +25,7 @@ LISTING = CONF_DIR / "assets.yaml"
 # used first, in the format of sha256sum.
 PIN_SUFFIX = ".sha256"
 ALL = "all"  # as a name for `a2h assets fetch`
+COLUMNS = ("name", "for", "", "MB", "licence", "how to get it")
 TABLE_WIDTH = 160  # characters
 
 
@@ -146,7 +149,7 @@ def fetch(asset: Asset) -> Path:
         return asset.path
     if not asset.spec.url:
         raise InputError(f"{asset.name} has no direct download", hint=asset.manual_instructions)
-    part = asset.path.with_name(asset.path.name + ".part")
+    part = asset.path.with_name(asset.path.name + PART_SUFFIX)
     try:
         download(asset.spec.url, part, size=asset.spec.size_bytes)
     except FailedError as error:
@@ -168,9 +171,9 @@ def _verify(asset: Asset, path: Path) -> None:
     Raises:
         CheckpointError: naming both hashes.
     """
-    actual, expected = _sha256(path), asset.sha256
+    actual, expected = sha256_of_file(path), asset.sha256
     if not expected:
-        asset.pin.write_text(f"{actual}  {asset.spec.file}\n", encoding="utf-8")
+        write_text(asset.pin, f"{actual}  {asset.spec.file}\n")
     elif actual != expected:
         expectation = "the one used first here was" if not asset.spec.sha256 else "it should be"
         also_remove = f" and {asset.pin.name}, if you mean to change it" if not asset.spec.sha256 else ""
@@ -180,20 +183,15 @@ def _verify(asset: Asset, path: Path) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # ------------------------------------------------------------------------------------------ display
 def asset_state(asset: Asset) -> str:
     """Describe for the table whether an asset is here and intact."""
     if asset.path.is_file():
         expected = asset.sha256
-        if expected and _sha256(asset.path) != expected:
+        if expected and sha256_of_file(asset.path) != expected:
             return f"another file is at {asset.path}"
         return f"here: {asset.path}" + ("" if expected else ", not used yet")
-    part = asset.path.with_name(asset.path.name + ".part")
+    part = asset.path.with_name(asset.path.name + PART_SUFFIX)
     return (
         f"interrupted, {part.stat().st_size / MB:.0f} MB are here"
         if part.is_file() and part.stat().st_size
@@ -203,19 +201,10 @@ def asset_state(asset: Asset) -> str:
 
 def assets_table(assets: Mapping[str, Asset]) -> str:
     """Format all assets as a table for a terminal."""
-    from io import StringIO
-
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = Table(title="weights of other projects", title_justify="left")
-    for column in ("name", "for", "", "MB", "licence", "how to get it"):
-        rows.add_column(column, overflow="fold")
+    rows = []
     for asset in assets.values():
         spec = asset.spec
         size = f"{spec.size_bytes / MB:.0f}" if spec.size_bytes else "?"
         instructions = f"a2h assets fetch {asset.name}" if spec.url else f"by hand: {spec.page}"
-        rows.add_row(asset.name, spec.purpose, asset_state(asset), size, spec.licence, instructions)
-    text = StringIO()
-    Console(file=text, width=TABLE_WIDTH).print(rows, highlight=False)
-    return text.getvalue()
+        rows.append((asset.name, spec.purpose, asset_state(asset), size, spec.licence, instructions))
+    return text_table("weights of other projects", COLUMNS, rows, width=TABLE_WIDTH)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from a2h_models.errors import ConfigError, FailedError
+from pipelines.core.files import write_text
 
 if TYPE_CHECKING:
     from requests import Response
@@ -147,7 +148,7 @@ class _PartVersion:
         # a weak tag does not guarantee the same bytes
         version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
         if version:
-            self.path.write_text(version, encoding="utf-8")
+            write_text(self.path, version)
         else:
             self.path.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.reporting.text_table import draw_table
+from pipelines.core.text_table import text_table
 
 PASSED, FAILED, WAIVED = "passed", "failed", "waived"
 
@@ -45,7 +45,7 @@ class Decision:
 
     def __str__(self) -> str:
         rows = [(gate.name, gate.status, gate.required, gate.found, gate.reason) for gate in self.gates]
-        return draw_table(f"{self.model} → {self.alias}", ("gate", "", "required", "found", "why"), rows) + self.verdict
+        return text_table(f"{self.model} → {self.alias}", ("gate", "", "required", "found", "why"), rows) + self.verdict
 
     @property
     def verdict(self) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from a2h_models.errors import RegistryError
+from pipelines.core.hashing import sha256_of_file
 from pipelines.registry.versions import ModelVersion
 
 BUNDLE_FOLDER = "data/bundle"  # where MLflow's pyfunc layout keeps ours
@@ -55,10 +55,4 @@ def compare_hashes(expected: Mapping[str, str], root: Path, *, name: str) -> Non
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file, by path below the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MLFLOW_FILE)
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of one file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files}

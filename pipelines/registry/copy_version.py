@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from a2h_models.errors import ConfigError
 from pipelines.config.promotion import CopyCommand
+from pipelines.core.secrets import mask_password
 from pipelines.registry.artifacts import check_files
 from pipelines.registry.evaluations import EVALUATION_TAG, evaluation_runs
 from pipelines.registry.model_registry import ModelRegistry
 from pipelines.registry.versions import ModelVersion
-from pipelines.tracking.tracker import mask_password
 
 STORE_TAGS = frozenset({"sha256", "model_id", "promotion_alias"})  # that the other store sets anew
 

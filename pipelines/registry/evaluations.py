@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.errors import RegistryError
+from pipelines.core.hashing import sha256_of_json
 from pipelines.registry.versions import ModelVersion
 
 METRICS_FILE = "metrics.json"  # the evaluation's summary, as an artifact of its run
@@ -47,7 +47,7 @@ class EvaluationResults:
 def evaluation_set_id(*, fingerprint: str, split: str, clips: list[str], max_frames: int) -> str:
     """Sixteen hex digits that are equal only for evaluations whose numbers may be compared."""
     values = {"fingerprint": fingerprint, "split": split, "clips": sorted(clips), "max_frames": max_frames}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_of_json(values, digits=16)
 
 
 def evaluation_tags(set_id: str, run_id: str) -> dict[str, str]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
 from pipelines.config.promotion import ModelsCommand
+from pipelines.core.text_table import render_text, text_table
 from pipelines.dataset.provenance import COLUMNS
 from pipelines.registry.datasets import verify
 from pipelines.registry.model_registry import ModelRegistry
 from pipelines.registry.provenance import read_provenance, read_sources
 from pipelines.registry.versions import SCHEME, STAGE_MODELS, ModelVersion
-from pipelines.reporting.text_table import draw_table
 from pipelines.tracking import UNKNOWN
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def models(command: ModelsCommand) -> str:
         missing = f"no model {name}" if name else "no models"
         raise RegistryError(f"the registry has {missing}", hint="`a2h train` and `a2h register` make them")
     rows = [_row(version, aliases) for version, aliases in versions]
-    return draw_table(name or "models", ("version", "aliases", "status", "made", "data", "code"), rows).rstrip()
+    return text_table(name or "models", ("version", "aliases", "status", "made", "data", "code"), rows).rstrip()
 
 
 def _row(version: ModelVersion, aliases: tuple[str, ...]) -> tuple[str, ...]:
@@ -97,9 +97,6 @@ def _stage_uris(version: ModelVersion) -> list[str]:
 
 def draw_lineage(lineage: Lineage, *, max_sources: int) -> str:
     """Draw a lineage as a tree of text."""
-    from io import StringIO
-
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
@@ -114,9 +111,7 @@ def draw_lineage(lineage: Lineage, *, max_sources: int) -> str:
         for path, (fingerprint, _) in part.datasets.items():
             branch.add(Text(f"dataset {fingerprint[:DIGITS_SHOWN]}  {path}"))
     _add_data(tree, lineage, max_sources)
-    text = StringIO()
-    Console(file=text, width=WIDTH).print(tree, highlight=False)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in render_text(tree, width=WIDTH).splitlines())
 
 
 def _facts(tags: Mapping[str, str], run_id: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import ConfigError, InputError, RegistryError
 from pipelines.config import TrackingConfig
+from pipelines.core.hashing import sha256_of_text
 from pipelines.registry import provenance
 from pipelines.registry.alias_lock import is_lock
 from pipelines.registry.artifacts import check_files, file_hashes, weights_folder
@@ -186,7 +186,7 @@ class ModelRegistry:
         if "://" not in source and ":/" not in source:
             return Path(source)
         config = self.tracker.config
-        key = hashlib.sha256(f"{config.tracking_uri} {version.source}".encode()).hexdigest()[:KEY_DIGITS]
+        key = sha256_of_text(f"{config.tracking_uri} {version.source}", digits=KEY_DIGITS)
         target = Path(config.cache) / f"{version.name}-{version.version}-{key}"
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)

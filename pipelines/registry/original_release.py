@@ -19,8 +19,8 @@ from a2h_models.errors import InputError, RegistryError
 from a2h_models.inference.animator import Animator
 from a2h_models.networks import STAGES, NetworksConfig, save
 from pipelines.config import ExportReleaseCommand, ImportReleaseCommand
+from pipelines.core.hashing import sha256_of_file
 from pipelines.pretrained import assets
-from pipelines.registry.artifacts import sha256_of
 from pipelines.registry.model_registry import ModelRegistry
 from pipelines.registry.versions import BUNDLE, ModelVersion
 
@@ -56,7 +56,7 @@ def register_release(registry: ModelRegistry, command: ImportReleaseCommand) -> 
             f"there is no file {path}",
             hint="the release's is called audio2head.pth.tar; `a2h assets` says where it is from",
         )
-    tags = {ORIGIN: RELEASE, SOURCE_HASH: sha256_of(path), SOURCE_FILE: path.name}
+    tags = {ORIGIN: RELEASE, SOURCE_HASH: sha256_of_file(path), SOURCE_FILE: path.name}
     existing = _find_imported(registry, tags[SOURCE_HASH])
     if existing:
         return ImportedRelease(version=existing, existed=True)

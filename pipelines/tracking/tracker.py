@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from a2h_models.errors import ConfigError, RegistryError
 from pipelines.config import TrackingConfig
+from pipelines.core.secrets import mask_password
 from pipelines.tracking.code_version import code_tags
 
 if TYPE_CHECKING:
@@ -355,13 +356,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def mask_password(uri: str) -> str:
-    """Remove the password from an address."""
-    scheme, separator, rest = uri.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{place}" if at else uri
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten nested mappings to dotted keys with text values, as MLflow wants parameters."""
     rows: dict[str, str] = {}
@@ -369,7 +363,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             rows |= flat(value, f"{prefix}{key}.")
         else:
-            rows[f"{prefix}{key}"] = str(value)
+            rows[f"{prefix}{key}"] = mask_password(str(value))
     return rows
 
 

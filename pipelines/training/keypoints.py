@@ -7,7 +7,7 @@ workers.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from a2h_models.data_types import UNIT
 from a2h_models.errors import ClusterError, ConfigError, InputError
 from pipelines import media
 from pipelines.config import KeypointsCommand
+from pipelines.core.hashing import sha256_of_pieces
 from pipelines.core.storage import Storage
 from pipelines.dataset.keypoint_shards import encode_keypoints, keypoint_shard_name, read_keypoint_shard
 from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, read_members, sidecar_names
@@ -105,12 +106,14 @@ def find_weights(command: KeypointsCommand) -> Weights:
 
 def hash_of(detector: KeypointDetector) -> str:
     """Of its tensors alone: the generator that was trained beside it may change."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(detector.state_dict().items()):
+    return sha256_of_pieces(_tensor_bytes(detector), digits=HASH_DIGITS)
+
+
+def _tensor_bytes(network: KeypointDetector) -> Iterator[bytes]:
+    for name, tensor in sorted(network.state_dict().items()):
         array = tensor.detach().cpu().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:HASH_DIGITS]
+        yield f"{name} {array.dtype} {array.shape}\n".encode()
+        yield np.ascontiguousarray(array).tobytes()
 
 
 # --------------------------------------------------------------------------- one shard, on a worker

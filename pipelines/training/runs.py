@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,8 @@ from a2h_models.networks import save
 from a2h_models.training.base import TrainingModule
 from pipelines.config import config_hash
 from pipelines.config.training import TrainCommand
+from pipelines.core.files import write_text
+from pipelines.core.hashing import sha256_of_text
 from pipelines.dataset.datamodules import ClipDataModule
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
@@ -43,7 +44,7 @@ class TrainResult:
 def identity(command: TrainCommand) -> str:
     """Hash of everything that decides what a training ends with; where it runs and logs does not."""
     parts = (command.dataset, command.stage, command.networks, command.trainer)
-    return hashlib.sha256("".join(map(config_hash, parts)).encode()).hexdigest()[:IDENTITY_DIGITS]
+    return sha256_of_text("".join(map(config_hash, parts)), digits=IDENTITY_DIGITS)
 
 
 def run_folder(command: TrainCommand) -> Path:
@@ -132,6 +133,4 @@ def finish(command: TrainCommand, stage: TrainingModule, data: ClipDataModule, r
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(values, indent=1, default=str) + "\n")
-    aside.replace(path)
+    write_text(path, json.dumps(values, indent=1, default=str) + "\n")

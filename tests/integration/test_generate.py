@@ -19,7 +19,7 @@ from a2h_models.inference.animator import Animator
 from pipelines import media
 from pipelines.cli.main import main
 from pipelines.config import GenerateCommand, GenerateConfig, TrackingConfig
-from pipelines.core.storage import PART_SUFFIX
+from pipelines.core.files import PART_SUFFIX
 from pipelines.inference import (
     NOTICE,
     crop_to_face,

@@ -6,13 +6,13 @@ machine and no name of a person stands in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import MEMBERS
 from pipelines.prepare.output.ledger import LEDGER_FILE
@@ -177,11 +177,8 @@ def _member_files(extension: str, shards: Sequence[ShardFacts]) -> dict[str, Any
 
 
 def _sha256(out: Storage, name: str) -> str:
-    digest = hashlib.sha256()
-    with out.open(name) as handle:
-        while piece := handle.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+    with out.open(name) as stream:
+        return sha256_of_stream(stream).sha256
 
 
 # -------------------------------------------------------------------------------- records

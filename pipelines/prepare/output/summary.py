@@ -4,7 +4,6 @@ and dataset.json.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from a2h_models.data_types import FEATURES_VERSION, SCHEMA_VERSION
 from a2h_models.timebase import FPS
+from pipelines.core.hashing import sha256_of_json
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import Sidecar
 from pipelines.prepare.output import ledger
@@ -106,7 +106,7 @@ def fingerprint_of(shards: Mapping[str, str]) -> str:
     """The dataset's name by content (shard → sha-256): changes with any byte of any shard, and with
     nothing else.
     """
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, sorted(shards.items())]).encode()).hexdigest()
+    return sha256_of_json([SCHEMA_VERSION, sorted(shards.items())])
 
 
 def versions() -> dict[str, str]:

@@ -6,31 +6,14 @@ Kept beside the dataset, outside its fingerprint, for no two runs take the same 
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.core.storage import Storage
 
 FOLDER = "timings"  # one small file a shard: written by its worker, so that a killed run loses none
 DECIMALS = 3
-
-
-class Stopwatch:
-    """Adds up the seconds of one video's steps: `with clock("faces"): …`."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] += time.perf_counter() - start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ clip lands in which shard.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
@@ -21,6 +20,7 @@ from a2h_models.data_types import SCHEMA_VERSION
 from a2h_models.errors import DatasetError
 from a2h_models.timebase import FPS, Span
 from pipelines.config import PlanConfig, PrepareConfig, config_hash
+from pipelines.core.hashing import sha256_of_pieces
 from pipelines.dataset.shard_format import shard_name
 from pipelines.prepare.planning.splits import assign_splits, merge_identities
 from pipelines.prepare.steps.filters import Reason
@@ -320,10 +320,7 @@ def pack(videos: Sequence[Video], splits: Mapping[str, str], config: PrepareConf
 
 
 def _hash(facts: Any, videos: Iterable[Video]) -> str:
-    digest = hashlib.sha256(_encode(facts).encode())
-    for video in videos:
-        digest.update(_encode(video).encode())
-    return digest.hexdigest()[:HASH_DIGITS]
+    return sha256_of_pieces((_encode(each).encode() for each in (facts, *videos)), digits=HASH_DIGITS)
 
 
 def by_split(plan: Plan) -> dict[str, list[Unit]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from a2h_models.errors import InputError, MediaError
 from a2h_models.timebase import FPS
 from pipelines import media
 from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
+from pipelines.core.hashing import StreamHash, sha256_of_stream
 from pipelines.core.storage import Storage
 from pipelines.execution import cluster
 from pipelines.execution.sandbox import Failure
@@ -188,11 +188,7 @@ def first_objection(info: media.VideoInfo, frames: int, config: PrepareConfig) -
     return "", ""
 
 
-def content_hash(path: Path) -> tuple[str, int]:
-    """Sha-256 and size of a file, read piece by piece."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as handle:
-        while piece := handle.read(HASH_CHUNK):
-            digest.update(piece)
-            size += len(piece)
-    return digest.hexdigest(), size
+def content_hash(path: Path) -> StreamHash:
+    """Hash a file and count its bytes."""
+    with path.open("rb") as stream:
+        return sha256_of_stream(stream)

@@ -4,17 +4,16 @@ leaves.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from pipelines.config import PlanConfig
+from pipelines.core.hashing import HASH_NUMBERS, hash_number
 
 
 def position(identity: str, seed: int) -> float:
     """Where an identity stands in [0, 1), by its hash: for ever the same, whoever else is there."""
-    digest = hashlib.sha256(f"{seed}\n{identity}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return hash_number(f"{seed}\n{identity}") / HASH_NUMBERS
 
 
 def assign_splits(

@@ -17,8 +17,8 @@ from jaxtyping import Float32, Int16, UInt8
 
 from a2h_models.errors import CheckpointError, ConfigError, InputError
 from pipelines.config import PrepareCommand, PrepareConfig, TrackingConfig
+from pipelines.core.hashing import sha256_of_file
 from pipelines.registry import SCHEME, ModelRegistry
-from pipelines.registry.artifacts import sha256_of
 
 if TYPE_CHECKING:  # torch: 300 MB that most preparations do without
     from a2h_models.evaluators.syncnet import SyncNet
@@ -88,7 +88,7 @@ def _syncnet(said: str, logger: TrackingConfig) -> SyncNetworkRef:
     path = Path(said).absolute()
     if not path.is_file():
         raise InputError(f"prepare.features.syncnet={said} is not a file", hint="`a2h assets fetch syncnet` gets it")
-    return SyncNetworkRef(key=SYNCNET, path=path, uri="", logger=logger, sha256=sha256_of(path))
+    return SyncNetworkRef(key=SYNCNET, path=path, uri="", logger=logger, sha256=sha256_of_file(path))
 
 
 def _expert(said: str, logger: TrackingConfig) -> SyncNetworkRef:
@@ -105,7 +105,7 @@ def _expert(said: str, logger: TrackingConfig) -> SyncNetworkRef:
     )
     if not found.weights.is_file():
         raise CheckpointError(f"prepare.features.sync_expert={uri or said} holds no {EXPERT_FILE}", hint=hint)
-    return replace(found, sha256=sha256_of(found.weights))
+    return replace(found, sha256=sha256_of_file(found.weights))
 
 
 # -------------------------------------------------------------------------------- on a worker
@@ -122,7 +122,7 @@ def load_sync_network(judge: SyncNetworkRef) -> SyncNet | SyncExpert:
 
     if judge.uri and not judge.path.exists():
         judge = replace(judge, path=ModelRegistry.from_config(judge.logger).fetch(judge.uri))
-    if judge.weights.is_file() and sha256_of(judge.weights) != judge.sha256:
+    if judge.weights.is_file() and sha256_of_file(judge.weights) != judge.sha256:
         raise CheckpointError(
             f"{judge.weights} is not the file that the plan was made with", hint="all machines need the same weights"
         )

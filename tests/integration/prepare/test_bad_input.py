@@ -20,7 +20,8 @@ import pytest
 
 from a2h_models.errors import FailedError, InputError
 from pipelines.config import ClusterConfig
-from pipelines.core.storage import PART_SUFFIX, Storage
+from pipelines.core.files import PART_SUFFIX
+from pipelines.core.storage import Storage
 from pipelines.maintenance.verify import verify
 from pipelines.media.ffmpeg import ffmpeg_path
 from pipelines.prepare import pipeline

@@ -29,10 +29,10 @@ import json, os, re, signal, sys, traceback
 from pathlib import Path
 from pipelines.config import ClusterConfig, PathsConfig, PrepareCommand
 from pipelines.dataset.shard_format import read_members, read_sidecars
-from pipelines.prepare import flow
+from pipelines.prepare import pipeline
 from pipelines.prepare.steps.filters import SCORES, Scores
 from pipelines.prepare.output.ledger import CLIP, Row
-from pipelines import storage
+from pipelines.core import files, storage
 
 videos, finished, out, cache = sys.argv[1:]
 PHASES = ("before", "half", "whole", "after")
@@ -49,7 +49,7 @@ def replay(path, video, unit, config, *rest):
             if row["kind"] == CLIP and row["sha256"] == video.sha256:
                 scores = Scores(**{name: row[name] for name in SCORES})
                 plain = {name: value for name, value in row.items() if name not in SCORES and name != "scores"}
-                yield flow.Outcome(row=Row(**plain, scores=scores), encoded=read_members(dataset, sidecar, row["key"]))
+                yield pipeline.Outcome(row=Row(**plain, scores=scores), encoded=read_members(dataset, sidecar, row["key"]))
 
 
 class Deadly:
@@ -94,7 +94,7 @@ class Deadly:
 
     def renamed(self, aside, target, **more):
         name = os.path.relpath(target, out)
-        ours = not name.startswith("..") and str(aside).endswith(storage.PART_SUFFIX)
+        ours = not name.startswith("..") and str(aside).endswith(files.PART_SUFFIX)
         if ours:
             self.reach(name, "whole")
         self.replace(aside, target, **more)
@@ -113,9 +113,9 @@ def prepare(point):
         return status, json.loads(passed or "[]")
     os.close(reader)
     try:
-        flow.outcomes_of_file = replay
+        pipeline.outcomes_of_file = replay
         deadly = Deadly(point, [])
-        flow.prepare(PrepareCommand(videos=videos, out=out, cluster=ClusterConfig(workers=0), paths=PathsConfig(cache=cache)))
+        pipeline.prepare(PrepareCommand(videos=videos, out=out, cluster=ClusterConfig(workers=0), paths=PathsConfig(cache=cache)))
         os.write(writer, json.dumps(deadly.seen).encode())
         os._exit(0)
     except BaseException:
@@ -125,7 +125,7 @@ def prepare(point):
 
 def visible():
     root = Path(out)
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and not p.name.endswith(storage.PART_SUFFIX)}
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and not p.name.endswith(files.PART_SUFFIX)}
 
 
 import shutil
@@ -139,7 +139,7 @@ for point in map(tuple, points):
     story["killed"].append([*point, status])
     exact = {n: b for n, b in visible().items() if n.endswith((".tar", ".json")) and "timings" not in n}
     story["torn"] += [[*point, name] for name, data in exact.items() if data != reference.get(name)]
-story["parts"] = len(list(Path(out).rglob("*" + storage.PART_SUFFIX)))
+story["parts"] = len(list(Path(out).rglob("*" + files.PART_SUFFIX)))
 story["last"] = prepare(None)[0]
 print("STORY" + json.dumps(story))
 '''

@@ -22,7 +22,8 @@ from a2h_models.errors import ClusterError, InputError
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpertConfig
 from pipelines.config import ClusterConfig, PrepareConfig
-from pipelines.core.storage import PART_SUFFIX, Storage
+from pipelines.core.files import PART_SUFFIX
+from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import decode, read_shard, read_sidecars
 from pipelines.execution import cluster
 from pipelines.execution.cluster import Failure

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core.storage import PART_SUFFIX
+from pipelines.core.files import PART_SUFFIX
 from pipelines.prepare.pipeline import prepare
 
 pytestmark = pytest.mark.slow

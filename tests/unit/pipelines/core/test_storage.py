@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from a2h_models.errors import FailedError, InputError
-from pipelines.core.storage import PART_SUFFIX, Storage, open_url
+from pipelines.core.files import PART_SUFFIX
+from pipelines.core.storage import Storage, open_url
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -139,7 +139,7 @@ def test_a_missing_or_damaged_ledger_is_named(tmp_path):
 MILLION = """
 import sys
 from pathlib import Path
-from pipelines.prepare import ledger
+from pipelines.prepare.output import ledger
 from pipelines.prepare.steps.filters import SCORES
 from pipelines.core.storage import Storage
 from pipelines.config import PrepareConfig
