@@ -1,9 +1,9 @@
-"""A model on an evaluation set → numbers beside the ground truth, the copied portrait and the
-champion, clip by clip.
+"""`a2h evaluate`: a model on an evaluation set → its numbers, clip by clip.
 
-Two protocols, always named: `true_pose` (the clip's own head motion drives) and `predicted_pose`
-(the model's). Equal input gives equal numbers. What was measured on what stands in `metrics.json`,
-with an id of the evaluation set: only numbers of one set compare.
+Beside it stand the ground truth, the copied portrait and the champion. Two protocols, always named:
+`true_pose` (the clip's own head motion drives) and `predicted_pose` (the model's). Equal input
+gives equal numbers. `metrics.json` says what was measured on what, with an id of the evaluation
+set: only numbers of one set compare.
 """
 
 from __future__ import annotations
@@ -18,26 +18,41 @@ from a2h_models.errors import ConfigError, InputError
 from pipelines.config import EvaluateCommand, EvaluateConfig, config_hash
 from pipelines.core.storage import Storage
 from pipelines.dataset.provenance import read_origin
-from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
-from pipelines.evaluation.page import draw_page
-from pipelines.evaluation.report import FILES, PICTURE_FILE, SUMMARY_FILE, contact_sheet, draw_table, extremes, write
+from pipelines.evaluation.clips import NO_STRIP, ClipResult, measure_clip
+from pipelines.evaluation.page import render_page
+from pipelines.evaluation.protocols import PROTOCOLS
+from pipelines.evaluation.report import FILES, PICTURE_FILE, SUMMARY_FILE, Report, contact_sheet, draw_results, extremes
 from pipelines.evaluation.result_cache import ResultCache
-from pipelines.evaluation.sets import EvaluationClip, Selection, check_split, dataset_fingerprint, select
-from pipelines.evaluation.summary import COUNTED, break_down, means_of, not_measured, of_sets, speeds, summarise
-from pipelines.evaluation.systems import PROTOCOLS, VIDEOS, SystemsUnderTest, systems_under_test
+from pipelines.evaluation.sets import (
+    ClipSelection,
+    EvaluationClip,
+    dataset_fingerprint,
+    select_clips,
+    validate_split,
+)
+from pipelines.evaluation.summary import (
+    TIMED,
+    break_down,
+    flatten_means,
+    reasons_not_measured,
+    set_metrics,
+    speed_metrics,
+    summarise,
+)
+from pipelines.evaluation.systems import VIDEOS, SystemsUnderTest, locate_systems
 from pipelines.execution import cluster
 from pipelines.registry import SCHEME, ModelRegistry
 from pipelines.tracking import git_state
 
-FEW_CLIPS = 8  # fewer are done in this process: starting Ray takes longer
+FEW_CLIPS = 8  # fewer are measured in this process: starting Ray takes longer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was found, and where it lies."""
+    """The numbers of an evaluation, and where they were written."""
 
     summary: dict[str, Any]  # what metrics.json holds
-    rows: list[dict[str, Any]]  # one a clip and row of the table
+    rows: list[dict[str, Any]]  # one for each clip and row of the table
     table: str
     metrics: Path
     pictures: Path
@@ -48,34 +63,51 @@ class Evaluation:
 
 
 def evaluate(command: EvaluateCommand) -> Evaluation:
-    """Measure a model; write metrics.json, metrics.parquet, report.html, … to `out`, and an MLflow
-    run.
+    """Measure a model; write metrics.json, metrics.parquet, report.html, … and an MLflow run.
 
     Raises:
         ConfigError: for an unknown protocol or split, or where neither dataset nor set is given.
         InputError: if there is no such dataset, or the split has no clips, or none could be
             measured.
-        DatasetError: if a frozen set's clips are not what they were.
+        DatasetError: if a frozen set's clips have changed.
         RegistryError: if there is no such model, or its files were changed.
     """
-    _check(command.evaluate)
-    selection = select(command)
+    _validate(command.evaluate)
+    selection = select_clips(command)
     command = replace(command, evaluate=replace(command.evaluate, max_frames=selection.max_frames))
-    cast = systems_under_test(command)
-    diary = ResultCache(
-        Storage(command.out),
-        [cast.fingerprint, config_hash(command.evaluate), git_state().sha, _clips_id(selection)],
-    )
-    results, failed = measure_clips(selection.clips, cast, command, diary)
+    registry = ModelRegistry.from_config(command.logger)
+    systems = locate_systems(command, registry)
+    cache = ResultCache(Storage(command.out), _dependencies(command, selection, systems))
+
+    results, failed = measure_clips(selection.clips, systems, command, cache)
     if not results:
         raise InputError(f"none of the {len(selection.clips)} clips could be measured: {next(iter(failed.values()))}")
-    evaluation = _report(command, selection, cast, diary, results, failed)
-    diary.close()
-    return evaluation
+    numbers = _numbers(results, cache, systems, command.evaluate)
+    origin = _origin(command, selection, systems, results)
+    summary = {**origin, **numbers, "model": registry.pin(command.model), "failed": failed}
+
+    report = _report(summary, results, command)
+    run_id = _open_run(registry, command, selection.dataset, summary, speed_metrics(results))
+    out = Path(command.out)
+    report.write(out)
+    for name in FILES:
+        registry.tracker.log_artifacts(run_id, out / name)
+    registry.tracker.close_run(run_id)
+    if command.model.startswith(SCHEME):
+        registry.record_evaluation(command.model, set_id=summary["set_id"], run_id=run_id)
+    cache.clear()
+    return Evaluation(
+        summary=summary,
+        rows=report.rows,
+        table=report.table,
+        metrics=out / SUMMARY_FILE,
+        pictures=out / PICTURE_FILE,
+        run_id=run_id,
+    )
 
 
-def _check(config: EvaluateConfig) -> None:
-    check_split(config)
+def _validate(config: EvaluateConfig) -> None:
+    validate_split(config)
     if config.pictured_clips < 1:
         raise ConfigError(f"evaluate.pictured_clips={config.pictured_clips} must be 1 or more")
     unknown = sorted(set(config.protocols) - set(PROTOCOLS))
@@ -83,118 +115,89 @@ def _check(config: EvaluateConfig) -> None:
         raise ConfigError(f"evaluate.protocols={list(config.protocols)}", hint=f"one or both of {', '.join(PROTOCOLS)}")
 
 
-def _clips_id(selection: Selection) -> str:
+def _dependencies(command: EvaluateCommand, selection: ClipSelection, systems: SystemsUnderTest) -> list[str]:
+    """What the results of clips depend on: stored results count only for equal ones."""
     frames = ",".join(f"{clip.key}:{clip.frames}" for clip in selection.clips)
-    return f"{selection.set_id([clip.key for clip in selection.clips])} {selection.dataset} {frames}"
+    clips = f"{selection.set_id([clip.key for clip in selection.clips])} {selection.dataset} {frames}"
+    return [systems.fingerprint, config_hash(command.evaluate), git_state().sha, clips]
 
 
-# ---------------------------------------------------------------------------------------- measuring
+# ---------------------------------------------------------------------------------------- measure
 def measure_clips(
-    clips: Sequence[EvaluationClip], cast: SystemsUnderTest, command: EvaluateCommand, diary: ResultCache
+    clips: Sequence[EvaluationClip], systems: SystemsUnderTest, command: EvaluateCommand, cache: ResultCache
 ) -> tuple[list[ClipResult], dict[str, str]]:
-    """All clips, by key, and for what could not be measured why."""
+    """Measure all clips; return the results by key, and key → why it could not be measured."""
     results: list[ClipResult] = []
     failed = {}
-    for key, outcome in _outcomes(clips, cast, command, diary):
+    for key, outcome in _outcomes(clips, systems, command, cache):
         if isinstance(outcome, cluster.Failure):
             failed[key] = outcome.message
         elif outcome.error:
             failed[key] = outcome.error
         else:
-            results = _without_middling_pictures([*results, outcome], command.evaluate)
+            results = _drop_middle_strips([*results, outcome], command.evaluate)
     return sorted(results, key=lambda result: result.key), dict(sorted(failed.items()))
 
 
 def _outcomes(
-    clips: Sequence[EvaluationClip], cast: SystemsUnderTest, command: EvaluateCommand, diary: ResultCache
+    clips: Sequence[EvaluationClip], systems: SystemsUnderTest, command: EvaluateCommand, cache: ResultCache
 ) -> Iterator[tuple[str, ClipResult | cluster.Failure]]:
-    """What an interrupted evaluation found already, then the rest as it ends."""
-    fresh = []
+    """The stored results of an interrupted evaluation, then the rest as they are measured."""
+    remaining = []
     for clip in clips:
-        known = diary.find(clip.key)
-        if known is None:
-            fresh.append(clip)
+        stored = cache.get(clip.key)
+        if stored is None:
+            remaining.append(clip)
         else:
-            yield clip.key, known
-    engine = command.cluster if len(fresh) >= FEW_CLIPS else replace(command.cluster, workers=0)
-    work = functools.partial(measure_clip, cast=cast, config=command.evaluate)
-    for clip, outcome in cluster.run(work, fresh, engine, describe="evaluating", key=lambda clip: clip.key):
+            yield clip.key, stored
+    config = command.cluster if len(remaining) >= FEW_CLIPS else replace(command.cluster, workers=0)
+    measure = functools.partial(measure_clip, systems=systems, config=command.evaluate)
+    for clip, outcome in cluster.run(measure, remaining, config, describe="evaluating", key=lambda clip: clip.key):
         if isinstance(outcome, ClipResult):
-            diary.keep(outcome)
-            yield clip.key, replace(outcome, features={})  # the diary has them
+            cache.put(outcome)
+            yield clip.key, replace(outcome, features={})  # they are in the cache
         else:
             yield clip.key, outcome
 
 
-def _without_middling_pictures(results: list[ClipResult], config: EvaluateConfig) -> list[ClipResult]:
-    """Drop the pictures that can no longer be among the worst or the best, so that memory does not
-    grow with the clips.
+def _drop_middle_strips(results: list[ClipResult], config: EvaluateConfig) -> list[ClipResult]:
+    """Drop the frames of clips that are neither among the worst nor the best.
+
+    So memory does not grow with the number of clips.
     """
     worst, best = extremes([result for result in results if result.strip.size], config)
-    kept = {result.key for result in worst + best}
+    shown = {result.key for result in worst + best}
     return [
-        result if result.key in kept or not result.strip.size else replace(result, strip=NO_PICTURE)
+        result if result.key in shown or not result.strip.size else replace(result, strip=NO_STRIP)
         for result in results
     ]
 
 
-# ---------------------------------------------------------------------------------------- reporting
-def _report(
-    command: EvaluateCommand,
-    selection: Selection,
-    cast: SystemsUnderTest,
-    diary: ResultCache,
-    results: list[ClipResult],
-    failed: dict[str, str],
-) -> Evaluation:
-    config, out = command.evaluate, Path(command.out)
+# ----------------------------------------------------------------------------------------- report
+def _numbers(
+    results: Sequence[ClipResult], cache: ResultCache, systems: SystemsUnderTest, config: EvaluateConfig
+) -> dict[str, Any]:
+    """The part of the summary that was measured."""
     rows = summarise(results, config)
-    whole = of_sets((diary.features(result.key) for result in results), rows)
-    rows = {row: metrics | whole[row] for row, metrics in rows.items()}
-    summary = {
-        **_origin(command, selection, cast, results),
+    distances = set_metrics((cache.get_features(result.key) for result in results), rows)
+    rows = {row: metrics | distances[row] for row, metrics in rows.items()}
+    return {
         "rows": rows,
         "breakdown": break_down(results, config),
-        "failed": failed,
-        "not_measured": not_measured(rows, cast.weights),
+        "not_measured": reasons_not_measured(rows, systems.weights),
     }
-    timings = {"counted": COUNTED, "device": _device(), "workers": command.cluster.workers, **speeds(results)}
-    evaluation = Evaluation(
-        summary=summary,
-        rows=[flat for result in results for flat in _flat(result)],
-        table=draw_table(summary),
-        metrics=out / SUMMARY_FILE,
-        pictures=out / PICTURE_FILE,
-        run_id=_log_run(command, selection, summary, speeds(results)),
-    )
-    page = draw_page(summary, timings, results, config)
-    write(summary, evaluation.rows, evaluation.table, contact_sheet(results, config), page, timings, out)
-    registry = ModelRegistry.from_config(command.logger)
-    for name in FILES:
-        registry.tracker.log_artifacts(evaluation.run_id, out / name)
-    registry.tracker.close_run(evaluation.run_id)
-    if command.model.startswith(SCHEME):
-        registry.record_evaluation(command.model, set_id=summary["set_id"], run_id=evaluation.run_id)
-    return evaluation
-
-
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def _origin(
-    command: EvaluateCommand, selection: Selection, cast: SystemsUnderTest, results: Sequence[ClipResult]
+    command: EvaluateCommand, selection: ClipSelection, systems: SystemsUnderTest, results: Sequence[ClipResult]
 ) -> dict[str, Any]:
-    """What was measured on what."""
+    """The part of the summary that says what was measured on what."""
     fingerprint = dataset_fingerprint(Storage(selection.dataset))
     keys = [result.key for result in results]
     origin = read_origin(selection.dataset, fingerprint, keys=keys)
     return {
-        "model": ModelRegistry.from_config(command.logger).pin(command.model),
-        "champion": cast.champion_uri,
-        "sync_expert": cast.sync_expert_uri,
+        "champion": systems.champion_uri,
+        "sync_expert": systems.sync_expert_uri,
         "dataset": origin.path,
         "dataset_fingerprint": fingerprint,
         "split": selection.split,
@@ -211,17 +214,39 @@ def _origin(
     }
 
 
-def _flat(result: ClipResult) -> Iterator[dict[str, Any]]:
-    """A clip's rows as metrics.parquet has them."""
+def _report(summary: Mapping[str, Any], results: Sequence[ClipResult], command: EvaluateCommand) -> Report:
+    config = command.evaluate
+    speeds = speed_metrics(results)
+    timings = {"counted": TIMED, "device": _device(), "workers": command.cluster.workers, **speeds}
+    return Report(
+        summary=summary,
+        rows=[row for result in results for row in _parquet_rows(result)],
+        table=draw_results(summary),
+        sheet=contact_sheet(results, config),
+        page=render_page(summary, timings, results, config),
+        timings=timings,
+    )
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _parquet_rows(result: ClipResult) -> Iterator[dict[str, Any]]:
     for row, values in result.rows.items():
         yield {"key": result.key, "identity": result.identity, "frames": result.frames, "row": row, **values}
 
 
-def _log_run(
-    command: EvaluateCommand, selection: Selection, summary: Mapping[str, Any], speed: Mapping[str, float]
+def _open_run(
+    registry: ModelRegistry,
+    command: EvaluateCommand,
+    dataset: str,
+    summary: Mapping[str, Any],
+    speeds: Mapping[str, float],
 ) -> str:
-    """Open the run of this evaluation, with its numbers as `protocol/metric`, and how fast it went."""
-    registry = ModelRegistry.from_config(command.logger)
+    """Open the run of an evaluation; log its numbers as `protocol/metric`, and its speeds."""
     tracker = registry.tracker
     tags = {
         "evaluated_model": summary["model"],
@@ -229,8 +254,7 @@ def _log_run(
         "config_hash": summary["config_hash"],
     }
     run_id = tracker.open_run(f"evaluate {summary['model']}", tags=tags, params=asdict(command.evaluate))
-    tracker.log_dataset(run_id, selection.dataset, summary["dataset_fingerprint"], context="evaluation")
-    version = registry.find(command.model) if command.model.startswith(SCHEME) else None
-    model_id = version.tags.get("model_id") if version else None
-    tracker.log_metrics(run_id, {**means_of(summary["rows"]), **speed}, model_id=model_id)
+    tracker.log_dataset(run_id, dataset, summary["dataset_fingerprint"], context="evaluation")
+    model_id = registry.find(command.model).tags.get("model_id") if command.model.startswith(SCHEME) else None
+    tracker.log_metrics(run_id, {**flatten_means(summary["rows"]), **speeds}, model_id=model_id)
     return run_id

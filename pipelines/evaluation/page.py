@@ -1,4 +1,4 @@
-"""report.html of an evaluation: everything on one page that needs nothing from outside."""
+"""`report.html` of an evaluation: one page that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from a2h_models.metrics import DEFINITIONS
 from pipelines.config import EvaluateConfig
 from pipelines.config.compose import CONF_DIR
-from pipelines.evaluation.clips import GROUND_TRUTH, ClipResult
+from pipelines.evaluation.clips import ClipResult
+from pipelines.evaluation.protocols import CHAMPION_PREFIX, GROUND_TRUTH, PROTOCOLS
 from pipelines.evaluation.report import extremes
-from pipelines.evaluation.systems import CHAMPION, PROTOCOLS
 from pipelines.reporting.charts import signed, ticks
 from pipelines.reporting.html_page import picture, render
 
@@ -32,10 +32,10 @@ class Bar(NamedTuple):
     high: float | None
 
 
-def draw_page(
+def render_page(
     summary: Mapping[str, Any], timings: Mapping[str, Any], results: Sequence[ClipResult], config: EvaluateConfig
 ) -> str:
-    """The page, as HTML."""
+    """Render the page as HTML."""
     worst, best = extremes([result for result in results if result.strip.size], config)
     return render(
         "evaluation.html",
@@ -46,7 +46,7 @@ def draw_page(
         table=list(_table(summary["rows"])),
         charts=list(_charts(summary["rows"])),
         breakdown=list(_breakdown(summary["breakdown"])),
-        published=published(),
+        published=published_results(),
         timings=[(name.partition("/")[2].replace("_", " "), value) for name, value in timings.items() if "/" in name],
         counted=timings["counted"],
         device=timings["device"],
@@ -57,16 +57,16 @@ def draw_page(
 
 
 def row_name(row: str) -> str:
-    """A row of the table as people read it: whose films, under which protocol."""
+    """A row of the table for people: whose videos, under which protocol."""
     if row in PROTOCOLS:
         return f"candidate, {row.replace('_', ' ')}"
-    if row.startswith(CHAMPION):
-        return f"champion, {row.removeprefix(CHAMPION).replace('_', ' ')}"
+    if row.startswith(CHAMPION_PREFIX):
+        return f"champion, {row.removeprefix(CHAMPION_PREFIX).replace('_', ' ')}"
     return row.replace("_", " ")
 
 
-def published() -> list[dict[str, Any]]:
-    """Figures that papers give for the released model: where, and what."""
+def published_results() -> list[dict[str, Any]]:
+    """Numbers that papers report for the released model: where, and what."""
     from omegaconf import OmegaConf
 
     rows: Any = OmegaConf.to_container(OmegaConf.load(PUBLISHED))
@@ -107,7 +107,7 @@ def _cell(values: Mapping[str, float | None] | None) -> tuple[str, str]:
 
 # ------------------------------------------------------------------------------------------- charts
 def _charts(rows: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """One of each metric; of those that the truth trivially wins, without it."""
+    """One chart for each metric; without the truth where it trivially wins."""
     for metric, definition in DEFINITIONS.items():
         bars = [
             Bar(row_name(row), values[metric]["mean"], values[metric]["low"], values[metric]["high"])
@@ -120,7 +120,7 @@ def _charts(rows: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def draw_intervals(bars: Sequence[Bar], *, title: str) -> str:
-    """Means as dots, 95 % intervals as lines, one below the other; as SVG in the page's colours."""
+    """Draw means as dots and 95 % intervals as lines, one below the other; SVG."""
     ends = [end for bar in bars for end in (bar.mean, bar.low, bar.high) if end is not None]
     low, high = min(ends), max(ends)
     room = max((high - low) * 0.06, abs(high) * 1e-3, 1e-6)
@@ -180,5 +180,5 @@ def _picture(result: ClipResult, config: EvaluateConfig) -> dict[str, str]:
     Image.fromarray(result.strip).save(data, format="JPEG", quality=JPEG_QUALITY)
     row = next(name for name in config.protocols if name in result.rows)
     values = result.rows[row]
-    said = f"{row.replace('_', ' ')}: SSIM {values['ssim']:.3f}, PSNR {values['psnr']:.1f} dB"
-    return {"image": picture(data.getvalue()), "key": result.key, "identity": result.identity, "said": said}
+    caption = f"{row.replace('_', ' ')}: SSIM {values['ssim']:.3f}, PSNR {values['psnr']:.1f} dB"
+    return {"image": picture(data.getvalue()), "key": result.key, "identity": result.identity, "caption": caption}

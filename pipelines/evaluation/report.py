@@ -1,12 +1,11 @@
-"""What an evaluation leaves to look at: a table, a picture of the worst and the best clips, and
-files for other programs.
-"""
+"""What an evaluation writes: a table, the worst and the best clips, and files for other programs."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE, TIMINGS_FILE = FI
     *("clips.png", "report.html", "timings.json"),  # the last is not the same on every machine, and so stands apart
 )
 NOT_MEASURED = "not_measured"  # key of metrics.parquet's metadata: JSON, metrics → why they have no number
-TABLE_WIDTH = 160  # letters
+TABLE_WIDTH = 160  # characters
 
 
-def draw_table(summary: Mapping[str, Any]) -> str:
-    """Metrics down, ground truth, copied portrait and protocols across; what is not measured says
-    why.
+def draw_results(summary: Mapping[str, Any]) -> str:
+    """Draw a table of text: a line for each metric, a column for each row of the summary.
+
+    Below it stands why a metric was not measured.
     """
     rows = summary["rows"]
     title = f"{summary['model']} on {summary['clips']} clips of {Path(summary['dataset']).name} ({summary['split']}), mean [95 % interval]"
@@ -52,7 +52,7 @@ def _cell(values: Mapping[str, float | None] | None) -> str:
 
 
 def contact_sheet(results: Sequence[ClipResult], config: EvaluateConfig) -> UInt8[np.ndarray, "h w 3"]:
-    """The worst clips, then the best: truth above, the model's below."""
+    """Frames of the worst clips, then of the best: the truth above, the generated below."""
     worst, best = extremes([result for result in results if result.strip.size], config)
     return np.concatenate([result.strip for result in worst + best])
 
@@ -66,33 +66,37 @@ def extremes(results: Sequence[ClipResult], config: EvaluateConfig) -> tuple[lis
     return worst, ranked[len(worst) :][-config.pictured_clips :]
 
 
-def write(
-    summary: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    table: str,
-    sheet: UInt8[np.ndarray, "h w 3"],
-    page: str,
-    timings: Mapping[str, Any],
-    out: Path,
-) -> None:
-    """Write `FILES`; the summary last, so that where it stands everything stands."""
-    from PIL import Image
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is written of an evaluation."""
 
-    picture = io.BytesIO()
-    Image.fromarray(sheet).save(picture, format="PNG")
-    text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    storage = Storage(out)
-    storage.publish(CLIPS_FILE, _parquet(rows, summary["not_measured"]))
-    storage.publish(PICTURE_FILE, picture.getvalue())
-    storage.publish(PAGE_FILE, page.encode())
-    storage.publish(TIMINGS_FILE, f"{json.dumps(timings, indent=1, sort_keys=True)}\n".encode())
-    storage.publish(TABLE_FILE, f"{table}\n".encode())
-    storage.publish(SUMMARY_FILE, f"{text}\n".encode())
+    summary: Mapping[str, Any]  # metrics.json
+    rows: list[dict[str, Any]]  # metrics.parquet: one for each clip and row of the table
+    table: str  # table.txt
+    sheet: UInt8[np.ndarray, "h w 3"]  # clips.png
+    page: str  # report.html
+    timings: Mapping[str, Any]  # timings.json
+
+    def write(self, out: Path) -> None:
+        """Write `FILES`; the summary last, so that where it exists everything exists."""
+        from PIL import Image
+
+        sheet = io.BytesIO()
+        Image.fromarray(self.sheet).save(sheet, format="PNG")
+        summary = json.dumps(self.summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        storage = Storage(out)
+        storage.publish(CLIPS_FILE, _parquet(self.rows, self.summary["not_measured"]))
+        storage.publish(PICTURE_FILE, sheet.getvalue())
+        storage.publish(PAGE_FILE, self.page.encode())
+        storage.publish(TIMINGS_FILE, f"{json.dumps(self.timings, indent=1, sort_keys=True)}\n".encode())
+        storage.publish(TABLE_FILE, f"{self.table}\n".encode())
+        storage.publish(SUMMARY_FILE, f"{summary}\n".encode())
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> bytes:
-    """One row a clip and row of the table; what no clip has is a column of nulls, and the file's
-    own metadata say why.
+    """A row for each clip and row of the table.
+
+    A metric that no clip has is a column of nulls; the metadata of the file say why.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,5 +1,6 @@
-"""Results of clips, kept beside the report until it is written: an interrupted evaluation goes on
-where it stopped.
+"""Results of clips, stored beside the report until it is written.
+
+An interrupted evaluation goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 
 from pipelines.core.hashing import sha256_of_json, sha256_of_text
 from pipelines.core.storage import Storage
-from pipelines.evaluation.clips import NO_PICTURE, ClipResult
+from pipelines.evaluation.clips import NO_STRIP, ClipResult
 
 FOLDER_DIGITS, NAME_DIGITS = 16, 32  # of the hashes in names
 FOLDER = "unfinished"
-FEATURES = ".npz"
+FEATURES_SUFFIX = ".npz"
 
 FeatureSamples = dict[str, dict[str, np.ndarray]]  # row → metric → samples
 
@@ -29,48 +30,49 @@ class ResultCache:
 
     Args:
         out: where its report will be.
-        parents: what the results depend on; kept ones count only for the same.
+        dependencies: what the results depend on; stored ones count only for equal ones.
     """
 
-    def __init__(self, out: Storage, parents: Sequence[str]) -> None:
+    def __init__(self, out: Storage, dependencies: Sequence[str]) -> None:
         self._out = out
-        self._folder = f"{FOLDER}/{sha256_of_json(list(parents), digits=FOLDER_DIGITS)}"
+        self._folder = f"{FOLDER}/{sha256_of_json(list(dependencies), digits=FOLDER_DIGITS)}"
 
-    def keep(self, result: ClipResult) -> None:
-        values = asdict(replace(result, strip=NO_PICTURE, features={})) | {"strip": _packed(result.strip)}
+    def put(self, result: ClipResult) -> None:
+        """Store the result of a clip."""
+        values = asdict(replace(result, strip=NO_STRIP, features={})) | {"strip": _encode_png(result.strip)}
         if any(result.features.values()):
-            self._out.publish(self._name(result.key, FEATURES), _archive(result.features))
+            self._out.publish(self._name(result.key, FEATURES_SUFFIX), _encode_npz(result.features))
         self._out.publish(self._name(result.key), json.dumps(values).encode())
 
-    def find(self, key: str) -> ClipResult | None:
-        """The result of a clip, if it was kept; without features, which are large."""
+    def get(self, key: str) -> ClipResult | None:
+        """Load the result of a clip, if it is stored; without features, which are large."""
         name = self._name(key)
         if not self._out.exists(name):
             return None
         values = json.loads(self._out.read(name))
-        return ClipResult(**values | {"strip": _unpacked(values["strip"])})
+        return ClipResult(**values | {"strip": _decode_png(values["strip"])})
 
-    def features(self, key: str) -> FeatureSamples:
-        """What metrics of sets compare, of a clip that was kept; nothing where there are none."""
-        name = self._name(key, FEATURES)
+    def get_features(self, key: str) -> FeatureSamples:
+        """Load what metrics of sets compare, of a stored clip; empty where there is nothing."""
+        name = self._name(key, FEATURES_SUFFIX)
         if not self._out.exists(name):
             return {}
-        found: FeatureSamples = {}
+        features: FeatureSamples = {}
         with np.load(io.BytesIO(self._out.read(name)), allow_pickle=False) as file:
             for entry in file.files:
                 row, _, metric = entry.rpartition("/")
-                found.setdefault(row, {})[metric] = file[entry]
-        return found
+                features.setdefault(row, {})[metric] = file[entry]
+        return features
 
-    def close(self) -> None:
-        """Throw everything away, also what earlier evaluations to the same folder left."""
+    def clear(self) -> None:
+        """Delete everything, also what earlier evaluations with this output folder left."""
         self._out.remove_folder(FOLDER)
 
     def _name(self, key: str, suffix: str = ".json") -> str:
         return f"{self._folder}/{sha256_of_text(key, digits=NAME_DIGITS)}{suffix}"
 
 
-def _archive(features: FeatureSamples) -> bytes:
+def _encode_npz(features: FeatureSamples) -> bytes:
     arrays: dict[str, Any] = {
         f"{row}/{metric}": values for row, metrics in features.items() for metric, values in metrics.items()
     }
@@ -79,7 +81,7 @@ def _archive(features: FeatureSamples) -> bytes:
     return data.getvalue()
 
 
-def _packed(strip: np.ndarray) -> str:
+def _encode_png(strip: np.ndarray) -> str:
     from PIL import Image
 
     if not strip.size:
@@ -89,10 +91,10 @@ def _packed(strip: np.ndarray) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def _unpacked(text: str) -> np.ndarray:
+def _decode_png(text: str) -> np.ndarray:
     from PIL import Image
 
     if not text:
-        return NO_PICTURE
+        return NO_STRIP
     with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
         return np.asarray(picture)

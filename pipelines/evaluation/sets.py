@@ -1,5 +1,6 @@
-"""Which clips are measured: those of a split, or exactly those of a frozen set, whose members must
-still have their hashes.
+"""Which clips are measured: those of a split, or exactly those of a frozen set.
+
+The members of a frozen set must still have their hashes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PORTRAIT = "first frame"  # of the clip, before max_frames cuts it
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationClip:
-    """Where a clip is."""
+    """A clip of a dataset, and how much of it is measured."""
 
     dataset: str
     sidecar: shard_format.Sidecar
@@ -38,7 +39,7 @@ class EvaluationClip:
         return self.sidecar.identities[self.key]
 
 
-class Selection(NamedTuple):
+class ClipSelection(NamedTuple):
     """The clips of an evaluation, and what its numbers may be compared with."""
 
     dataset: str
@@ -48,7 +49,7 @@ class Selection(NamedTuple):
     clips: list[EvaluationClip]
 
     def set_id(self, keys: Sequence[str]) -> str:
-        """Of the clips among these that were measured."""
+        """The id of the evaluation set that consists of these clips."""
         return evaluation_set_id(
             fingerprint=self.fingerprint, split=self.split, clips=list(keys), max_frames=self.max_frames
         )
@@ -56,7 +57,7 @@ class Selection(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenSet:
-    """What a file says that `a2h freeze` wrote."""
+    """An evaluation set as `a2h freeze` writes it to a file."""
 
     set_id: str
     dataset: str
@@ -68,17 +69,17 @@ class FrozenSet:
     size: int = SIZE  # pixels a side of the crop
     format: str = FORMAT
     version: int = VERSION
-    sha256: str = ""  # of all that but the dataset's place: a set that somebody edits is no longer that set
+    sha256: str = ""  # of all fields but the dataset's location: an edited set is another set
 
     def sealed(self) -> FrozenSet:
-        """With its hash."""
+        """Return a copy with its hash."""
         values = {name: value for name, value in asdict(self).items() if name not in {"sha256", "dataset"}}
         return replace(self, sha256=sha256_of_json(values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeResult:
-    """What `a2h freeze` did."""
+    """A frozen set, and the file it was written to."""
 
     path: str
     frozen: FrozenSet
@@ -92,13 +93,13 @@ class FreezeResult:
 
 
 # --------------------------------------------------------------------------------------- of a split
-def check_split(config: EvaluateConfig) -> None:
+def validate_split(config: EvaluateConfig) -> None:
     if config.split not in SPLITS:
         raise ConfigError(f"evaluate.split={config.split} does not exist", hint=f"one of {', '.join(SPLITS)}")
 
 
-def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[EvaluationClip]]:
-    """The clips to look at, by key, and the split they are from.
+def choose_clips(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[EvaluationClip]]:
+    """Choose the clips to measure, by key; return also the split they are from.
 
     Raises:
         InputError: if there are none.
@@ -106,49 +107,53 @@ def choose(dataset: Storage, config: EvaluateConfig) -> tuple[str, list[Evaluati
     sidecars = shard_format.read_sidecars(dataset)
     if not sidecars:
         raise InputError(f"{dataset.url} holds no dataset", hint="`a2h prepare` makes one")
-    order = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
-    for split in order:
-        here = [sidecar for sidecar in sidecars if sidecar.split == split]
+    splits = [config.split, *(split for split in SPLITS if split != config.split and config.any_split)]
+    for split in splits:
+        in_split = [sidecar for sidecar in sidecars if sidecar.split == split]
         wanted = (
-            first_of_videos(here) if config.first_clip_of_video else {key for sidecar in here for key in sidecar.keys}
+            first_of_videos(in_split)
+            if config.first_clip_of_video
+            else {key for sidecar in in_split for key in sidecar.keys}
         )
         clips = [
             EvaluationClip(
                 dataset=dataset.url,
-                sidecar=_only(sidecar, key),
+                sidecar=_sidecar_of_clip(sidecar, key),
                 key=key,
                 frames=min(sidecar.frames[key], config.max_frames),
             )
-            for sidecar in here
+            for sidecar in in_split
             for key in sidecar.keys
             if key in wanted and sidecar.frames[key] >= config.min_frames
         ]
         if clips:
             return split, sorted(clips, key=lambda clip: clip.key)[: config.max_clips or None]
-    there = ", ".join(sorted({sidecar.split for sidecar in sidecars if sidecar.keys})) or "none"
+    with_clips = ", ".join(sorted({sidecar.split for sidecar in sidecars if sidecar.keys})) or "none"
     raise InputError(
-        f"{dataset.url} has no clip of {config.min_frames} frames or more in its {config.split} split (splits with clips: {there})",
+        f"{dataset.url} has no clip of {config.min_frames} frames or more in its {config.split} split (splits with clips: {with_clips})",
         hint="prepare more speakers, or say evaluate.split=val or evaluate.any_split=true",
     )
 
 
 def first_of_videos(sidecars: Sequence[shard_format.Sidecar]) -> set[str]:
-    """Of each video the clip that begins first; a clip whose video is not recorded counts as one of
-    its own.
+    """The keys of the clips that begin first in their videos.
+
+    A clip whose video is not recorded counts as the first of its own.
     """
-    places = {key: ("", 0, key) for sidecar in sidecars for key in sidecar.keys}
+    starts = {key: ("", 0, key) for sidecar in sidecars for key in sidecar.keys}
     for row in (row for sidecar in sidecars for row in sidecar.ledger):
-        if row.get("key") in places and row.get("sha256"):
-            places[row["key"]] = (row["sha256"], row["start"], row["key"])
+        if row.get("key") in starts and row.get("sha256"):
+            starts[row["key"]] = (row["sha256"], row["start"], row["key"])
     first: dict[str, tuple[str, int, str]] = {}
-    for video, start, key in sorted(places.values()):
+    for video, start, key in sorted(starts.values()):
         first.setdefault(video or key, (video, start, key))
     return {key for _, _, key in first.values()}
 
 
-def _only(sidecar: shard_format.Sidecar, key: str) -> shard_format.Sidecar:
-    """What of a sidecar is about one clip: a thousand whole ones would travel through Ray a
-    thousand times.
+def _sidecar_of_clip(sidecar: shard_format.Sidecar, key: str) -> shard_format.Sidecar:
+    """The part of a sidecar that is about one clip.
+
+    With whole ones, a shard of a thousand clips would be sent through Ray a thousand times.
     """
     return replace(
         sidecar,
@@ -160,7 +165,7 @@ def _only(sidecar: shard_format.Sidecar, key: str) -> shard_format.Sidecar:
 
 
 def dataset_fingerprint(dataset: Storage) -> str:
-    """As its dataset.json says; "unknown" where there is none, which promotion refuses."""
+    """The fingerprint in `dataset.json`; "unknown" where there is none, which promotion refuses."""
     if not dataset.exists("dataset.json"):
         return "unknown"
     return str(json.loads(dataset.read("dataset.json")).get("fingerprint", "unknown"))
@@ -175,13 +180,13 @@ def freeze(command: FreezeCommand) -> FreezeResult:
         InputError: if there is no such dataset, or the split has no clips.
     """
     config, dataset = command.evaluate, Storage(command.dataset)
-    check_split(config)
-    split, clips = choose(dataset, config)
-    picked = Selection(command.dataset, dataset_fingerprint(dataset), split, config.max_frames, clips)
+    validate_split(config)
+    split, clips = choose_clips(dataset, config)
+    selection = ClipSelection(command.dataset, dataset_fingerprint(dataset), split, config.max_frames, clips)
     frozen = FrozenSet(
-        set_id=picked.set_id([clip.key for clip in clips]),
+        set_id=selection.set_id([clip.key for clip in clips]),
         dataset=command.dataset if "://" in command.dataset else str(dataset.root),
-        fingerprint=picked.fingerprint,
+        fingerprint=selection.fingerprint,
         split=split,
         max_frames=config.max_frames,
         clips=[
@@ -201,14 +206,14 @@ def freeze(command: FreezeCommand) -> FreezeResult:
 
 
 def read_members(clip: EvaluationClip) -> dict[str, bytes]:
-    """What is measured of a clip.
+    """Read the members of a clip that are measured.
 
     Raises:
         DatasetError: if it is not what was frozen, or the shard is cut off.
     """
     members = shard_format.read_members(Storage(clip.dataset), clip.sidecar, clip.key, MEMBERS).members
-    for name, found in _hashes(members) if clip.hashes else ():
-        if found != clip.hashes.get(name):
+    for name, sha256 in _hashes(members) if clip.hashes else ():
+        if sha256 != clip.hashes.get(name):
             raise DatasetError(
                 f"{clip.key}.{name} of {clip.dataset} is not what the evaluation set was frozen with: its sha-256 differs",
                 hint="numbers of changed clips cannot be compared; freeze a new set, or restore the dataset",
@@ -220,8 +225,8 @@ def _hashes(members: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     return ((name, sha256_of_bytes(data)) for name, data in sorted(members.items()))
 
 
-def read_set(path: str) -> FrozenSet:
-    """What `a2h freeze` wrote.
+def read_frozen_set(path: str) -> FrozenSet:
+    """Read what `a2h freeze` wrote.
 
     Raises:
         InputError: if it is not there, is something else, or was changed.
@@ -234,23 +239,23 @@ def read_set(path: str) -> FrozenSet:
         )
     try:
         values = json.loads(storage.read(name))
-        found = FrozenSet(**values)
-        known = (found.format, found.version) == (FORMAT, VERSION)
-        clips = [(str(clip["key"]), int(clip["frames"]), dict(clip["members"])) for clip in found.clips]
+        frozen = FrozenSet(**values)
+        known = (frozen.format, frozen.version) == (FORMAT, VERSION)
+        clips = [(str(clip["key"]), int(clip["frames"]), dict(clip["members"])) for clip in frozen.clips]
     except (ValueError, TypeError, KeyError):
         known, clips = False, []
     if not known or not clips:
         raise InputError(f"{path} is not an evaluation set of this version", hint="`a2h freeze` writes one")
-    if found != found.sealed():
+    if frozen != frozen.sealed():
         raise InputError(
             f"{path} was changed after it was frozen, or an older program froze it",
             hint="numbers of other clips cannot be compared; freeze a new set (where the dataset lies now is said by dataset=FOLDER)",
         )
-    return found
+    return frozen
 
 
-def select(command: EvaluateCommand) -> Selection:
-    """The clips of a frozen set if the command names one, else of the dataset's split.
+def select_clips(command: EvaluateCommand) -> ClipSelection:
+    """Select the clips of the frozen set that a command names, else of the dataset's split.
 
     Raises:
         ConfigError: if neither is named.
@@ -258,22 +263,22 @@ def select(command: EvaluateCommand) -> Selection:
         DatasetError: if clips of a frozen set are not there any more.
     """
     if command.set:
-        return _of_frozen(read_set(command.set), command)
+        return _select_frozen(read_frozen_set(command.set), command)
     if not command.dataset:
         raise ConfigError(
             "evaluate needs a value for dataset or set", hint="say dataset=FOLDER, or set=FILE that `a2h freeze` wrote"
         )
     dataset = Storage(command.dataset)
-    split, clips = choose(dataset, command.evaluate)
-    return Selection(command.dataset, dataset_fingerprint(dataset), split, command.evaluate.max_frames, clips)
+    split, clips = choose_clips(dataset, command.evaluate)
+    return ClipSelection(command.dataset, dataset_fingerprint(dataset), split, command.evaluate.max_frames, clips)
 
 
-def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
+def _select_frozen(frozen: FrozenSet, command: EvaluateCommand) -> ClipSelection:
     dataset = Storage(command.dataset or frozen.dataset)
-    places = {key: sidecar for sidecar in shard_format.read_sidecars(dataset) for key in sidecar.keys}
+    sidecars = {key: sidecar for sidecar in shard_format.read_sidecars(dataset) for key in sidecar.keys}
     clips = []
     for clip in frozen.clips:
-        sidecar = places.get(clip["key"])
+        sidecar = sidecars.get(clip["key"])
         if (
             sidecar is None
             or sidecar.frames[clip["key"]] < clip["frames"]
@@ -286,12 +291,12 @@ def _of_frozen(frozen: FrozenSet, command: EvaluateCommand) -> Selection:
         clips.append(
             EvaluationClip(
                 dataset=dataset.url,
-                sidecar=_only(sidecar, clip["key"]),
+                sidecar=_sidecar_of_clip(sidecar, clip["key"]),
                 key=clip["key"],
                 frames=clip["frames"],
                 hashes=clip["members"],
             )
         )
-    return Selection(
+    return ClipSelection(
         dataset.url, frozen.fingerprint, frozen.split, frozen.max_frames, sorted(clips, key=lambda clip: clip.key)
     )

@@ -22,9 +22,9 @@ from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, Tra
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.core.storage import Storage
 from pipelines.evaluation.clips import ClipResult
-from pipelines.evaluation.evaluate import _without_middling_pictures, evaluate
-from pipelines.evaluation.report import contact_sheet, draw_table
-from pipelines.evaluation.sets import choose
+from pipelines.evaluation.evaluate import _drop_middle_strips, evaluate
+from pipelines.evaluation.report import contact_sheet, draw_results
+from pipelines.evaluation.sets import choose_clips
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
 
@@ -122,21 +122,21 @@ def test_a_split_without_clips_says_where_there_are_some(small_dataset: Path) ->
     with pytest.raises(
         InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)"
     ) as caught:
-        choose(Storage(small_dataset), EvaluateConfig(split="val"))
+        choose_clips(Storage(small_dataset), EvaluateConfig(split="val"))
     assert "any_split" in caught.value.hint
 
 
 def test_any_split_takes_the_next_that_has_clips(small_dataset: Path) -> None:
-    split, clips = choose(Storage(small_dataset), EvaluateConfig(split="val", any_split=True))
+    split, clips = choose_clips(Storage(small_dataset), EvaluateConfig(split="val", any_split=True))
     assert split == "test"
     assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
 
 
 def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
-    _, clips = choose(Storage(small_dataset), EvaluateConfig(max_clips=1, max_frames=17))
+    _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(max_clips=1, max_frames=17))
     assert [(clip.key, clip.frames, clip.identity) for clip in clips] == [("clip-a", 17, "eve")]
     with pytest.raises(InputError, match="100 frames or more"):
-        choose(Storage(small_dataset), EvaluateConfig(min_frames=100))
+        choose_clips(Storage(small_dataset), EvaluateConfig(min_frames=100))
 
 
 def result(key: str, ssim: float) -> ClipResult:
@@ -150,7 +150,7 @@ def test_pictures_of_the_worst_and_best_are_kept_and_no_others(scores: list[floa
     config = EvaluateConfig(pictured_clips=2)
     results: list[ClipResult] = []
     for number, score in enumerate(scores):
-        results = _without_middling_pictures([*results, result(f"{number:02d}", score)], config)
+        results = _drop_middle_strips([*results, result(f"{number:02d}", score)], config)
     ranked = sorted((score, f"{number:02d}") for number, score in enumerate(scores))
     expected = {key for _, key in ranked[:2]} | {key for _, key in ranked[2:][-2:]}
     assert {found.key for found in results if found.strip.size} == expected
@@ -160,7 +160,7 @@ def test_pictures_of_the_worst_and_best_are_kept_and_no_others(scores: list[floa
 
 def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no dataset"):
-        choose(Storage(tmp_path), EvaluateConfig())
+        choose_clips(Storage(tmp_path), EvaluateConfig())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_table_shows_what_was_not_measured() -> None:
         },
         "not_measured": {"CSIM": "not measured, because"},
     }
-    text = draw_table(summary)
+    text = draw_results(summary)
     assert "20 [19.5, 20.5]" in text
     assert "–" in text.split("LMD")[1].splitlines()[0]
     assert text.endswith("CSIM: not measured, because")

@@ -19,12 +19,12 @@ from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpertConfig
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, PathsConfig, TrackingConfig
 from pipelines.core.storage import Storage
-from pipelines.evaluation.clips import NO_PICTURE, ClipResult, measure_clip
+from pipelines.evaluation.clips import NO_STRIP, ClipResult, measure_clip
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.result_cache import ResultCache
-from pipelines.evaluation.sets import select
-from pipelines.evaluation.summary import not_measured, of_sets
-from pipelines.evaluation.systems import SystemsUnderTest, systems_under_test
+from pipelines.evaluation.sets import select_clips
+from pipelines.evaluation.summary import reasons_not_measured, set_metrics
+from pipelines.evaluation.systems import SystemsUnderTest, locate_systems
 from pipelines.pretrained import assets
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
@@ -87,47 +87,51 @@ def command(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, 
     )
 
 
+def _located(command: EvaluateCommand) -> SystemsUnderTest:
+    return locate_systems(command, ModelRegistry.from_config(command.logger))
+
+
 def _asking(command: EvaluateCommand, expert: str | Path) -> EvaluateCommand:
     return replace(command, evaluate=replace(command.evaluate, sync_expert=str(expert)))
 
 
 # ------------------------------------------------------------------------------------- who is asked
 def test_weights_that_are_here_are_found(command: EvaluateCommand, kept: Path, expert: Path) -> None:
-    cast = systems_under_test(_asking(command, expert))
-    assert cast.weights == {"alexnet": str(kept / "alexnet.pth"), "sync_expert": str(expert)}
-    assert cast.sync_expert_uri == str(expert)
-    assert cast.fingerprint != systems_under_test(_asking(command, "")).fingerprint
-    assert systems_under_test(_asking(command, "")).weights.keys() == {"alexnet"}
+    systems = _located(_asking(command, expert))
+    assert systems.weights == {"alexnet": str(kept / "alexnet.pth"), "sync_expert": str(expert)}
+    assert systems.sync_expert_uri == str(expert)
+    assert systems.fingerprint != _located(_asking(command, "")).fingerprint
+    assert _located(_asking(command, "")).weights.keys() == {"alexnet"}
 
 
 def test_weights_that_are_others_are_refused(command: EvaluateCommand, kept: Path) -> None:
     (kept / "alexnet.pth").write_bytes(b"others")
     with pytest.raises(CheckpointError, match=r"is not the right alexnet\.pth"):
-        systems_under_test(command)
+        _located(command)
 
 
 def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_there(
     command: EvaluateCommand, expert: Path
 ) -> None:
-    assert systems_under_test(command).sync_expert_uri == ""
+    assert _located(command).sync_expert_uri == ""
     with pytest.raises(RegistryError):
-        systems_under_test(_asking(command, "models:/a2h-sync-expert/7"))
+        _located(_asking(command, "models:/a2h-sync-expert/7"))
     run_id = Tracker(command.logger).open_run("expert")
     ModelRegistry.from_config(command.logger).register_stage(expert, JUDGE, run_id=run_id, tags={})
-    cast = systems_under_test(command)
-    assert cast.sync_expert_uri == "models:/a2h-sync-expert/1"
-    assert (Path(cast.weights["sync_expert"]) / "sync_expert.safetensors").is_file()
+    systems = _located(command)
+    assert systems.sync_expert_uri == "models:/a2h-sync-expert/1"
+    assert (Path(systems.weights["sync_expert"]) / "sync_expert.safetensors").is_file()
 
 
 @pytest.mark.slow
 def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, kept: Path, expert: Path) -> None:
-    (clip,) = select(command).clips
-    result = measure_clip(clip, cast=systems_under_test(_asking(command, expert)), config=command.evaluate)
+    (clip,) = select_clips(command).clips
+    result = measure_clip(clip, systems=_located(_asking(command, expert)), config=command.evaluate)
     assert result.rows["ground_truth"]["lpips"] == 0.0
     assert result.rows["true_pose"]["lpips"] > 0.0
     assert -15 <= result.rows["ground_truth"]["expert_offset"] <= 15
     assert not {"fid", "csim", "lse_d"} & result.rows["true_pose"].keys()
-    reasons = not_measured(result.rows, {"alexnet", "sync_expert"})
+    reasons = reasons_not_measured(result.rows, {"alexnet", "sync_expert"})
     assert "LPIPS" not in reasons
     assert (
         reasons["FID"] == "not measured, because the weights inception.pth are not here (`a2h assets fetch inception`)"
@@ -175,19 +179,19 @@ def test_fid_stands_in_the_table_and_not_among_the_clips(
 # ------------------------------------------------------------------------------------ of whole sets
 def _result(key: str, features: dict[str, dict[str, np.ndarray]]) -> ClipResult:
     return ClipResult(
-        key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_PICTURE, features=features
+        key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_STRIP, features=features
     )
 
 
 def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth, made = rng.normal(0, 1, (40, 8)).astype(np.float32), rng.normal(0.5, 2, (40, 8)).astype(np.float32)
-    diary = ResultCache(Storage(tmp_path), ["parents"])
+    cache = ResultCache(Storage(tmp_path), ["parents"])
     for number in range(4):
         part = slice(10 * number, 10 * number + 10)
-        diary.keep(_result(f"clip{number}", {"ground_truth": {"fid": truth[part]}, "true_pose": {"fid": made[part]}}))
-    found = of_sets(
-        (diary.features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"]
+        cache.put(_result(f"clip{number}", {"ground_truth": {"fid": truth[part]}, "true_pose": {"fid": made[part]}}))
+    found = set_metrics(
+        (cache.get_features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"]
     )
     a, b = Moments(8), Moments(8)
     a.add(truth)
@@ -196,14 +200,14 @@ def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> No
     assert found["true_pose"]["fid"]["samples"] == 40
     assert found["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
     assert found["copy_portrait"] == {}
-    assert diary.find("clip0") == _kept(diary, "clip0")
-    diary.close()
-    assert diary.features("clip0") == {}
+    assert cache.get("clip0") == _kept(cache, "clip0")
+    cache.clear()
+    assert cache.get_features("clip0") == {}
 
 
-def _kept(diary: ResultCache, key: str) -> ClipResult | None:
+def _kept(cache: ResultCache, key: str) -> ClipResult | None:
     """What comes back is without features: they are large, and read one clip at a time."""
-    found = diary.find(key)
+    found = cache.get(key)
     assert found is not None
     assert found.features == {}
     return replace(found, strip=found.strip)
@@ -211,17 +215,17 @@ def _kept(diary: ResultCache, key: str) -> ClipResult | None:
 
 def test_a_set_that_is_too_small_has_a_reason_and_no_number() -> None:
     one = {row: {"fvd": np.ones((1, 4), np.float32)} for row in ("ground_truth", "true_pose")}
-    rows = of_sets([one], ["ground_truth", "true_pose"])
+    rows = set_metrics([one], ["ground_truth", "true_pose"])
     assert rows == {"ground_truth": {}, "true_pose": {}}
-    assert "too small" in not_measured(rows, {"i3d"})["FVD"]
+    assert "too small" in reasons_not_measured(rows, {"i3d"})["FVD"]
 
 
 def test_networks_that_found_no_face_say_so() -> None:
-    reasons = not_measured({"true_pose": {}}, {"arcface", "sync_expert"})
+    reasons = reasons_not_measured({"true_pose": {}}, {"arcface", "sync_expert"})
     assert "no clip shows a face" in reasons["CSIM; CSIM, 5th percentile; CSIM, collapsed"]
     assert "no clip shows a face" in reasons["Expert offset; Expert likeness; Expert confidence"]
 
 
 def test_a_cast_is_known_by_its_weights(tmp_path: Path) -> None:
-    a, b = (SystemsUnderTest(candidate=str(tmp_path), videos=True, weights={"alexnet": name}) for name in "ab")
+    a, b = (SystemsUnderTest(candidate=str(tmp_path), third_party=True, weights={"alexnet": name}) for name in "ab")
     assert a.fingerprint != b.fingerprint

@@ -21,9 +21,9 @@ from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
 from pipelines.evaluation.clips import ClipResult
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.page import Bar, draw_intervals, published, row_name
+from pipelines.evaluation.page import Bar, draw_intervals, published_results, row_name
 from pipelines.evaluation.sets import EvaluationClip, freeze
-from pipelines.evaluation.summary import break_down, speeds
+from pipelines.evaluation.summary import break_down, speed_metrics
 from pipelines.tracking import Tracker
 
 BRIEF = EvaluateConfig(max_frames=16, bootstrap_samples=20, protocols=("true_pose",))
@@ -189,7 +189,9 @@ def result(key: str, identity: str, *, turned: float, sure: float, ssim: float) 
         "metrics": 3.0,
     }
     strip = np.full((4, 4, 3), 90, np.uint8)
-    return ClipResult(key=key, identity=identity, frames=50, rows=rows, strip=strip, turned_deg=turned, seconds=seconds)
+    return ClipResult(
+        key=key, identity=identity, frames=50, rows=rows, strip=strip, head_turn_deg=turned, seconds=seconds
+    )
 
 
 RESULTS = [
@@ -214,11 +216,11 @@ def test_numbers_are_broken_down() -> None:
 
 def test_the_real_time_factor_counts_features_pose_and_frames() -> None:
     """3 clips of 2 s each; 1 + 2 + 5 s of generating each."""
-    found = speeds(RESULTS)
+    found = speed_metrics(RESULTS)
     assert found["real_time_factor"] == pytest.approx(8 / 2)
     assert found["fps"] == pytest.approx(25 / 4)
     assert found["seconds_per_second/metrics"] == pytest.approx(1.5)
-    assert "real_time_factor" not in speeds([replace(one, seconds={"read": 1.0}) for one in RESULTS])
+    assert "real_time_factor" not in speed_metrics([replace(one, seconds={"read": 1.0}) for one in RESULTS])
 
 
 # ----------------------------------------------------------------------------------------- the page
@@ -254,8 +256,8 @@ def test_a_chart_puts_means_between_the_ends_of_their_intervals() -> None:
 
 
 def test_published_figures_have_a_place_and_a_text() -> None:
-    assert all(set(figure) == {"where", "what"} for figure in published())
-    assert any("PSNR 26.529" in figure["what"] for figure in published())
+    assert all(set(figure) == {"where", "what"} for figure in published_results())
+    assert any("PSNR 26.529" in figure["what"] for figure in published_results())
 
 
 def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:

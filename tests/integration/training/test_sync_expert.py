@@ -52,14 +52,14 @@ class Talk(NamedTuple):
 def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
     """Mouths as the face mesh finds them, and the speech."""
     from pipelines import media
-    from pipelines.evaluation.systems import resized
+    from pipelines.evaluation.videos import resize
     from pipelines.face.face_mesh import mesh
     from pipelines.prepare.steps.samples import fill_gaps
     from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     def look(video: Path) -> Talk:
         with media.open_video(video) as opened:
-            frames = resized(np.concatenate(list(opened.read(Span(0, FRAMES)))), SIZE)
+            frames = resize(np.concatenate(list(opened.read(Span(0, FRAMES)))), SIZE)
         found = mesh(frames)
         landmarks = fill_gaps(np.asarray(found.landmarks, np.float32), found.found)
         return Talk(

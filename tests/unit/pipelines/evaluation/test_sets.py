@@ -16,7 +16,7 @@ from pipelines.config import EvaluateCommand, EvaluateConfig, FreezeCommand
 from pipelines.config.compose import CONF_DIR, compose
 from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
-from pipelines.evaluation.sets import choose, first_of_videos, freeze, read_members, select
+from pipelines.evaluation.sets import choose_clips, first_of_videos, freeze, read_members, select_clips
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_equal_data_give_equal_files(frozen: Path, small_dataset: Path, tmp_path
 
 
 def test_a_frozen_set_and_its_split_have_the_same_id(frozen: Path, small_dataset: Path) -> None:
-    ours = select(command(set=str(frozen)))
-    split = select(replace(command(dataset=str(small_dataset)), evaluate=EvaluateConfig(max_frames=20)))
+    ours = select_clips(command(set=str(frozen)))
+    split = select_clips(replace(command(dataset=str(small_dataset)), evaluate=EvaluateConfig(max_frames=20)))
     keys = ["clip-a", "clip-b"]
     assert [clip.key for clip in ours.clips] == keys
     assert ours.set_id(keys) == split.set_id(keys) == json.loads(frozen.read_text())["set_id"]
@@ -66,7 +66,7 @@ def test_a_frozen_set_and_its_split_have_the_same_id(frozen: Path, small_dataset
 def test_a_changed_member_is_refused(frozen: Path, small_dataset: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(small_dataset, moved)
-    selection = select(command(set=str(frozen), dataset=str(moved)))
+    selection = select_clips(command(set=str(frozen), dataset=str(moved)))
     assert set(read_members(selection.clips[1])) == {"flac", "mp4", "pose.npy", "speech.npy"}
     offset, _ = selection.clips[1].sidecar.index["clip-b"]["flac"]
     tar = moved / selection.clips[1].sidecar.shard
@@ -82,7 +82,7 @@ def test_a_changed_member_is_refused(frozen: Path, small_dataset: Path, tmp_path
 
 def test_a_clip_that_is_gone_is_refused(frozen: Path, made_up_dataset: Path) -> None:
     with pytest.raises(DatasetError, match="does not hold the clip clip-a"):
-        select(command(set=str(frozen), dataset=str(made_up_dataset)))
+        select_clips(command(set=str(frozen), dataset=str(made_up_dataset)))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "a2h-evaluation-set"}'])
@@ -90,9 +90,9 @@ def test_other_files_are_no_sets(text: str, tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_text(text)
     with pytest.raises(InputError, match="is not an evaluation set"):
-        select(command(set=str(path)))
+        select_clips(command(set=str(path)))
     with pytest.raises(InputError, match="does not exist"):
-        select(command(set=str(tmp_path / "none.json")))
+        select_clips(command(set=str(tmp_path / "none.json")))
 
 
 @pytest.mark.parametrize("change", [("max_frames", 3), ("split", "train"), ("sha256", "")])
@@ -100,17 +100,17 @@ def test_a_set_that_somebody_edited_is_refused(change: tuple[str, object], froze
     values = json.loads(frozen.read_text())
     frozen.write_text(json.dumps({**values, "dataset": "elsewhere"}))
     with pytest.raises(DatasetError, match="elsewhere does not hold the clip"):  # its place may be mended by hand
-        select(command(set=str(frozen)))
+        select_clips(command(set=str(frozen)))
     values["clips"][0]["frames"] -= 1
     for edited in (values, dict([*json.loads(frozen.read_text()).items(), change])):
         frozen.write_text(json.dumps(edited))
         with pytest.raises(InputError, match="was changed after it was frozen"):
-            select(command(set=str(frozen)))
+            select_clips(command(set=str(frozen)))
 
 
 def test_neither_dataset_nor_set() -> None:
     with pytest.raises(ConfigError, match="dataset or set"):
-        select(command())
+        select_clips(command())
 
 
 def test_the_command_line(small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,5 +156,5 @@ def test_each_preset_loads(preset: str) -> None:
 
 
 def test_a_preset_that_wants_one_clip_of_a_video_takes_clips_without_a_ledger(small_dataset: Path) -> None:
-    _, clips = choose(Storage(small_dataset), EvaluateConfig(first_clip_of_video=True))
+    _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(first_clip_of_video=True))
     assert [clip.key for clip in clips] == ["clip-a", "clip-b"]

@@ -328,9 +328,9 @@ def test_training_looks_for_vgg19_among_the_assets(tmp_path: Path, listing: dict
 
 def test_what_is_not_measured_names_assets_that_exist() -> None:
     from a2h_models.metrics import NEEDS
-    from pipelines.evaluation.summary import not_measured
+    from pipelines.evaluation.summary import reasons_not_measured
 
-    named = set(re.findall("a2h assets fetch ([a-z0-9]+)", " ".join(not_measured({}, ()).values())))
+    named = set(re.findall("a2h assets fetch ([a-z0-9]+)", " ".join(reasons_not_measured({}, ()).values())))
     assert named == set(NEEDS)
     assert named <= assets.list_assets("kept").keys()
 
