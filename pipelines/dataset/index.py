@@ -7,7 +7,6 @@ a local one.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -20,8 +19,8 @@ from jaxtyping import Float32
 
 from a2h_models.errors import DatasetError, InputError
 from pipelines.core.files import replace_file
-from pipelines.core.hashing import sha256_of_text
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import read_fingerprint
 from pipelines.dataset.keypoint_shards import detectors, read_keypoint_shard, read_keypoints
 from pipelines.dataset.shard_format import Encoded, Sidecar, decode_npy, read_members, read_sidecars
 
@@ -94,7 +93,7 @@ class Index:
             raise InputError(f"{dataset.url} holds no dataset", hint="make one with `a2h prepare videos=… out=…`")
         self.dataset = dataset
         self.split = split
-        self.fingerprint = _fingerprint(dataset, everything)
+        self.fingerprint = read_fingerprint(dataset, everything)
         self._sidecars = [sidecar for sidecar in everything if sidecar.split == split and sidecar.index]
         self._companions: list[Sidecar] = []  # in the order of the shards
         self._cache = cache
@@ -196,15 +195,3 @@ def _truncated(dataset: Storage, sidecar: Sidecar, size: int) -> DatasetError:
         f"{dataset.url}/{sidecar.shard} is truncated: {size} bytes instead of {sidecar.size}",
         hint="copy the shard again, or remove its sidecar and run `a2h prepare` again",
     )
-
-
-def _fingerprint(dataset: Storage, sidecars: list[Sidecar]) -> str:
-    """The dataset's own fingerprint; where a bare folder of shards has none, a hash of the shards'
-    hashes.
-    """
-    if not dataset.exists("dataset.json"):
-        return sha256_of_text("\n".join(sorted(sidecar.sha256 for sidecar in sidecars)))
-    try:
-        return str(json.loads(dataset.read("dataset.json"))["fingerprint"])
-    except (ValueError, KeyError, TypeError):
-        raise DatasetError(f"{dataset.url}/dataset.json is damaged: it has no fingerprint") from None

@@ -18,11 +18,11 @@ from typing import Any
 from a2h_models.errors import ConfigError, DatasetError, InputError
 from pipelines.core.hashing import sha256_of_json
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE
 from pipelines.dataset.shard_format import Sidecar
 from pipelines.maintenance.rewrite import by_video, clean_shard, finish_moves, leftovers
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.finalize import finish
-from pipelines.prepare.output.summary import DATASET_FILE
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video
 from pipelines.prepare.steps.filters import Reason, Status
 

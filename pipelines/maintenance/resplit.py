@@ -19,13 +19,13 @@ from a2h_models.errors import ConfigError, InputError
 from pipelines.config import ClipsConfig, ClusterConfig, FeaturesConfig, FiltersConfig, PlanConfig, PrepareConfig
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import COMPANION_MARK, ShardWriter, Sidecar, read_members
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.execution import cluster
 from pipelines.maintenance.remove import fingerprint_said
 from pipelines.maintenance.rewrite import Rows, by_video, check, write_previews
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.output.previews import read_previews
-from pipelines.prepare.output.summary import DatasetSummary
 from pipelines.prepare.planning.plan import PLAN_FILE, SPLITS, Plan, Unit, Video, plan
 from pipelines.prepare.steps.filters import Status
 

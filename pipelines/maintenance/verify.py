@@ -18,6 +18,7 @@ from a2h_models.errors import A2HError, DatasetError, InputError
 from pipelines.core.files import PART_SUFFIX
 from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE, dataset_fingerprint
 from pipelines.dataset.shard_format import COMPANION_MARK, MEMBERS, Sidecar, sidecar_names
 from pipelines.maintenance import rewrite, sample_checks
 from pipelines.prepare.output import ledger, timings
@@ -25,7 +26,6 @@ from pipelines.prepare.output.croissant import CROISSANT_FILE
 from pipelines.prepare.output.data_card import CARD_FILE
 from pipelines.prepare.output.previews import PREVIEWS, preview_name
 from pipelines.prepare.output.report import REPORT_FILE
-from pipelines.prepare.output.summary import DATASET_FILE, fingerprint_of
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit
 from pipelines.prepare.steps.filters import Status
 
@@ -302,7 +302,7 @@ def against_dataset_json(dataset: Storage, plan: Plan, seen: Seen) -> Iterator[s
         return
     if version != SCHEMA_VERSION:
         yield f"{DATASET_FILE} has schema version {version}, this program reads {SCHEMA_VERSION}: prepare the dataset again"
-    elif said != (fingerprint_of(seen.hashes), plan.hash):
+    elif said != (dataset_fingerprint(seen.hashes), plan.hash):
         yield f"{DATASET_FILE} has another fingerprint than the shards"
     yield from (
         f"{name} is missing: {AGAIN} to finish"

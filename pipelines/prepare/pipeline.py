@@ -26,13 +26,14 @@ from pipelines.core.progress import Watch
 from pipelines.core.storage import Storage
 from pipelines.core.timing import Stopwatch
 from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, encode, read_sidecars
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.execution import cluster
 from pipelines.execution.sandbox import Failure, working_on
 from pipelines.prepare.output import ledger, timings
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.output.ledger import LedgerRow
 from pipelines.prepare.output.previews import MAX_DROPPED, contact_sheet, preview_name
-from pipelines.prepare.output.summary import FRAMES_PER_HOUR, DatasetSummary, summarise, versions
+from pipelines.prepare.output.summary import FRAMES_PER_HOUR, summarise, versions
 from pipelines.prepare.planning.estimate import forecast
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan, without_tables
 from pipelines.prepare.planning.probe import content_hash, probe_all, strip_path

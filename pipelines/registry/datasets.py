@@ -6,8 +6,8 @@ import json
 
 from a2h_models.errors import A2HError
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE, dataset_fingerprint
 from pipelines.dataset.shard_format import iterate_sidecars
-from pipelines.prepare.output.summary import DATASET_FILE, fingerprint_of
 from pipelines.tracking.tracker import first_line
 
 DIGITS_SHOWN = 12  # of a fingerprint
@@ -31,7 +31,7 @@ def _difference(dataset: Storage, fingerprint: str) -> str:
     stated = str(json.loads(dataset.read(DATASET_FILE))["fingerprint"])
     if stated != fingerprint:
         return f"has the fingerprint {stated[:DIGITS_SHOWN]} now, not {fingerprint[:DIGITS_SHOWN]}"
-    found = fingerprint_of({sidecar.shard: sidecar.sha256 for sidecar in iterate_sidecars(dataset)})
+    found = dataset_fingerprint({sidecar.shard: sidecar.sha256 for sidecar in iterate_sidecars(dataset)})
     return (
         "" if found == fingerprint else f"has shards that do not add up to its fingerprint {fingerprint[:DIGITS_SHOWN]}"
     )

@@ -19,7 +19,7 @@ from pipelines.core.storage import Storage
 from pipelines.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from pipelines.prepare.output.summary import DatasetSummary
+    from pipelines.dataset.summary import DatasetSummary
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from typing import Any
 from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import MEMBERS
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.output.ledger import LEDGER_FILE
-from pipelines.prepare.output.summary import DatasetSummary, ShardFacts
+from pipelines.prepare.output.summary import ShardFacts
 from pipelines.prepare.planning.plan import SPLITS, Plan
 
 CROISSANT_FILE = "croissant.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from a2h_models.data_types import SCHEMA_VERSION
 from pipelines.core.storage import Storage
-from pipelines.prepare.output.summary import DatasetSummary
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.planning.plan import SPLITS, Plan
 from pipelines.prepare.steps.filters import Reason
 

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import dataset_fingerprint
 from pipelines.dataset.shard_format import iterate_sidecars
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.croissant import write_croissant
 from pipelines.prepare.output.data_card import write_card
 from pipelines.prepare.output.report import write_report
-from pipelines.prepare.output.summary import DatasetSummary, ShardFacts, fingerprint_of, summarise, write_dataset_json
+from pipelines.prepare.output.summary import ShardFacts, summarise, write_dataset_json
 from pipelines.prepare.planning.plan import Plan
 
 
@@ -30,7 +32,7 @@ def finish(out: Storage, planned: Plan, *, price_per_worker_hour: float = 0.0) -
     shards: list[ShardFacts] = []
     rows = ledger.collect(planned, _rows(out, shards))
     ledger.write(out, rows)
-    summary = summarise(out.url, planned, rows, fingerprint_of({shard.name: shard.sha256 for shard in shards}))
+    summary = summarise(out.url, planned, rows, dataset_fingerprint({shard.name: shard.sha256 for shard in shards}))
     licences = dict(Counter(video.licence for video in planned.videos))
     write_card(out, planned, summary, licences)
     write_croissant(out, planned, summary, shards, licences)

@@ -16,10 +16,11 @@ import numpy as np
 
 from pipelines.config import FiltersConfig
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE
 from pipelines.dataset.shard_format import decode_npy, read_members, sidecar_names
 from pipelines.prepare.output import gallery, ledger, timings
 from pipelines.prepare.output.previews import spread
-from pipelines.prepare.output.summary import DATASET_FILE, FRAMES_PER_HOUR
+from pipelines.prepare.output.summary import FRAMES_PER_HOUR
 from pipelines.prepare.planning.plan import PLAN_FILE, SPLITS, Plan
 from pipelines.prepare.steps.filters import LIMITS, SCORES, Status
 from pipelines.prepare.steps.samples import angles

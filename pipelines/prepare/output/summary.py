@@ -1,20 +1,18 @@
-"""What a dataset says of itself in numbers: the summary that `prepare` returns, the fingerprint,
-and dataset.json.
-"""
+"""Count a dataset's ledger, and write dataset.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from a2h_models.data_types import FEATURES_VERSION, SCHEMA_VERSION
 from a2h_models.timebase import FPS
-from pipelines.core.hashing import sha256_of_json
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE
 from pipelines.dataset.shard_format import Sidecar
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.ledger import CLIP, VIDEO
 from pipelines.prepare.planning.plan import SPLITS, Plan
@@ -23,7 +21,6 @@ from pipelines.prepare.steps.filters import Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DATASET_FILE = "dataset.json"
 COUNTED = ("kind", "status", "reason", "split", "identity", "start", "stop")  # columns of the ledger
 FRAMES_PER_HOUR = 3600 * FPS
 # whose versions the bytes depend on
@@ -46,43 +43,6 @@ class ShardFacts(NamedTuple):
         return cls(sidecar.shard, sidecar.split, sidecar.sha256, sidecar.size, len(sidecar.index), frames)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatasetSummary:
-    """What became of the videos."""
-
-    path: str
-    plan: str  # its hash
-    fingerprint: str  # empty where nothing was written
-    shards: int
-    videos: dict[str, int]  # status → number
-    clips: dict[str, int]  # status → number
-    reasons: dict[str, int]  # of videos that gave no sample
-    hours: dict[str, float] = field(default_factory=dict)  # split → accepted clips
-    identities: dict[str, int] = field(default_factory=dict)  # split → people with an accepted clip
-    forecast: str = ""  # of a dry run: what the plan will take
-
-    @property
-    def accepted(self) -> int:
-        """Samples in the dataset."""
-        return self.clips.get(Status.ACCEPTED, 0)
-
-    def __str__(self) -> str:
-        dropped = counted(self.reasons) or "none"
-        if not self.fingerprint:
-            plan = f"plan {self.plan}: {sum(self.videos.values())} videos in {self.shards} units; dropped: {dropped}"
-            return f"{plan}\n{self.forecast}".rstrip()
-        minutes = ", ".join(f"{split} {60 * hours:.1f} min" for split, hours in self.hours.items())
-        videos = f"{sum(self.videos.values())} videos: {counted(self.videos)}; dropped: {dropped}"
-        return f"{self.path}: {self.accepted} samples in {self.shards} shards ({minutes}); {videos}"
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """The most frequent first."""
-    return ", ".join(
-        f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
-
-
 def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> DatasetSummary:
     """Count a ledger."""
     rows = rows.select(COUNTED)
@@ -100,13 +60,6 @@ def summarise(path: str, plan: Plan, rows: pa.Table, fingerprint: str) -> Datase
         hours={split: ledger.frames(found) / FRAMES_PER_HOUR for split, found in accepted.items()},
         identities={split: len(found["identity"].unique()) for split, found in accepted.items()},
     )
-
-
-def fingerprint_of(shards: Mapping[str, str]) -> str:
-    """The dataset's name by content (shard → sha-256): changes with any byte of any shard, and with
-    nothing else.
-    """
-    return sha256_of_json([SCHEMA_VERSION, sorted(shards.items())])
 
 
 def versions() -> dict[str, str]:

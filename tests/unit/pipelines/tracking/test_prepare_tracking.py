@@ -11,7 +11,7 @@ import pytest
 from a2h_models.errors import RegistryError
 from pipelines.config import PrepareCommand
 from pipelines.core.progress import Progress
-from pipelines.prepare.output.summary import DatasetSummary
+from pipelines.dataset.summary import DatasetSummary
 from pipelines.tracking import Tracker, prepare_tracking
 
 
