@@ -6,25 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from mlflow import MlflowClient
 from PIL import Image
 
-from a2h_models.errors import ConfigError, InputError
+from a2h_models.errors import ConfigError
 from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS
 from pipelines import promotion
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
-from pipelines.core.storage import Storage
-from pipelines.evaluation.clips import ClipResult
-from pipelines.evaluation.evaluate import _drop_middle_strips, evaluate
-from pipelines.evaluation.report import contact_sheet, draw_results
-from pipelines.evaluation.sets import choose_clips
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
 
@@ -118,51 +111,6 @@ def test_without_mediapipe_faces_are_not_measured(
     assert "lmd" not in evaluation.summary["rows"]["true_pose"]
 
 
-def test_a_split_without_clips_says_where_there_are_some(small_dataset: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)"
-    ) as caught:
-        choose_clips(Storage(small_dataset), EvaluateConfig(split="val"))
-    assert "any_split" in caught.value.hint
-
-
-def test_any_split_takes_the_next_that_has_clips(small_dataset: Path) -> None:
-    split, clips = choose_clips(Storage(small_dataset), EvaluateConfig(split="val", any_split=True))
-    assert split == "test"
-    assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
-
-
-def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
-    _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(max_clips=1, max_frames=17))
-    assert [(clip.key, clip.frames, clip.identity) for clip in clips] == [("clip-a", 17, "eve")]
-    with pytest.raises(InputError, match="100 frames or more"):
-        choose_clips(Storage(small_dataset), EvaluateConfig(min_frames=100))
-
-
-def result(key: str, ssim: float) -> ClipResult:
-    return ClipResult(
-        key=key, identity="x", frames=1, rows={"true_pose": {"ssim": ssim}}, strip=np.full((2, 2, 3), 9, np.uint8)
-    )
-
-
-@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_pictures_of_the_worst_and_best_are_kept_and_no_others(scores: list[float]) -> None:
-    config = EvaluateConfig(pictured_clips=2)
-    results: list[ClipResult] = []
-    for number, score in enumerate(scores):
-        results = _drop_middle_strips([*results, result(f"{number:02d}", score)], config)
-    ranked = sorted((score, f"{number:02d}") for number, score in enumerate(scores))
-    expected = {key for _, key in ranked[:2]} | {key for _, key in ranked[2:][-2:]}
-    assert {found.key for found in results if found.strip.size} == expected
-    assert len(results) == len(scores)
-    assert contact_sheet(results, config).shape == (2 * len(expected), 2, 3)
-
-
-def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no dataset"):
-        choose_clips(Storage(tmp_path), EvaluateConfig())
-
-
 @pytest.mark.parametrize(
     "config",
     [
@@ -177,23 +125,3 @@ def test_wrong_words_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="evaluate"):
         evaluate(command(small_dataset, tmp_path, tracking_config, "anything", config))
-
-
-def test_the_table_shows_what_was_not_measured() -> None:
-    interval = {"mean": 20.0, "low": 19.5, "high": 20.5, "clips": 2}
-    summary = {
-        "model": "m",
-        "dataset": "/data/mine",
-        "split": "test",
-        "clips": 2,
-        "rows": {
-            "ground_truth": {"psnr": interval, "lmd": interval},
-            "true_pose": {"psnr": interval | {"low": None, "high": None, "clips": 1}},
-        },
-        "not_measured": {"CSIM": "not measured, because"},
-    }
-    text = draw_results(summary)
-    assert "20 [19.5, 20.5]" in text
-    assert "–" in text.split("LMD")[1].splitlines()[0]
-    assert text.endswith("CSIM: not measured, because")
-    assert np.all([len(line) <= 160 for line in text.splitlines()])

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,16 +13,13 @@ import torch
 from a2h_models.errors import CheckpointError, RegistryError
 from a2h_models.evaluators import metric_networks
 from a2h_models.evaluators.alexnet import AlexNet
-from a2h_models.metrics.frechet import Moments, frechet_distance
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpertConfig
 from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, PathsConfig, TrackingConfig
-from pipelines.core.storage import Storage
-from pipelines.evaluation.clips import NO_STRIP, ClipResult, measure_clip
+from pipelines.evaluation.clips import measure_clip
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.result_cache import ResultCache
 from pipelines.evaluation.sets import select_clips
-from pipelines.evaluation.summary import reasons_not_measured, set_metrics
+from pipelines.evaluation.summary import reasons_not_measured
 from pipelines.evaluation.systems import SystemsUnderTest, locate_systems
 from pipelines.pretrained import assets
 from pipelines.registry import ModelRegistry
@@ -174,58 +170,3 @@ def test_fid_stands_in_the_table_and_not_among_the_clips(
     assert "fid" not in pd.read_parquet(evaluation.metrics.with_name("metrics.parquet")).columns
     assert ">FID<" in evaluation.metrics.with_name("report.html").read_text()
     assert "FID" in evaluation.table
-
-
-# ------------------------------------------------------------------------------------ of whole sets
-def _result(key: str, features: dict[str, dict[str, np.ndarray]]) -> ClipResult:
-    return ClipResult(
-        key=key, identity="eve", frames=16, rows={row: {} for row in features}, strip=NO_STRIP, features=features
-    )
-
-
-def test_a_sets_distance_is_that_of_all_its_clips_together(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    truth, made = rng.normal(0, 1, (40, 8)).astype(np.float32), rng.normal(0.5, 2, (40, 8)).astype(np.float32)
-    cache = ResultCache(Storage(tmp_path), ["parents"])
-    for number in range(4):
-        part = slice(10 * number, 10 * number + 10)
-        cache.put(_result(f"clip{number}", {"ground_truth": {"fid": truth[part]}, "true_pose": {"fid": made[part]}}))
-    found = set_metrics(
-        (cache.get_features(f"clip{number}") for number in range(4)), ["ground_truth", "copy_portrait", "true_pose"]
-    )
-    a, b = Moments(8), Moments(8)
-    a.add(truth)
-    b.add(made)
-    assert found["true_pose"]["fid"]["mean"] == pytest.approx(frechet_distance(b, a), rel=1e-6)
-    assert found["true_pose"]["fid"]["samples"] == 40
-    assert found["ground_truth"]["fid"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert found["copy_portrait"] == {}
-    assert cache.get("clip0") == _kept(cache, "clip0")
-    cache.clear()
-    assert cache.get_features("clip0") == {}
-
-
-def _kept(cache: ResultCache, key: str) -> ClipResult | None:
-    """What comes back is without features: they are large, and read one clip at a time."""
-    found = cache.get(key)
-    assert found is not None
-    assert found.features == {}
-    return replace(found, strip=found.strip)
-
-
-def test_a_set_that_is_too_small_has_a_reason_and_no_number() -> None:
-    one = {row: {"fvd": np.ones((1, 4), np.float32)} for row in ("ground_truth", "true_pose")}
-    rows = set_metrics([one], ["ground_truth", "true_pose"])
-    assert rows == {"ground_truth": {}, "true_pose": {}}
-    assert "too small" in reasons_not_measured(rows, {"i3d"})["FVD"]
-
-
-def test_networks_that_found_no_face_say_so() -> None:
-    reasons = reasons_not_measured({"true_pose": {}}, {"arcface", "sync_expert"})
-    assert "no clip shows a face" in reasons["CSIM; CSIM, 5th percentile; CSIM, collapsed"]
-    assert "no clip shows a face" in reasons["Expert offset; Expert likeness; Expert confidence"]
-
-
-def test_a_cast_is_known_by_its_weights(tmp_path: Path) -> None:
-    a, b = (SystemsUnderTest(candidate=str(tmp_path), third_party=True, weights={"alexnet": name}) for name in "ab")
-    assert a.fingerprint != b.fingerprint

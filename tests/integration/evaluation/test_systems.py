@@ -21,9 +21,7 @@ from pipelines.core.storage import Storage
 from pipelines.dataset import shard_format
 from pipelines.evaluation.clips import ClipResult
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.page import Bar, draw_intervals, published_results, row_name
 from pipelines.evaluation.sets import EvaluationClip, freeze
-from pipelines.evaluation.summary import break_down, speed_metrics
 from pipelines.tracking import Tracker
 
 BRIEF = EvaluateConfig(max_frames=16, bootstrap_samples=20, protocols=("true_pose",))
@@ -178,51 +176,6 @@ def test_a_frozen_set_is_measured_and_a_changed_one_refused(
     assert not (tmp_path / "no" / "metrics.json").exists()
 
 
-# --------------------------------------------------------------------------------------- summing up
-def result(key: str, identity: str, *, turned: float, sure: float, ssim: float) -> ClipResult:
-    rows = {"ground_truth": {"ssim": 1.0, "mouth_speech_confidence": sure}, "true_pose": {"ssim": ssim, "jitter": 1.0}}
-    seconds = {
-        "features": 1.0,
-        "predicted_pose/pose": 2.0,
-        "predicted_pose/render": 5.0,
-        "true_pose/render": 7.0,
-        "metrics": 3.0,
-    }
-    strip = np.full((4, 4, 3), 90, np.uint8)
-    return ClipResult(
-        key=key, identity=identity, frames=50, rows=rows, strip=strip, head_turn_deg=turned, seconds=seconds
-    )
-
-
-RESULTS = [
-    result("a", "ann", turned=5, sure=2.0, ssim=0.9),
-    result("b", "ann", turned=15, sure=1.0, ssim=0.7),
-    result("c", "bob", turned=25, sure=0.1, ssim=0.2),
-]
-
-
-def test_numbers_are_broken_down() -> None:
-    found = break_down(RESULTS, BRIEF)
-    means = {
-        name: {group: part["rows"]["true_pose"]["ssim"]["mean"] for group, part in groups.items()}
-        for name, groups in found.items()
-    }
-    assert means["identity"] == {"ann": pytest.approx(0.8), "bob": 0.2}
-    assert means["head turns"] == {"< 10°": 0.9, "10–20°": 0.7, "≥ 20°": 0.2}
-    assert means["sync confidence of the truth"] == {"≥ 1.2": 0.9, "0.6–1.2": 0.7, "< 0.6": 0.2}
-    assert found["identity"]["ann"]["clips"] == 2
-    assert "jitter" not in found["identity"]["ann"]["rows"]["true_pose"]
-
-
-def test_the_real_time_factor_counts_features_pose_and_frames() -> None:
-    """3 clips of 2 s each; 1 + 2 + 5 s of generating each."""
-    found = speed_metrics(RESULTS)
-    assert found["real_time_factor"] == pytest.approx(8 / 2)
-    assert found["fps"] == pytest.approx(25 / 4)
-    assert found["seconds_per_second/metrics"] == pytest.approx(1.5)
-    assert "real_time_factor" not in speed_metrics([replace(one, seconds={"read": 1.0}) for one in RESULTS])
-
-
 # ----------------------------------------------------------------------------------------- the page
 @pytest.mark.slow
 def test_the_page_shows_all_and_needs_nothing_from_outside(command: EvaluateCommand) -> None:
@@ -242,31 +195,3 @@ def test_the_page_shows_all_and_needs_nothing_from_outside(command: EvaluateComm
     assert page.count("data:image/jpeg") == 2
     assert "http://" not in page
     assert "https://" not in page
-
-
-def test_a_chart_puts_means_between_the_ends_of_their_intervals() -> None:
-    import re
-
-    svg = draw_intervals([Bar("a", 1.0, 0.0, 2.0), Bar("b", 3.0, None, None)], title="t")
-    ((left, right),) = re.findall(r'class="interval" d="M([\d.]+) [\d.]+H([\d.]+)"', svg)
-    dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
-    assert dots[0] == pytest.approx((float(left) + float(right)) / 2, abs=0.2)
-    assert float(right) < dots[1] < 360
-    assert draw_intervals([Bar("a", 1.0, 1.0, 1.0)], title="t").count("circle") == 1
-
-
-def test_published_figures_have_a_place_and_a_text() -> None:
-    assert all(set(figure) == {"where", "what"} for figure in published_results())
-    assert any("PSNR 26.529" in figure["what"] for figure in published_results())
-
-
-def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:
-    rows = ("ground_truth", "copy_portrait", "true_pose", "predicted_pose", "champion_true_pose")
-    named = [
-        "ground truth",
-        "copy portrait",
-        "candidate, true pose",
-        "candidate, predicted pose",
-        "champion, true pose",
-    ]
-    assert [row_name(row) for row in rows] == named

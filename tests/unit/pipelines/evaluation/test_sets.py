@@ -158,3 +158,29 @@ def test_each_preset_loads(preset: str) -> None:
 def test_a_preset_that_wants_one_clip_of_a_video_takes_clips_without_a_ledger(small_dataset: Path) -> None:
     _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(first_clip_of_video=True))
     assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
+
+
+def test_a_split_without_clips_says_where_there_are_some(small_dataset: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no clip of 16 frames or more in its val split \(splits with clips: test, train\)"
+    ) as caught:
+        choose_clips(Storage(small_dataset), EvaluateConfig(split="val"))
+    assert "any_split" in caught.value.hint
+
+
+def test_any_split_takes_the_next_that_has_clips(small_dataset: Path) -> None:
+    split, clips = choose_clips(Storage(small_dataset), EvaluateConfig(split="val", any_split=True))
+    assert split == "test"
+    assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
+
+
+def test_clips_are_bounded_in_number_and_length(small_dataset: Path) -> None:
+    _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(max_clips=1, max_frames=17))
+    assert [(clip.key, clip.frames, clip.identity) for clip in clips] == [("clip-a", 17, "eve")]
+    with pytest.raises(InputError, match="100 frames or more"):
+        choose_clips(Storage(small_dataset), EvaluateConfig(min_frames=100))
+
+
+def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no dataset"):
+        choose_clips(Storage(tmp_path), EvaluateConfig())

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
-from pipelines import promotion, registry
+from pipelines import promotion
 from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.dataset.provenance import DatasetOrigin, as_table, read_origin
@@ -204,14 +204,6 @@ def test_somebody_else_was_faster(
     with pytest.raises(RegistryError, match="went to models:/a2h-head-pose/1"):
         promote(second, tracking_config)
     assert current_champion(tracking_config) == first
-
-
-def test_the_evaluation_set_has_a_name_of_its_own() -> None:
-    values = {"fingerprint": "f", "split": "test", "clips": ["a", "b"], "max_frames": 64}
-    name = registry.evaluation_set_id(**values)
-    assert name == registry.evaluation_set_id(**values | {"clips": ["b", "a"]})
-    others = [{"fingerprint": "g"}, {"split": "val"}, {"clips": ["a"]}, {"max_frames": 65}]
-    assert len({name, *(registry.evaluation_set_id(**values | other) for other in others)}) == 5
 
 
 def test_presets_load(make_version: Maker, tracking_config: TrackingConfig) -> None:
