@@ -83,3 +83,8 @@ class RegistryError(FailedError):
 
 class ClusterError(FailedError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

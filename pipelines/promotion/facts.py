@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a2h_models.errors import RegistryError
+from pipelines.dataset.fingerprints import SHOWN_DIGITS, fingerprint_problem
 from pipelines.registry import EvaluationResults, ModelRegistry, ModelVersion, read_provenance, read_sources
-from pipelines.registry.datasets import DIGITS_SHOWN, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,6 @@ def _verify(datasets: Iterable[Mapping[str, str]], evaluation: EvaluationResults
     if recorded and evaluation:
         recorded.append((evaluation.dataset_path, evaluation.dataset_fingerprint))
     return {
-        f"{path} (fingerprint {fingerprint[:DIGITS_SHOWN]})": verify(path, fingerprint)
+        f"{path} (fingerprint {fingerprint[:SHOWN_DIGITS]})": fingerprint_problem(path, fingerprint)
         for path, fingerprint in recorded
     }

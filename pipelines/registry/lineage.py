@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from a2h_models.errors import RegistryError
 from pipelines.config.promotion import ModelsCommand
 from pipelines.core.text_table import render_text, text_table
+from pipelines.dataset.fingerprints import fingerprint_problem
 from pipelines.dataset.provenance import COLUMNS
-from pipelines.registry.datasets import verify
 from pipelines.registry.model_registry import ModelRegistry
 from pipelines.registry.provenance import read_provenance, read_sources
 from pipelines.registry.versions import SCHEME, STAGE_MODELS, ModelVersion
@@ -82,7 +82,7 @@ def trace(registry: ModelRegistry, version: ModelVersion) -> Lineage:
         sources=read_sources(folder).select(list(COLUMNS)).to_pylist(),
         parents=tuple(trace(registry, registry.find(uri)) for uri in _stage_uris(version)),
         datasets={
-            entry["path"]: (entry["fingerprint"], verify(entry["path"], entry["fingerprint"]))
+            entry["path"]: (entry["fingerprint"], fingerprint_problem(entry["path"], entry["fingerprint"]))
             for entry in recorded.get("datasets", [])
         },
     )
