@@ -19,7 +19,7 @@ JOBS ?= 2
 
 .PHONY: help setup demo test lint quick lock clean
 help:
-	@echo "make demo                 prepare, train, measure, promote and generate on synthetic talkers; then open demo/index.html"
+	@echo "make demo                 prepare, train, evaluate, promote and generate on synthetic speakers; then open demo/index.html"
 	@echo "make demo VIDEOS=folder   the same on your own talking videos"
 	@echo "make test                 format, lint, types and all tests; JOBS=4 runs four at a time"
 	@echo "make quick                the tests that take seconds"
