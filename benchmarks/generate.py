@@ -1,10 +1,10 @@
-"""Speed of making a head talk: frames in batches, the portrait encoded once, drawn by a copy of the
-generator that does the same by less work, in 32 bits and in bf16, against the release's way with
-the generator as it is written; where the time goes, and how far the drawing is from what the
-processor's arithmetic allows. With --onnx, ONNX Runtime beside them; with --hour, only the memory
-of an hour of speech against that of ten seconds.
+"""Measure the speed of generation.
 
-Networks with random weights: speed does not ask what was learned.
+Our implementation (frames in batches, the portrait encoded once, a generator optimised for the CPU;
+in fp32 and in bf16) is compared with the way of the published code (one frame at a time, the
+portrait encoded for each). Also measured: the time of each step, and how close rendering is to the
+arithmetic limit of the processor. With --onnx, ONNX Runtime is measured as well; with --hour, only
+the memory of an hour of speech against that of ten seconds. The networks have random weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import measurement
 import numpy as np
@@ -45,11 +46,11 @@ from pipelines.prepare.sources.discover import find_videos
 
 WHITE = 255
 BATCH = 4  # frames, as generate.batch_size
-LIMIT_FRAMES = 12  # that are drawn beside the product of matrices
+LIMIT_FRAMES = 12  # rendered beside the product of matrices
 HOUR_S, SHORT_S = 3600, 10
-HOUR = "--hour-of"  # of a process that measures its own memory
+HOUR = "--hour-of"  # starts a process that measures its own memory
 MIB_IN_KIB = 1024  # ru_maxrss counts KiB
-MATRIX = 2048  # rows and columns of the product that stands for the processor's arithmetic
+MATRIX = 2048  # rows and columns of the product that measures the processor's arithmetic
 
 
 def untrained(scale: str) -> Animator:
@@ -67,14 +68,14 @@ def exported(animator: Animator, folder: Path) -> Animator:
 
 
 class Bench:
-    """One portrait, one speech, one model in 32 bits and, with the same weights, in bf16."""
+    """One portrait, one recording, and one model in fp32, bf16 and (optionally) ONNX Runtime."""
 
     def __init__(self, animator: Animator, video: Path, folder: Path, *, frames: int, onnx: bool) -> None:
         self.animator, self.folder = animator, folder
-        self.fast = Animator(
+        self.bf16 = Animator(
             animator.image_generator, animator.motion_field, animator.head_pose, animator.config, precision="bf16"
         )
-        self.ported = exported(animator, folder) if onnx else None
+        self.onnx = exported(animator, folder) if onnx else None
         self.wave: Int16[np.ndarray, " n"] = media.read_speech(video)[: frames * SAMPLES_PER_FRAME]
         first = next(iter(media.read_clip(video)))[0]
         self.portrait: UInt8[np.ndarray, "256 256 3"] = crop_portrait(first)
@@ -82,17 +83,17 @@ class Bench:
         self.encoded = animator.encode(self.portrait)
         self.pose = animator.predict_pose(self.portrait, self.speech)
         self.driving = self.keypoints()
-        self.frames = self.batched()
+        self.frames = self.render_batches()
 
     # ------------------------------------------------------------------------------------ the steps
     def keypoints(self) -> Keypoints:
         pieces = list(self.animator.predict_keypoints(self.portrait, self.speech, self.pose))
         return Keypoints(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
-    def batched(self, some: slice = slice(None), *, fast: bool = False) -> list[UInt8[np.ndarray, "n h w 3"]]:
-        animator = self.fast if fast else self.animator
+    def render_batches(self, frames: slice = slice(None), *, bf16: bool = False) -> list[UInt8[np.ndarray, "n h w 3"]]:
+        animator = self.bf16 if bf16 else self.animator
         encoded = animator.encode(self.portrait)
-        driving = self.driving.each(lambda x: x[some])
+        driving = self.driving.each(lambda x: x[frames])
         spans = [slice(start, start + BATCH) for start in range(0, len(driving.value), BATCH)]
         return [animator.render(encoded, Keypoints(*(x[span] for x in driving))) for span in spans]
 
@@ -100,14 +101,14 @@ class Bench:
         media.write_video(self.folder / "out.mp4", iter(self.frames), self.wave)
 
     # --------------------------------------------------------------------------------- the two ways
-    def ours(self, animator: Animator) -> None:
+    def run_ours(self, animator: Animator) -> None:
         for _ in animator.batches(self.portrait, self.speech, batch_size=BATCH):
             pass
 
-    def releases(self) -> None:
-        """The same poses and keypoints; then each frame alone, the portrait encoded anew for it.
+    def run_published(self) -> None:
+        """Predict poses and keypoints; then render each frame alone, encoding the portrait for each.
 
-        Without gradients, which it kept.
+        Gradients are off here, which the published code kept.
         """
         self.animator.predict_pose(self.portrait, self.speech)
         driving = self.keypoints()
@@ -123,105 +124,120 @@ class Bench:
             yield (frame * WHITE).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def two_ways(bench: Bench, rounds: int) -> None:
-    """From speech features to frames; and the drawing alone, for predicting keypoints is the same
-    in both ways.
-    """
-    ways = {"the release's way": bench.releases}
-    for name, animator in (("fp32", bench.animator), ("bf16", bench.fast), ("ONNX Runtime", bench.ported)):
+def compare_implementations(bench: Bench, rounds: int) -> None:
+    """Measure from speech features to frames, and rendering alone; keypoints take equal time."""
+    implementations: dict[str, measurement.Work] = {"published way": bench.run_published}
+    for name, animator in (("fp32", bench.animator), ("bf16", bench.bf16), ("ONNX Runtime", bench.onnx)):
         if animator is not None:
-            ways[f"ours, {name}"] = lambda animator=animator: bench.ours(animator)
-    drawing = {
-        "the release's way": lambda: list(bench.one_at_a_time(bench.driving)),
-        "ours, fp32": bench.batched,
-        "ours, bf16": lambda: bench.batched(fast=True),
+            implementations[f"ours, {name}"] = partial(bench.run_ours, animator)
+    rendering = {
+        "published way": lambda: list(bench.one_at_a_time(bench.driving)),
+        "ours, fp32": bench.render_batches,
+        "ours, bf16": lambda: bench.render_batches(bf16=True),
     }
     frames = len(bench.speech)
-    for title, sides in (("From speech features", ways), ("Drawing alone", drawing)):
-        found = measurement.alternate(sides, rounds=rounds)
-        rows = measurement.speed_rows(found, amount=frames, against="the release's way")
+    for title, sides in (("From speech features", implementations), ("Rendering alone", rendering)):
+        times = measurement.alternate(sides, rounds=rounds)
+        rows = measurement.speed_rows(times, amount=frames, against="published way")
         measurement.show(
             f"{title}: {frames} frames, {torch.get_num_threads()} threads",
-            ["", "frames/s", "× the release's way"],
+            ["", "frames/s", "× published way"],
             rows,
         )
 
 
-def shares(bench: Bench, rounds: int) -> None:
-    """Each step alone; in `a2h generate` the encoder runs beside the networks."""
+def time_shares(bench: Bench, rounds: int) -> None:
+    """Measure each step alone; in `a2h generate` the encoder runs beside the networks."""
     steps = {
         "features": lambda: speech_features(bench.wave),
         "pose": lambda: bench.animator.predict_pose(bench.portrait, bench.speech),
         "keypoints": bench.keypoints,
         "portrait": lambda: bench.animator.encode(bench.portrait),
-        "render": bench.batched,
-        "render in bf16": lambda: bench.batched(fast=True),
+        "render": bench.render_batches,
+        "render in bf16": lambda: bench.render_batches(bf16=True),
         "encode": bench.write,
     }
-    found: dict[str, list[measurement.Elapsed]] = measurement.alternate(steps, rounds=rounds)
-    whole = sum(measurement.median_wall(times) for times in found.values())
+    times_of_steps: dict[str, list[measurement.Elapsed]] = measurement.alternate(steps, rounds=rounds)
+    total = sum(measurement.median_wall(times) for times in times_of_steps.values())
     rows = [
         [
             name,
             f"{1000 * measurement.median_wall(times) / len(bench.speech):.2f}",
-            f"{100 * measurement.median_wall(times) / whole:.0f} %",
+            f"{100 * measurement.median_wall(times) / total:.0f} %",
         ]
-        for name, times in found.items()
+        for name, times in times_of_steps.items()
     ]
-    measurement.show("Where the time goes", ["step", "ms a frame", "share"], rows)
+    measurement.show("Time of each step", ["step", "ms a frame", "share"], rows)
 
 
 @torch.inference_mode()
-def arithmetic(draw: measurement.Work) -> float:
-    """GFLOP of something."""
+def count_gflop(work: measurement.Work) -> float:
+    """Count the floating-point operations of a call, in GFLOP."""
     with FlopCounterMode(display=False) as counter:
-        draw()
-    return counter.get_total_flops() / 1e9
+        work()
+    return float(counter.get_total_flops()) / 1e9
 
 
-def limit(bench: Bench, rounds: int) -> None:
-    """The rate at which a large product of matrices is computed: drawing cannot be faster.
+def arithmetic_limit(bench: Bench, rounds: int) -> None:
+    """Compare rendering with a large product of matrices, the fastest arithmetic of the machine.
 
-    It does less than the generator says.
+    The optimised generator also needs fewer operations than the generator as written.
     """
     one, generator = bench.driving.each(lambda x: x[:1]), bench.animator.image_generator.generator
-    written, work = (
-        arithmetic(lambda draw=draw: draw(bench.encoded, one)) for draw in (generator.render, bench.animator.render)
+    written, needed = (
+        count_gflop(partial(render, bench.encoded, one)) for render in (generator.render, bench.animator.render)
     )
     rows = []
-    some = slice(LIMIT_FRAMES)
-    ways = (
-        ("fp32", torch.float32, lambda: bench.batched(some)),
-        ("bf16", torch.bfloat16, lambda: bench.batched(some, fast=True)),
+    first = slice(LIMIT_FRAMES)
+    sides = (
+        ("fp32", torch.float32, lambda: bench.render_batches(first)),
+        ("bf16", torch.bfloat16, lambda: bench.render_batches(first, bf16=True)),
     )
-    for name, kind, draw in ways:
-        matrix = torch.randn(MATRIX, MATRIX).to(kind)
-        found = measurement.alternate(
-            {"product": lambda matrix=matrix: matrix @ matrix, "drawing": draw}, rounds=rounds
+    for name, dtype, render in sides:
+        matrix = torch.randn(MATRIX, MATRIX).to(dtype)
+        times = measurement.alternate(
+            {"product": partial(torch.matmul, matrix, matrix), "rendering": render}, rounds=rounds
         )
-        peak = 2 * MATRIX**3 / 1e9 / min(measurement.walls(found["product"]))
-        drawn = work * LIMIT_FRAMES / min(measurement.walls(found["drawing"]))
+        peak = 2 * MATRIX**3 / 1e9 / min(measurement.walls(times["product"]))
+        achieved = needed * LIMIT_FRAMES / min(measurement.walls(times["rendering"]))
         rows.append(
-            [name, f"{written:.1f}", f"{work:.1f}", f"{peak:.0f}", f"{drawn:.0f}", f"{100 * drawn / peak:.0f} %"]
+            [
+                name,
+                f"{written:.1f}",
+                f"{needed:.1f}",
+                f"{peak:.0f}",
+                f"{achieved:.0f}",
+                f"{100 * achieved / peak:.0f} %",
+            ]
         )
-    columns = ["", "GFLOP a frame, as written", "done", "GFLOP/s of a product", "GFLOP/s of drawing", "share"]
-    measurement.show("Drawing and arithmetic", columns, rows)
+    columns = ["", "GFLOP a frame, as written", "needed", "GFLOP/s of a product", "GFLOP/s of rendering", "share"]
+    measurement.show("Rendering and arithmetic", columns, rows)
 
 
-def main(words: Namespace) -> None:
-    with measurement.workplace() as folder:
-        videos = measurement.videos_or_talkers(words.videos, folder, count=words.talkers, seconds=words.seconds)
+def main(arguments: Namespace) -> None:
+    with measurement.temporary_folder() as folder:
+        videos = measurement.videos_or_speakers(
+            arguments.videos, folder, count=arguments.speakers, seconds=arguments.seconds
+        )
         source, files = find_videos(videos)
-        bench = Bench(untrained(words.scale), source.local_path(files[0]), folder, frames=words.frames, onnx=words.onnx)
-        two_ways(bench, words.rounds)
-        shares(bench, 1)
-        limit(bench, words.rounds)
+        bench = Bench(
+            untrained(arguments.scale),
+            source.local_path(files[0]),
+            folder,
+            frames=arguments.frames,
+            onnx=arguments.onnx,
+        )
+        compare_implementations(bench, arguments.rounds)
+        time_shares(bench, 1)
+        arithmetic_limit(bench, arguments.rounds)
 
 
 # ------------------------------------------------------------------------------------------ an hour
-class Nodding(nn.Module):
-    """Stands in for the motion field, whose one window costs the same memory whatever the length,
-    and an hour of them half an hour.
+class ConstantMotionField(nn.Module):
+    """A stand-in for the motion field.
+
+    The memory of the real one does not depend on the length of the speech, but an hour of speech
+    would take it half an hour.
     """
 
     def forward(self, speech: Tensor, *_: Tensor | None) -> MotionFieldOutput:
@@ -232,8 +248,9 @@ class Nodding(nn.Module):
 
 
 def hour_of(seconds: int) -> None:
-    """The engine end to end, from a wave to an H.264 file; tells this process's most memory in MB,
-    without the encoder's.
+    """Generate an H.264 file from a wave; print the peak memory of this process in MB.
+
+    The encoder is another process and is not counted.
     """
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -254,10 +271,10 @@ def hour_of(seconds: int) -> None:
         HeadPose(config.head_pose),
         config,
     )
-    animator.motion_field = Nodding()
+    animator.motion_field = cast("MotionField", ConstantMotionField())
     rng = np.random.default_rng(0)
     wave = np.tile((rng.normal(0, 3000, SHORT_S * SAMPLE_RATE)).astype(np.int16), seconds // SHORT_S)
-    with measurement.workplace() as folder:
+    with measurement.temporary_folder() as folder:
         features = stream_features(wave, f0="dio")
         frames = animator.batches(
             np.zeros((256, 256, 3), np.uint8), features, idle_motion=1.0, keypoints="relative", batch_size=16
@@ -266,31 +283,33 @@ def hour_of(seconds: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MIB_IN_KIB)
 
 
-def hour() -> None:
+def compare_hour_with_seconds() -> None:
     rows = []
     for seconds in (SHORT_S, HOUR_S):
         command = [sys.executable, __file__, HOUR, str(seconds)]
-        begun = time.perf_counter()
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
-        rows.append([f"{seconds} s", said, f"{time.perf_counter() - begun:.0f}"])
+        started = time.perf_counter()
+        memory_mb = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+        rows.append([f"{seconds} s", memory_mb, f"{time.perf_counter() - started:.0f}"])
     more = int(rows[1][1]) - int(rows[0][1])
     measurement.show("Memory over the length of the speech", ["", "MB", "s"], [*rows, ["more", f"{more:+d}", ""]])
 
 
 if __name__ == "__main__":
-    parser = measurement.arguments(__doc__, rounds=2, talkers=1, seconds=4.0)
+    parser = measurement.arguments(__doc__, rounds=2, speakers=1, seconds=4.0)
     parser.add_argument(
-        "--videos", default="", help="a folder whose first video gives portrait and speech; empty makes a talker"
+        "--videos",
+        default="",
+        help="a folder whose first video gives portrait and speech; empty renders a synthetic speaker",
     )
     parser.add_argument("--scale", default="paper", choices=("smoke", "small", "paper"), help="of the networks")
     parser.add_argument("--frames", type=int, default=48, help="of the speech, at most")
     parser.add_argument("--onnx", action="store_true", help="export the networks, and measure ONNX Runtime as well")
     parser.add_argument("--hour", action="store_true", help="measure memory instead of speed")
     parser.add_argument(HOUR, type=int, default=0, help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.hour_of:
-        hour_of(words.hour_of)
-    elif words.hour:
-        hour()
+    arguments = parser.parse_args()
+    if arguments.hour_of:
+        hour_of(arguments.hour_of)
+    elif arguments.hour:
+        compare_hour_with_seconds()
     else:
-        main(words)
+        main(arguments)

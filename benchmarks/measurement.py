@@ -1,6 +1,6 @@
-"""How the benchmarks measure: the sides in turns within one run, medians, ratios.
+"""Shared tools of the benchmarks: alternating measurements, medians, ratios, tables.
 
-These machines are noisy; only ratios mean something.
+Times on shared machines are noisy; only ratios within one run are comparable.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-# Read when torch is first imported, so this module comes before it. Threads that wait sleep, as in
-# pipelines/cli/main.py.
+# Read when torch is first imported, so this module must be imported before it. Waiting threads sleep
+# instead of spinning, as in pipelines/cli/main.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 Work = Callable[[], object]
 
-ADDITIONS = 20_000_000  # of a plain loop: what says how fast this machine is just now
+ADDITIONS = 20_000_000  # in a plain Python loop: shows how fast this machine is at the moment
 
 
 class Elapsed(NamedTuple):
     wall: float  # s
-    cpu: float  # s, of this process and the ended ones that it started, on all cores
+    cpu: float  # s, of this process and its finished children, on all cores
 
 
 def timed(work: Work) -> Elapsed:
-    begun, spent = time.perf_counter(), _cpu()
+    wall_start, cpu_start = time.perf_counter(), _cpu()
     work()
-    return Elapsed(time.perf_counter() - begun, _cpu() - spent)
+    return Elapsed(time.perf_counter() - wall_start, _cpu() - cpu_start)
 
 
 def _cpu() -> float:
@@ -44,14 +44,12 @@ def _cpu() -> float:
 
 
 def alternate(sides: Mapping[str, Work], *, rounds: int) -> dict[str, list[Elapsed]]:
-    """Time every side once a round; every second round goes backwards, so that none is always the
-    first.
-    """
-    found: dict[str, list[Elapsed]] = {name: [] for name in sides}
+    """Time every side once a round; the order is reversed in every second round."""
+    times: dict[str, list[Elapsed]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in sides if number % 2 == 0 else reversed(list(sides)):
-            found[name].append(timed(sides[name]))
-    return found
+            times[name].append(timed(sides[name]))
+    return times
 
 
 def median_wall(times: Sequence[Elapsed]) -> float:
@@ -63,21 +61,19 @@ def median_cpu(times: Sequence[Elapsed]) -> float:
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> str:
-    """How many times longer, round by round: the median, and from where to where it went."""
-    each = sorted(a / b for a, b in zip(slow, fast, strict=True))
-    return f"{statistics.median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})"
+    """Format the ratio slow / fast, round by round: median (minimum to maximum)."""
+    ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def walls(times: Sequence[Elapsed]) -> list[float]:
     return [elapsed.wall for elapsed in times]
 
 
-def speed_rows(found: Mapping[str, Sequence[Elapsed]], *, amount: float, against: str) -> list[list[str]]:
-    """For each side: its name, how much it does in a second, and how many times as much as the side
-    `against`.
-    """
-    slow = walls(found[against])
-    return [[name, f"{amount / median_wall(times):.1f}", ratio(slow, walls(times))] for name, times in found.items()]
+def speed_rows(times: Mapping[str, Sequence[Elapsed]], *, amount: float, against: str) -> list[list[str]]:
+    """Return a row for each side: name, amount a second, and speed relative to the side `against`."""
+    slow = walls(times[against])
+    return [[name, f"{amount / median_wall(each):.1f}", ratio(slow, walls(each))] for name, each in times.items()]
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -92,23 +88,22 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
-def arguments(description: str | None, *, rounds: int, talkers: int, seconds: float) -> argparse.ArgumentParser:
-    """What all benchmarks take."""
+def arguments(description: str | None, *, rounds: int, speakers: int, seconds: float) -> argparse.ArgumentParser:
+    """Create a parser with the arguments of all benchmarks."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is measured")
+    parser.add_argument("--rounds", type=int, default=rounds, help="measurements of each side")
     parser.add_argument(
-        "--talkers", type=int, default=talkers, help="synthetic talkers made, where nothing real is given"
+        "--speakers", type=int, default=speakers, help="synthetic speakers rendered if no videos are given"
     )
-    parser.add_argument("--seconds", type=float, default=seconds, help="length of each")
+    parser.add_argument("--seconds", type=float, default=seconds, help="length of each of their videos")
     return parser
 
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Keep this process, and those that it starts, on so many cores: a decoder beside it is work,
-    too.
+    """Keep this process and its children, such as decoders, on some cores.
 
-    Nothing is changed where the system cannot do that (macOS).
+    Systems without `sched_setaffinity` (macOS) are left unchanged.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -128,11 +123,8 @@ def _additions() -> None:
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """A temporary folder, and no warnings: they are the tests' business.
-
-    First says what else the machine is doing.
-    """
+def temporary_folder() -> Iterator[Path]:
+    """Yield a temporary folder, without warnings; first print how busy and fast the machine is."""
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
@@ -140,11 +132,11 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def videos_or_talkers(given: str, folder: Path, *, count: int, seconds: float) -> str:
-    """Where the videos are: those given, or talkers made here."""
+def videos_or_speakers(given: str, folder: Path, *, count: int, seconds: float) -> str:
+    """Return the folder of videos: the given one, or one of synthetic speakers."""
     if given:
         return given
     from pipelines.synthetic import SceneConfig, make_speaker_videos
 
-    make_speaker_videos(folder / "talkers", count=count, seed=0, scene=SceneConfig(seconds=seconds))
-    return str(folder / "talkers")
+    make_speaker_videos(folder / "speakers", count=count, seed=0, scene=SceneConfig(seconds=seconds))
+    return str(folder / "speakers")

@@ -1,6 +1,4 @@
-"""Speed of preparation: two ways to find the pitch, the whole against its parts, publishing,
-workers, and the memory for a long video.
-"""
+"""Measure the speed of preparation: pitch trackers, steps, publishing, workers, and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections import Counter, deque
+from collections import defaultdict, deque
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -36,14 +34,12 @@ from pipelines.prepare.steps.clips import change, colours_of, find_clips, scan_v
 from pipelines.prepare.steps.samples import HANDS_EVERY, crop_frames, cut_wave
 
 PITCH = ("harvest", "dio")
-GREAT = ("decode", "detect", "mesh", "encode")  # parts, beside the pitch
-SAMPLE_S = 0.1  # between two looks at a process
+LARGE = ("decode", "detect", "mesh", "encode")  # the largest parts beside the pitch
+SAMPLE_S = 0.1  # seconds between two measurements of memory
 
 
 class Bench:
-    """The same videos, prepared again and again, each time into a new folder; planning is not
-    measured.
-    """
+    """Prepares the same videos repeatedly, each time into a new folder; planning is not measured."""
 
     def __init__(self, videos: str, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
@@ -70,15 +66,15 @@ class Bench:
 
     @property
     def video_s(self) -> float:
-        """Seconds of video that reach the building."""
+        """Seconds of video that the plan accepts."""
         planned: Plan = self.plans[PITCH[0]]
         return float(sum(video.frames for unit in planned.units for video in unit.videos) / FPS)
 
 
 def pitch(bench: Bench, rounds: int) -> dict[str, list[measurement.Elapsed]]:
-    """In a plain loop in this process, its ffmpeg on the same core."""
+    """Compare pitch trackers in a plain loop in this process, with ffmpeg on the same core."""
     with measurement.cores(1):
-        bench.build("dio")  # imports, the model files, the disk's cache
+        bench.build("dio")  # warms up imports, model files and the disk cache
         found = measurement.alternate({f0: partial(bench.build, f0) for f0 in PITCH}, rounds=rounds)
     rows = [
         [
@@ -98,48 +94,51 @@ def pitch(bench: Bench, rounds: int) -> dict[str, list[measurement.Elapsed]]:
 
 
 def parts(bench: Bench) -> None:
-    """Each part alone over the same videos and clips, in processor time, against the whole build,
-    once before and once after.
+    """Compare the processor time of each part alone with that of the whole build.
 
-    The goal counts the five great ones; the smaller ones stand below them.
+    The build is measured before and after. The target counts the five largest parts; the others are
+    listed below them.
     """
     built = bench.build("dio")
     rows = [row for sidecar in read_sidecars(built) for row in sidecar.ledger if row["kind"] == CLIP]
     kept = {row["key"] for row in rows if row["status"] == "accepted"}
-    config, spent = bench.command("dio").prepare, Counter[str]()
+    config, spent = bench.command("dio").prepare, defaultdict[str, float](float)
     with measurement.cores(1):
         wholes = {f0: [measurement.timed(partial(bench.build, f0)).cpu] for f0 in PITCH}
         for video in (video for unit in bench.plans["dio"].units for video in unit.videos):
             with bench.inputs.source.local_copy(video.file) as path:
-                spent.update(parts_of(path, video.sha256, kept, config))
+                for name, seconds in parts_of(path, video.sha256, kept, config).items():
+                    spent[name] += seconds
         for f0, times in wholes.items():
             times.append(measurement.timed(partial(bench.build, f0)).cpu)
     for f0, times in wholes.items():
         whole, pitch_s = statistics.fmean(times), spent[f0]
-        great = [(name, spent[name]) for name in GREAT] + [(f"pitch: {f0}", pitch_s)]
-        small = [(name, seconds) for name, seconds in spent.items() if name not in {*GREAT, *PITCH}]
-        five = sum(seconds for _, seconds in great)
-        rows = [*great, ("these five", five), *small, ("all", five + sum(seconds for _, seconds in small))]
-        table = [[name, f"{seconds:.2f}", f"{100 * seconds / whole:.0f} %"] for name, seconds in rows]
+        large = [(name, spent[name]) for name in LARGE] + [(f"pitch: {f0}", pitch_s)]
+        small = [(name, seconds) for name, seconds in spent.items() if name not in {*LARGE, *PITCH}]
+        five = sum(seconds for _, seconds in large)
+        shares = [*large, ("these five", five), *small, ("all", five + sum(seconds for _, seconds in small))]
+        table = [[name, f"{seconds:.2f}", f"{100 * seconds / whole:.0f} %"] for name, seconds in shares]
         measurement.show(f"Parts alone (f0={f0})", ["", "processor s", "of the whole"], table)
 
 
 def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> dict[str, float]:
-    """Processor seconds of the parts of one video."""
+    """Return the processor seconds of the parts of one video."""
 
     def cpu(work: measurement.Work) -> float:
         return measurement.timed(work).cpu
 
-    spent = Counter[str]()
+    spent = defaultdict[str, float](float)
     height, every = config.clips.scan_height, config.clips.detect_every
     with ExitStack() as stack:
         opened = stack.enter_context(media.open_video(path))
         spent["open: probe, sound"] = cpu(lambda: (stack.enter_context(media.open_video(path)), opened.speech()))
         spent["decode"] = cpu(lambda: deque(opened.stream(max_height=height, rough=True), maxlen=0))
-        shown = list(opened.stream(max_height=height, rough=True))
-        spent["detect"] = cpu(lambda: [detect_faces(frame) for frame in shown[::every]])
-        spent["colours, for cuts"] = cpu(lambda: [change(*pair) for pair in itertools.pairwise(map(colours_of, shown))])
-        del shown
+        small_frames = list(opened.stream(max_height=height, rough=True))
+        spent["detect"] = cpu(lambda: [detect_faces(frame) for frame in small_frames[::every]])
+        spent["colours, for cuts"] = cpu(
+            lambda: [change(*pair) for pair in itertools.pairwise(map(colours_of, small_frames))]
+        )
+        del small_frames
         wave = opened.speech()
         for clip in find_clips(scan_video(opened, config.clips), sha256, config.clips):
             if len(clip.span) < config.clips.min_frames:
@@ -158,9 +157,7 @@ def parts_of(path: Path, sha256: str, kept: set[str], config: PrepareConfig) -> 
 
 
 def memory(bench: Bench, minutes: float) -> None:
-    """The most that one worker takes for a long video, its ffmpeg included: the first video,
-    looped, in a process of its own.
-    """
+    """Measure the peak memory of a worker and its ffmpeg for a long video (the first one, looped)."""
     first = bench.plans["dio"].units[0].videos[0].file
     looped = bench.folder / "long" / f"long{Path(first).suffix}"
     looped.parent.mkdir()
@@ -188,19 +185,20 @@ def memory(bench: Bench, minutes: float) -> None:
     worker = psutil.Popen(
         [sys.executable, "-m", "pipelines.cli.main", "prepare", *words, f"paths.cache={bench.folder / 'cache'}"]
     )
-    most = 0
+    peak = 0
     while worker.poll() is None:
         with suppress(psutil.NoSuchProcess):
-            most = max(most, resident(worker))
+            peak = max(peak, resident(worker))
         time.sleep(SAMPLE_S)
-    measurement.show("Memory of one worker", ["minutes of video", "most MB"], [[f"{minutes:g}", f"{most / 2**20:.0f}"]])
+    measurement.show("Memory of one worker", ["minutes of video", "peak MB"], [[f"{minutes:g}", f"{peak / 2**20:.0f}"]])
 
 
 def resident(worker: psutil.Process) -> int:
-    """Bytes in memory of a process and the programs that it started; a child that has not begun its
-    own yet shows its parent's.
+    """Return the resident bytes of a process and its children.
+
+    A child that has not started its own program yet shares the memory of its parent.
     """
-    total = worker.memory_info().rss
+    total = int(worker.memory_info().rss)
     for child in worker.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             total += child.memory_info().rss if child.exe() != worker.exe() else 0
@@ -208,17 +206,15 @@ def resident(worker: psutil.Process) -> int:
 
 
 def publishing(bench: Bench, built_s: float) -> None:
-    """Publish the same samples once more, and nothing else: tars, hashes, flushes, renames,
-    sidecars.
-    """
+    """Measure publishing alone: tars, hashes, flushes, renames and sidecars."""
     built = bench.build("dio")
     shards = [(sidecar, list(read_shard(built, sidecar))) for sidecar in read_sidecars(built)]
-    again = Storage(bench.folder / "again")
+    target = Storage(bench.folder / "published")
 
     def publish() -> None:
         for sidecar, samples in shards:
             write_shard(
-                again,
+                target,
                 sidecar.shard.removesuffix(".tar"),
                 samples,
                 split=sidecar.split,
@@ -237,10 +233,9 @@ def publishing(bench: Bench, built_s: float) -> None:
 
 
 def workers(bench: Bench, rounds: int) -> None:
-    """As many workers as cores, on Ray, which is started and warm before the clock runs.
+    """Compare one worker on one core with two workers on two cores, on a warm Ray cluster.
 
-    One worker alone would decode on a second core; then there would be nothing left for two of them
-    to gain on two cores.
+    A single worker on two cores would use the second one for decoding.
     """
     found: dict[str, list[measurement.Elapsed]] = {"1": [], "2": []}
     for _ in range(rounds):
@@ -255,24 +250,26 @@ def workers(bench: Bench, rounds: int) -> None:
     )
 
 
-def main(words: Namespace) -> None:
-    with measurement.workplace() as folder:
-        videos = measurement.videos_or_talkers(words.videos, folder, count=words.talkers, seconds=words.seconds)
-        bench = Bench(videos, folder, words.limit)
-        found = pitch(bench, words.rounds)
+def main(arguments: Namespace) -> None:
+    with measurement.temporary_folder() as folder:
+        videos = measurement.videos_or_speakers(
+            arguments.videos, folder, count=arguments.speakers, seconds=arguments.seconds
+        )
+        bench = Bench(videos, folder, arguments.limit)
+        found = pitch(bench, arguments.rounds)
         parts(bench)
         publishing(bench, measurement.median_wall(found["dio"]))
-        if words.minutes:
-            memory(bench, words.minutes)
-        if not words.no_ray:
-            workers(bench, words.rounds)
+        if arguments.minutes:
+            memory(bench, arguments.minutes)
+        if not arguments.no_ray:
+            workers(bench, arguments.rounds)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    parser = measurement.arguments(__doc__, rounds=2, talkers=4, seconds=4.0)
-    parser.add_argument("--videos", default="", help="a folder of talking videos; empty makes talkers")
-    parser.add_argument("--limit", type=int, default=0, help="only the first so many videos; 0 takes all")
+    parser = measurement.arguments(__doc__, rounds=2, speakers=4, seconds=4.0)
+    parser.add_argument("--videos", default="", help="a folder of talking videos; empty renders synthetic speakers")
+    parser.add_argument("--limit", type=int, default=0, help="use only the first LIMIT videos; 0 uses all")
     parser.add_argument(
         "--minutes", type=float, default=0, help="length of the video for which memory is measured; 0 leaves it out"
     )

@@ -1,6 +1,4 @@
-"""What scale costs: the planner alone, the driver alone, and what the measured rates mean for
-VoxCeleb2. Nothing is downloaded or built.
-"""
+"""Measure planner and driver alone, and extrapolate to VoxCeleb2; nothing is downloaded or built."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,15 @@ PEOPLE = 6112  # of VoxCeleb2
 UTTERANCES, UTTERANCE_S = 1_100_000, 8.0  # of VoxCeleb2, about
 CORES = 32  # of a node
 NODES = (10, 100)
-DROPPED_EVERY = 50  # one video of so many is not worth a look
+DROPPED_EVERY = 50  # one video of so many is rejected by the probe
 VIDEOS_A_UNIT = 450  # an hour of utterances of 8 s
 
 
-def made_up(number: int) -> Iterator[Video]:
-    """Videos with VoxCeleb2's names and about its lengths, as the probe would give them."""
+def synthetic_plan_entries(number: int) -> Iterator[Video]:
+    """Yield probe results with names and lengths like those of VoxCeleb2."""
     for index in range(number):
         digest = hashlib.sha256(str(index).encode()).hexdigest()
-        person, odd = f"id{index % PEOPLE:05d}", index % DROPPED_EVERY == 0
+        person, rejected = f"id{index % PEOPLE:05d}", index % DROPPED_EVERY == 0
         yield Video(
             file=f"dev/mp4/{person}/{digest[:11]}/{index % 300:05d}.mp4",
             sha256=digest,
@@ -52,8 +51,8 @@ def made_up(number: int) -> Iterator[Video]:
             fps=25.0,
             width=224,
             height=224,
-            reason="no_audio" if odd else "",
-            error_message="there is no audio stream" if odd else "",
+            reason="no_audio" if rejected else "",
+            error_message="there is no audio stream" if rejected else "",
             video_id=digest[:11],
             utterance=f"{index % 300:05d}",
         )
@@ -61,64 +60,72 @@ def made_up(number: int) -> Iterator[Video]:
 
 # -------------------------------------------------------------------------------- the planner
 def planning(number: int) -> dict[str, float]:
-    """Seconds of each part, and the process's peak memory after it, in MB: in a process of its own."""
-    found: dict[str, float] = {"MB at the start": _peak()}
+    """Return seconds and peak memory (MB) of each part; run in a fresh process."""
+    values: dict[str, float] = {"MB at the start": _peak_mb()}
 
-    def clocked(name: str, work: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
         result = work()
-        found[name] = time.perf_counter() - begun
+        values[name] = time.perf_counter() - started
         return result
 
-    videos = list(made_up(number))
-    made: Plan = clocked("plan", lambda: plan(videos, PrepareConfig()))
-    data: bytes = clocked("to bytes", made.to_bytes)
-    found["MB planning"] = _peak()
-    read: Plan = clocked("from bytes", lambda: Plan.from_bytes(data, name="plan"))
-    found["MB with the plan read back beside it"] = _peak()
-    if read.hash != made.hash or read.inputs != number:
-        raise SystemExit("the plan did not survive")
-    return {**found, "units": len(made.units), "MB of plan": len(data) / 2**20}
+    videos = list(synthetic_plan_entries(number))
+    planned: Plan = timed("plan", lambda: plan(videos, PrepareConfig()))
+    data: bytes = timed("to bytes", planned.to_bytes)
+    values["MB planning"] = _peak_mb()
+    read: Plan = timed("from bytes", lambda: Plan.from_bytes(data, name="plan"))
+    values["MB with the plan read back beside it"] = _peak_mb()
+    if read.hash != planned.hash or read.inputs != number:
+        raise SystemExit("the plan read back differs from the plan written")
+    return {**values, "units": len(planned.units), "MB of plan": len(data) / 2**20}
 
 
 def listing(number: int) -> dict[str, float]:
-    """Seconds for reading a manifest of so many rows, and peak memory in MB: in a process of its
-    own.
-    """
+    """Return seconds and peak memory (MB) of reading a manifest; run in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="a2h-benchmark-") as folder:
         path = Path(folder) / "manifest.csv"
         with path.open("w", newline="") as handle:
             rows = csv.writer(handle)
             rows.writerow(["url", "identity", "start", "end", "licence", "consent"])
             rows.writerows(
-                [video.file, video.identity, "0.5", "7.5", video.licence, "yes"] for video in made_up(number)
+                [video.file, video.identity, "0.5", "7.5", video.licence, "yes"]
+                for video in synthetic_plan_entries(number)
             )
-        begun = time.perf_counter()
+        started = time.perf_counter()
         inputs = find_inputs(PrepareCommand(videos=str(path), out="unused", layout="voxceleb"))
-        return {"manifest": time.perf_counter() - begun, "MB listing": _peak(), "listed": len(inputs.videos)}
+        return {"manifest": time.perf_counter() - started, "MB listing": _peak_mb(), "listed": len(inputs.videos)}
 
 
-def _peak() -> float:
+def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB_IN_KIB
 
 
-def alone(part: str, number: int) -> dict[str, float]:
-    """A part in a fresh process, so that its peak memory is its own."""
+def run_in_fresh_process(part: str, number: int) -> dict[str, float]:
+    """Measure a part in a fresh process, so that the peak memory is that of the part."""
     done = subprocess.run(
         [sys.executable, __file__, "--part", part, "--videos", str(number)], check=True, stdout=subprocess.PIPE
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    values: dict[str, float] = json.loads(done.stdout)
+    return values
 
 
 def planner(numbers: list[int]) -> None:
     rows = []
     for number in numbers:
-        took, listed = alone("planning", number), alone("listing", number)
-        seconds = [listed["manifest"], took["plan"], took["to bytes"], took["from bytes"]]
-        memory = [listed["MB listing"], took["MB planning"], took["MB with the plan read back beside it"]]
+        plan_times, list_times = run_in_fresh_process("planning", number), run_in_fresh_process("listing", number)
+        seconds = [list_times["manifest"], plan_times["plan"], plan_times["to bytes"], plan_times["from bytes"]]
+        memory = [
+            list_times["MB listing"],
+            plan_times["MB planning"],
+            plan_times["MB with the plan read back beside it"],
+        ]
         rows.append(
-            [f"{number:,}", *(f"{s:.1f}" for s in seconds), *(f"{mb:.0f}" for mb in memory), f"{took['units']:.0f}"]
+            [
+                f"{number:,}",
+                *(f"{s:.1f}" for s in seconds),
+                *(f"{mb:.0f}" for mb in memory),
+                f"{plan_times['units']:.0f}",
+            ]
         )
     columns = ["videos", "list s", "plan s", "write s", "read s", "list MB", "plan MB", "read MB", "units"]
     measurement.show(
@@ -127,29 +134,25 @@ def planner(numbers: list[int]) -> None:
 
 
 # -------------------------------------------------------------------------------- the driver
-def nothing(unit: Unit) -> int:
-    """The work of an empty unit."""
+def do_nothing(unit: Unit) -> int:
+    """Do the work of an empty unit."""
     return len(unit.videos)
 
 
 def driver(units: int, workers: int) -> float:
-    """Units a second through `cluster.run`, as `a2h prepare` calls it, once the workers are warm.
-
-    Returns the rate with full units.
-    """
+    """Return units a second through `cluster.run`, as `a2h prepare` calls it, with warm workers."""
     config = ClusterConfig(workers=workers)
-    videos = tuple(made_up(VIDEOS_A_UNIT))
+    videos = tuple(synthetic_plan_entries(VIDEOS_A_UNIT))
     rows, rate = [], 0.0
     with cluster.session(config, cache=None):
-        for name, held in (("empty", ()), (f"with {VIDEOS_A_UNIT} videos", videos)):
+        for name, contents in (("empty", ()), (f"with {VIDEOS_A_UNIT} videos", videos)):
             for isolated in (False, True):
-                pieces = [
-                    Unit(id=str(number), split="train", number=number, plan="", videos=held) for number in range(units)
+                batch_units = [
+                    Unit(id=str(number), split="train", number=number, plan="", videos=contents)
+                    for number in range(units)
                 ]
-                _through(pieces[: 4 * workers], config, isolated=isolated)
-                elapsed = measurement.timed(
-                    lambda pieces=pieces, isolated=isolated: _through(pieces, config, isolated=isolated)
-                )
+                _run_units(batch_units[: 4 * workers], config, isolated=isolated)
+                elapsed = measurement.timed(partial(_run_units, batch_units, config, isolated=isolated))
                 rate = units / elapsed.wall
                 rows.append([name, "yes" if isolated else "no", f"{rate:.0f}"])
     measurement.show(
@@ -158,19 +161,19 @@ def driver(units: int, workers: int) -> float:
     return rate
 
 
-def _through(pieces: list[Unit], config: ClusterConfig, *, isolated: bool) -> None:
-    for piece, result in cluster.run(
-        nothing, pieces, config, describe="nothing", key=lambda unit: unit.id, isolated=isolated
+def _run_units(batch_units: list[Unit], config: ClusterConfig, *, isolated: bool) -> None:
+    for unit, result in cluster.run(
+        do_nothing, batch_units, config, describe="nothing", key=lambda unit: unit.id, isolated=isolated
     ):
-        if result != len(piece.videos):
-            raise SystemExit(f"unit {piece.id}: {result}")
+        if result != len(unit.videos):
+            raise SystemExit(f"unit {unit.id}: {result}")
 
 
-# -------------------------------------------------------------------------------- what it means
+# ---------------------------------------------------------------------------- extrapolation
 def probing(folder: Path) -> float:
-    """Seconds to probe a file of an utterance's length, on one core."""
-    where = measurement.videos_or_talkers("", folder, count=1, seconds=UTTERANCE_S)
-    inputs = find_inputs(PrepareCommand(videos=where, out="unused"))
+    """Return the seconds to probe a file of an utterance's length on one core."""
+    videos = measurement.videos_or_speakers("", folder, count=1, seconds=UTTERANCE_S)
+    inputs = find_inputs(PrepareCommand(videos=videos, out="unused"))
     probe = measurement.alternate(
         {"": lambda: probe_file(inputs.videos[0], inputs.source, OptOuts(), PrepareConfig())}, rounds=7
     )
@@ -178,16 +181,14 @@ def probing(folder: Path) -> float:
 
 
 def voxceleb(rates: dict[str, float], probe_s: float, units_per_s: float) -> None:
-    """Hours for all of VoxCeleb2, if each core prepares as fast as the one measured and nothing
-    else is in the way.
-    """
+    """Print the hours for all of VoxCeleb2 if each core is as fast as the one measured."""
     video_h = UTTERANCES * UTTERANCE_S / 3600
     rows = []
     for nodes in NODES:
         cores = nodes * CORES
         for f0, rate in rates.items():
-            pieces = UTTERANCES / batch_size(UTTERANCES, cores)
-            probe_min, build_h = max(UTTERANCES * probe_s / cores, pieces / units_per_s) / 60, video_h / (rate * cores)
+            batches = UTTERANCES / batch_size(UTTERANCES, cores)
+            probe_min, build_h = max(UTTERANCES * probe_s / cores, batches / units_per_s) / 60, video_h / (rate * cores)
             needed = video_h / build_h / 3600  # units a second, with an hour of video in a unit
             rows.append([f"{nodes} × {CORES}", f0, f"{rate:g}", f"{probe_min:.1f}", f"{build_h:.2f}", f"{needed:.2f}"])
     columns = ["nodes × cores", "f0", "× real time", "probing, min", "building, h", "units/s"]
@@ -198,15 +199,15 @@ def voxceleb(rates: dict[str, float], probe_s: float, units_per_s: float) -> Non
     print(f"The driver did {units_per_s:.0f} units/s.")
 
 
-def main(words: Namespace) -> None:
-    if words.part:
-        found = (planning if words.part == "planning" else listing)(words.videos[0])
-        print(json.dumps(found))
+def main(arguments: Namespace) -> None:
+    if arguments.part:
+        values = (planning if arguments.part == "planning" else listing)(arguments.videos[0])
+        print(json.dumps(values))
         return
-    with measurement.workplace() as folder:
-        planner(words.videos)
-        units_per_s = driver(words.units, words.workers)
-        voxceleb({"harvest": words.harvest, "dio": words.dio}, probing(folder), units_per_s)
+    with measurement.temporary_folder() as folder:
+        planner(arguments.videos)
+        units_per_s = driver(arguments.units, arguments.workers)
+        voxceleb({"harvest": arguments.harvest, "dio": arguments.dio}, probing(folder), units_per_s)
 
 
 if __name__ == "__main__":

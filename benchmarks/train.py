@@ -1,5 +1,7 @@
-"""Speed of training: our loader against FOMM's two ways, Lightning's step against a bare loop; on a
-GPU, our step against a plain one.
+"""Measure the speed of training.
+
+Our data loader is compared with the two ways of FOMM (whole videos, folders of PNGs), a Lightning
+step with a bare loop, and on a GPU our step (bf16, compiled) with a plain one.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ import logging
 import statistics
 import time
 from argparse import Namespace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,20 +29,21 @@ from pipelines import media
 from pipelines.config.compose import compose
 from pipelines.config.training import TrainCommand
 from pipelines.dataset.datamodules import ClipDataModule, PairDataModule
+from pipelines.dataset.index import Index
 from pipelines.prepare.pipeline import prepare
 from pipelines.training.build import make_stage
 from pipelines.training.fit import make_data
 from pipelines.training.trainer import LIGHTNING, make_trainer
 
 TERA = 1e12
-WARM_STEPS = 3  # not counted: memory is found, kernels are chosen
+WARM_STEPS = 3  # not counted: memory is allocated, kernels are selected
 
 
-def a_dataset(words: Namespace, folder: Path) -> str:
-    """The one given, or shards of talkers."""
-    if words.dataset:
-        return str(words.dataset)
-    videos = measurement.videos_or_talkers("", folder, count=words.talkers, seconds=words.seconds)
+def find_or_prepare_dataset(arguments: Namespace, folder: Path) -> str:
+    """Return the given dataset, or prepare one of synthetic speakers."""
+    if arguments.dataset:
+        return str(arguments.dataset)
+    videos = measurement.videos_or_speakers("", folder, count=arguments.speakers, seconds=arguments.seconds)
     out = folder / "dataset"
     overrides = [
         f"videos={videos}",
@@ -64,39 +68,38 @@ def command_for(dataset: str, folder: Path, *options: str) -> TrainCommand:
 
 
 # --------------------------------------------------------------------------------------- the loader
-def ours(data: PairDataModule, pairs: int) -> None:
-    """Offsets from the sidecar, one member read, the frames of its pairs decoded."""
+def load_ours(data: PairDataModule, pairs: int) -> None:
+    """Load pairs our way: seek by the sidecar's offsets, read one member, decode needed frames."""
     for _ in islice(data.train_dataloader(), pairs // data.config.batch_size):
         pass
 
 
-def whole_films(data: PairDataModule, pairs: int) -> None:
-    """FOMM's way with films: for each pair the whole clip is decoded, by our decoder and to the
-    same size, and two frames are taken.
-    """
+def load_whole_videos(data: PairDataModule, pairs: int) -> None:
+    """Load pairs as FOMM does from videos: decode the whole clip for each pair, keep two frames."""
     rng = np.random.default_rng(0)
     for position in range(pairs):
-        clip = data.train.clips[data.stream.clip(position)]
-        frames = media.decode_crop(data.train.members(clip, ("mp4",)).members["mp4"], size=data.size)
+        clip = train_index(data).clips[data.stream.clip(position)]
+        frames = media.decode_crop(train_index(data).members(clip, ("mp4",)).members["mp4"], size=data.size)
         _ = frames[rng.choice(len(frames), 2, replace=False)]
 
 
-def folders(data: PairDataModule, home: Path, pairs: int) -> None:
-    """FOMM's other way: each clip is a folder of PNGs, here of the right size already; it is
-    listed, and two of them are read.
+def load_from_folders(data: PairDataModule, home: Path, pairs: int) -> None:
+    """Load pairs as FOMM does from folders of PNGs: list the folder, read two files.
+
+    The PNGs have the right size already.
     """
     rng = np.random.default_rng(0)
     for position in range(pairs):
-        names = sorted((home / data.train.clips[data.stream.clip(position)].key).iterdir())
+        names = sorted((home / train_index(data).clips[data.stream.clip(position)].key).iterdir())
         for name in rng.choice(len(names), 2, replace=False):
             with Image.open(names[name]) as picture:
                 _ = np.asarray(picture)
 
 
-def as_folders(data: PairDataModule, home: Path) -> int:
-    """Write the clips as PNGs; gives how many bytes they take."""
-    for clip in data.train.clips:
-        frames = media.decode_crop(data.train.members(clip, ("mp4",)).members["mp4"], size=data.size)
+def write_png_folders(data: PairDataModule, home: Path) -> int:
+    """Write the clips as PNGs and return their size in bytes."""
+    for clip in train_index(data).clips:
+        frames = media.decode_crop(train_index(data).members(clip, ("mp4",)).members["mp4"], size=data.size)
         (home / clip.key).mkdir(parents=True)
         for number, frame in enumerate(frames):
             Image.fromarray(frame).save(home / clip.key / f"{number:07d}.png")
@@ -106,25 +109,30 @@ def as_folders(data: PairDataModule, home: Path) -> int:
 def loader(dataset: str, folder: Path, *, pairs: int, rounds: int) -> None:
     per_clip = {number: _pair_data(dataset, folder, number) for number in (1, 4)}
     data = per_clip[1]
-    pictures = as_folders(data, folder / "png")
-    films = sum(len(data.train.members(clip, ("mp4",)).members["mp4"]) for clip in data.train.clips)
+    png_bytes = write_png_folders(data, folder / "png")
+    video_bytes = sum(len(train_index(data).members(clip, ("mp4",)).members["mp4"]) for clip in train_index(data).clips)
     sides = {
-        f"ours, {number} of a clip at a time": lambda module=module: ours(module, pairs)
-        for number, module in per_clip.items()
+        f"ours, {number} of a clip at a time": partial(load_ours, module, pairs) for number, module in per_clip.items()
     }
-    theirs = {
-        "whole films": lambda: whole_films(data, pairs),
-        "folders of PNGs": lambda: folders(data, folder / "png", pairs),
+    baselines = {
+        "whole videos": lambda: load_whole_videos(data, pairs),
+        "folders of PNGs": lambda: load_from_folders(data, folder / "png", pairs),
     }
-    found = measurement.alternate({**theirs, **sides}, rounds=rounds)
-    against = [measurement.speed_rows(found, amount=pairs, against=name) for name in theirs]
-    frames = statistics.mean(clip.frames for clip in data.train.clips)
+    times = measurement.alternate({**baselines, **sides}, rounds=rounds)
+    against = [measurement.speed_rows(times, amount=pairs, against=name) for name in baselines]
+    frames = statistics.mean(clip.frames for clip in train_index(data).clips)
     measurement.show(
         f"Loading pairs at {data.size} px from {len(data.train)} clips of {frames:.0f} frames on average, in one process; "
-        f"the PNGs take {pictures / films:.1f} times the bytes of the films",
-        ["", "pairs/s", *(f"× {name}" for name in theirs)],
-        [[*film, png[-1]] for film, png in zip(*against, strict=True)],
+        f"the PNGs take {png_bytes / video_bytes:.1f} times the bytes of the videos",
+        ["", "pairs/s", *(f"× {name}" for name in baselines)],
+        [[*video, png[-1]] for video, png in zip(*against, strict=True)],
     )
+
+
+def train_index(data: PairDataModule) -> Index:
+    """Return the index of the training shards, which are of our own format here."""
+    assert isinstance(data.train, Index)
+    return data.train
 
 
 def _pair_data(dataset: str, folder: Path, pairs_per_clip: int) -> PairDataModule:
@@ -134,9 +142,10 @@ def _pair_data(dataset: str, folder: Path, pairs_per_clip: int) -> PairDataModul
 
 
 # ----------------------------------------------------------------------------------------- the step
-class Bare(Callback):
-    """After each of Lightning's steps, one of a bare loop with its own networks and batches: what
-    slows the machine, slows both.
+class BareLoop(Callback):
+    """Runs a step of a bare loop, with its own networks and batches, after each Lightning step.
+
+    Both are slowed by the same other load of the machine.
     """
 
     def __init__(self, stage: ImageGeneratorModule, data: ClipDataModule) -> None:
@@ -164,9 +173,9 @@ class Bare(Callback):
 def step(dataset: str, folder: Path, *, steps: int) -> None:
     command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}")
     pl.seed_everything(command.trainer.seed, verbose=False)
-    ours, theirs = make_stage(command), make_stage(command)
-    assert isinstance(theirs, ImageGeneratorModule)
-    data, bare = make_data(command), Bare(theirs, make_data(command))
+    ours, other = make_stage(command), make_stage(command)
+    assert isinstance(other, ImageGeneratorModule)
+    data, bare = make_data(command), BareLoop(other, make_data(command))
     trainer: Any = make_trainer(command, folder, ours, data, LIGHTNING)
     trainer.callbacks.append(bare)  # after Lightning's and the project's own
     trainer.fit(ours, datamodule=data)
@@ -182,8 +191,8 @@ def step(dataset: str, folder: Path, *, steps: int) -> None:
 
 
 # --------------------------------------------------------------------------------------- with a GPU
-class Clock(Callback):
-    """How long each step takes, and how much of it is waiting for data."""
+class StepTimer(Callback):
+    """Measures how long each step takes, and how much of it is waiting for data."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []  # s, from one step's end to the next one's
@@ -201,69 +210,70 @@ class Clock(Callback):
         self.since = now
 
 
-def clocked(dataset: str, folder: Path, steps: int, *options: str) -> tuple[Clock, int]:
-    """Train for some steps with our loader; gives the times, and the multiplications and additions
-    of one step.
-    """
+def timed_training(dataset: str, folder: Path, steps: int, *options: str) -> tuple[StepTimer, int]:
+    """Train for some steps with our loader; return the times, and the FLOP of one step."""
     command = command_for(dataset, folder, f"trainer.max_steps={WARM_STEPS + steps}", *options)
     pl.seed_everything(command.trainer.seed, verbose=False)
-    stage, data, clock = make_stage(command), make_data(command), Clock()
+    stage, data, timer = make_stage(command), make_data(command), StepTimer()
     assert isinstance(stage, ImageGeneratorModule)
     with FlopCounterMode(display=False) as flops:
         batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-        losses.total(stage.attempt(batch, stage.step_generator(0))[0], stage.weights).backward()
+        loss: Any = losses.total(stage.attempt(batch, stage.step_generator(0))[0], stage.weights)
+        loss.backward()
     trainer: Any = make_trainer(command, folder, stage, data, LIGHTNING)
-    trainer.callbacks.append(clock)
+    trainer.callbacks.append(timer)
     trainer.fit(stage, datamodule=data)
-    return clock, flops.get_total_flops()
+    return timer, flops.get_total_flops()
 
 
-def on_gpu(dataset: str, folder: Path, words: Namespace) -> None:
-    """Our step (bf16, channels last, compiled) against a plain one (fp32, eager) of the same
-    networks, both with our loader.
-    """
+def on_gpu(dataset: str, folder: Path, arguments: Namespace) -> None:
+    """Compare our step (bf16, channels last, compiled) with a plain one (fp32, eager)."""
     if not torch.cuda.is_available():
         print(
             "No GPU: our step against a plain fp32 one, the share of waiting for data and the use of the GPU are not measured."
         )
         return
     fixed = [
-        f"scale={words.gpu_scale}",
+        f"scale={arguments.gpu_scale}",
         "recipe=null",
-        f"dataset.batch_size={words.gpu_batch}",
-        f"dataset.workers={words.gpu_workers}",
+        f"dataset.batch_size={arguments.gpu_batch}",
+        f"dataset.workers={arguments.gpu_workers}",
     ]
     fixed += ["stage.perceptual=0", "stage.pixel=10"]
     sides = {
         "plain: fp32, eager": ["trainer.accelerator=gpu"],
         "ours: bf16, compiled": ["trainer=gpu", "trainer.compile=true"],
     }
-    found = {name: clocked(dataset, folder, words.steps, *fixed, *options) for name, options in sides.items()}
+    found = {
+        name: timed_training(dataset, folder, arguments.steps, *fixed, *options) for name, options in sides.items()
+    }
     slow = found["plain: fp32, eager"][0].steps[WARM_STEPS:]
     rows = []
-    for name, (clock, flops) in found.items():
-        steps, waits = clock.steps[WARM_STEPS:], clock.waits[WARM_STEPS:]
-        used = flops / statistics.median(steps) / (words.peak_tflops * TERA)
+    for name, (timer, flops) in found.items():
+        steps, waits = timer.steps[WARM_STEPS:], timer.waits[WARM_STEPS:]
+        used = flops / statistics.median(steps) / (arguments.peak_tflops * TERA)
         milliseconds = f"{1000 * statistics.median(steps):.0f}"
         rows.append(
             [name, milliseconds, measurement.ratio(slow, steps), f"{sum(waits) / sum(steps):.0%}", f"{used:.1%}"]
         )
-    title = f"A step at scale={words.gpu_scale}, batch {words.gpu_batch}, {words.gpu_workers} loader processes"
-    measurement.show(title, ["", "ms", "× plain", "waits for data", f"of {words.peak_tflops:g} TFLOPS"], rows)
+    title = (
+        f"A step at scale={arguments.gpu_scale}, batch {arguments.gpu_batch}, {arguments.gpu_workers} loader processes"
+    )
+    measurement.show(title, ["", "ms", "× plain", "waits for data", f"of {arguments.peak_tflops:g} TFLOPS"], rows)
 
 
-def main(words: Namespace) -> None:
+def main(arguments: Namespace) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with measurement.workplace() as folder:
-        dataset = a_dataset(words, folder)
-        loader(dataset, folder, pairs=words.pairs, rounds=words.rounds)
-        step(dataset, folder, steps=words.steps)
-        on_gpu(dataset, folder, words)
+    with measurement.temporary_folder() as folder:
+        dataset = find_or_prepare_dataset(arguments, folder)
+        loader(dataset, folder, pairs=arguments.pairs, rounds=arguments.rounds)
+        step(dataset, folder, steps=arguments.steps)
+        on_gpu(dataset, folder, arguments)
 
 
 if __name__ == "__main__":
-    parser = measurement.arguments(__doc__, rounds=3, talkers=3, seconds=8.0)
-    parser.add_argument("--dataset", default="", help="a prepared dataset; empty prepares talkers")
+    parser = measurement.arguments(__doc__, rounds=3, speakers=3, seconds=8.0)
+    parser.add_argument("--dataset", default="", help="a prepared dataset; empty prepares one of synthetic speakers")
     parser.add_argument("--pairs", type=int, default=32, help="pairs loaded by each side in a round; a multiple of 8")
     parser.add_argument("--steps", type=int, default=20, help="training steps of each side")
     parser.add_argument("--gpu-scale", default="paper", help="of the networks whose step is measured on a GPU")
