@@ -12,6 +12,8 @@ from a2h_models.data_types import SIZE
 from a2h_models.errors import MediaError
 from a2h_models.metrics.video import Face
 from a2h_models.timebase import Span
+from pipelines.face.smoothing import fill_gaps, smooth_pose
+from pipelines.media.formats import VIDEO_SUFFIXES
 
 MAX_MISSING_FRAMES = 5  # at a video's end; systems that work in windows drop a few
 POSE_SMOOTHING = 1.0  # frames; as the pose of the truth is smoothed by default
@@ -23,9 +25,7 @@ def find_video(folder: Path, key: str) -> Path:
     Raises:
         MediaError: if there is none.
     """
-    from pipelines.prepare.sources.discover import SUFFIXES
-
-    for suffix in sorted(SUFFIXES):
+    for suffix in sorted(VIDEO_SUFFIXES):
         if (path := folder / f"{key}{suffix}").is_file():
             return path
     raise MediaError(f"{folder} holds no video of the clip {key}", reason="missing", hint=f"name it {key}.mp4")
@@ -81,6 +81,5 @@ def solve_head_pose(face: Face | None) -> Float[np.ndarray, "t 6"] | None:
     if face is None or not face.found.any():
         return None
     from pipelines.face.face_mesh import solve_pose
-    from pipelines.prepare.steps.samples import fill_gaps, smooth
 
-    return smooth(solve_pose(fill_gaps(np.asarray(face.landmarks, np.float32), face.found)), POSE_SMOOTHING)
+    return smooth_pose(solve_pose(fill_gaps(np.asarray(face.landmarks, np.float32), face.found)), POSE_SMOOTHING)

@@ -62,7 +62,7 @@ def _track_head(path: Path) -> Float32[np.ndarray, "t 6"]:
     One square around all detections is cropped; landmarks in it give the poses, which are smoothed.
     """
     from pipelines.face.face_mesh import crop_square, cut_square, detect_faces, mesh, solve_pose
-    from pipelines.prepare.steps.samples import fill_gaps, smooth
+    from pipelines.face.smoothing import fill_gaps, smooth_pose
 
     with media.open_video(path) as video:
         scale = max(1.0, video.height / SCAN_HEIGHT)
@@ -80,4 +80,4 @@ def _track_head(path: Path) -> Float32[np.ndarray, "t 6"]:
     meshes = mesh(crops)
     if not meshes.found.any():
         raise InputError(f"the face in {path} cannot be tracked", hint="give a video in which it is larger")
-    return smooth(solve_pose(fill_gaps(meshes.landmarks, meshes.found)), FeaturesConfig.pose_smoothing_frames)
+    return smooth_pose(solve_pose(fill_gaps(meshes.landmarks, meshes.found)), FeaturesConfig.pose_smoothing_frames)

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from a2h_models.errors import ConfigError, RegistryError
+from a2h_models.errors import ConfigError, RegistryError, first_line
 from pipelines.config import TrackingConfig
 from pipelines.core.secrets import mask_password
 from pipelines.tracking.code_version import code_tags
@@ -349,11 +349,6 @@ def quiet() -> Iterator[None]:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         yield
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from a2h_models.errors import ConfigError, InputError
 from pipelines.config import PrepareCommand
 from pipelines.core.storage import Storage
+from pipelines.media.formats import VIDEO_SUFFIXES
 from pipelines.prepare.sources.layouts import Names, names_of
 from pipelines.prepare.sources.manifest import (
     IdentityEntry,
@@ -25,13 +26,6 @@ from pipelines.prepare.sources.manifest import (
 )
 from pipelines.prepare.sources.tables import is_table
 
-# what counts as a video in a folder; a file or a glob that the user names is taken as it is
-SUFFIXES = frozenset(
-    {
-        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-    },
-)
 NOBODY = Names("", "", "")
 
 
@@ -114,9 +108,9 @@ def find_videos(where: str) -> tuple[Storage, list[str]]:
         parent, _, name = where.rstrip("/").rpartition("/")
         source, names = Storage(parent or "."), [name]
     else:
-        names = [name for name in source.entries("**") if PurePosixPath(name).suffix.lower() in SUFFIXES]
+        names = [name for name in source.entries("**") if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES]
     if not names:
-        hint = f"give a folder with {', '.join(sorted(SUFFIXES))}; a file; a glob in quotes; or a manifest (.csv, .jsonl, .parquet)"
+        hint = f"give a folder with {', '.join(sorted(VIDEO_SUFFIXES))}; a file; a glob in quotes; or a manifest (.csv, .jsonl, .parquet)"
         raise InputError(f"no videos at {where}", hint=hint)
     return source, names
 

@@ -19,8 +19,9 @@ from a2h_models.timebase import Span
 from pipelines import media
 from pipelines.config import ClipsConfig
 from pipelines.face.face_mesh import Mesh, mesh
+from pipelines.face.smoothing import fill_gaps
 from pipelines.prepare.steps.clips import Clip
-from pipelines.prepare.steps.samples import crop_buffer, crop_frames, cut_wave, fill_gaps
+from pipelines.prepare.steps.samples import crop_buffer, crop_frames, cut_wave
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
 KEPT_FRAMES = 8192  # of crops, in temporary files: 1.6 GB

@@ -17,6 +17,7 @@ from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import FeaturesConfig
 from pipelines.face.face_mesh import Square, cut_square, hands_before, mesh, solve_pose
+from pipelines.face.smoothing import fill_gaps, smooth_pose
 from pipelines.prepare.steps.av_sync import Offset, correction, find_offset
 from pipelines.prepare.steps.clips import Clip
 from pipelines.prepare.steps.filters import Scores
@@ -118,7 +119,7 @@ def to_features(
     if found.found.any():
         offset = find_offset(frames, landmarks, piece, judge)
         late = correction(offset, config)
-        piece, pose = cut_wave(wave, clip.span, late), smooth(solve_pose(landmarks), config.pose_smoothing_frames)
+        piece, pose = cut_wave(wave, clip.span, late), smooth_pose(solve_pose(landmarks), config.pose_smoothing_frames)
         scores = with_motion_scores(with_sync_scores(scores, offset, late), frames, landmarks, pose)
     scores = replace(
         scores,
@@ -149,26 +150,6 @@ def to_sample(
         landmarks=features.landmarks.astype(np.float16),
         meta=meta,
     )
-
-
-def fill_gaps(landmarks: Float32[np.ndarray, "t n 3"], found: np.ndarray) -> Float32[np.ndarray, "t n 3"]:
-    """Interpolate linearly over the frames in which the mesh lost the face; hold at the ends."""
-    known = np.flatnonzero(found)
-    if len(known) in {0, len(found)}:
-        return landmarks
-    after = np.searchsorted(known, np.arange(len(found))).clip(0, len(known) - 1)
-    left, right = known[(after - 1).clip(0)], known[after]
-    left = np.where(np.arange(len(found)) >= right, right, left)  # at and past the last known frame
-    width = np.maximum(right - left, 1)
-    weight = ((np.arange(len(found)) - left) / width).clip(0, 1).astype(np.float32)[:, None, None]
-    return np.asarray(landmarks[left] * (1 - weight) + landmarks[right] * weight, np.float32)
-
-
-def smooth(pose: Float32[np.ndarray, "t 6"], sigma: float) -> Float32[np.ndarray, "t 6"]:
-    """A Gaussian over time, against the 0.3–0.4° of jitter of landmarks found frame by frame."""
-    from scipy.ndimage import gaussian_filter1d
-
-    return np.asarray(gaussian_filter1d(pose, sigma, axis=0, mode="nearest"), np.float32) if sigma > 0 else pose
 
 
 # ------------------------------------------------------------------------------------------- scores

@@ -21,11 +21,12 @@ from a2h_models.timebase import SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import FiltersConfig, PrepareConfig
 from pipelines.face import face_mesh
+from pipelines.face.smoothing import fill_gaps, smooth_pose
 from pipelines.prepare.steps.active_speaker import speakers
 from pipelines.prepare.steps.av_sync import Offset, correction
 from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
 from pipelines.prepare.steps.filters import Reason, judge
-from pipelines.prepare.steps.samples import crop_frames, cut_wave, fill_gaps, smooth, to_features
+from pipelines.prepare.steps.samples import crop_frames, cut_wave, to_features
 from pipelines.synthetic import SceneConfig, make_speaker_video
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def rotation_errors(seen: Seen) -> np.ndarray:
     """Degrees a frame, after one constant rotation of the clip: where the zero of a head lies is a
     convention.
     """
-    found = smooth(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)
+    found = smooth_pose(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)
     turned, true = Rotation.from_rotvec(found[:, :3]), Rotation.from_rotvec(seen.true_pose[:, :3])
     offset = (true.inv() * turned).mean()
     return np.degrees((true * offset * turned.inv()).magnitude())
@@ -101,7 +102,7 @@ def translation_errors(seen: Seen) -> np.ndarray:
     """Shares of the distance, after one constant factor of the clip: one camera cannot tell a large
     head from a near one.
     """
-    found = smooth(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)[:, 3:]
+    found = smooth_pose(face_mesh.solve_pose(seen.landmarks), PrepareConfig().features.pose_smoothing_frames)[:, 3:]
     true = seen.true_pose[:, 3:]
     size = np.median(found[:, 2] / true[:, 2])
     return np.linalg.norm(found / size - true, axis=1) / np.linalg.norm(true, axis=1)

@@ -54,7 +54,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[Talk]:
     from pipelines import media
     from pipelines.evaluation.videos import resize
     from pipelines.face.face_mesh import mesh
-    from pipelines.prepare.steps.samples import fill_gaps
+    from pipelines.face.smoothing import fill_gaps
     from pipelines.synthetic import SceneConfig, make_speaker_videos
 
     def look(video: Path) -> Talk:

@@ -13,39 +13,13 @@ from pipelines.prepare.steps.filters import Scores
 from pipelines.prepare.steps.samples import (
     angles,
     cut_wave,
-    fill_gaps,
     jitter,
     level_db,
     mouth_range,
     rounded,
     sharpness,
-    smooth,
     voice_share,
 )
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_gaps_are_filled_from_their_borders(found):
-    found = np.array(found)
-    truth = np.arange(len(found), dtype=np.float32)[:, None, None] * np.ones((1, 468, 3), np.float32)
-    holed = np.where(found[:, None, None], truth, 0)
-    filled = fill_gaps(holed, found)
-    assert filled.shape == holed.shape
-    np.testing.assert_array_equal(filled[found], truth[found])
-    if found.any():
-        known = np.flatnonzero(found)
-        inner = slice(known[0], known[-1] + 1)
-        np.testing.assert_allclose(filled[inner], truth[inner], rtol=1e-5)  # float32
-        assert (filled[: known[0]] == known[0]).all()
-        assert (filled[known[-1] :] == known[-1]).all()
-
-
-def test_smoothing_keeps_a_still_head_and_softens_a_jump():
-    still = np.ones((20, 6), np.float32)
-    np.testing.assert_allclose(smooth(still, 1.0), still, rtol=1e-6)
-    jump = np.concatenate([np.zeros((10, 6)), np.ones((10, 6))]).astype(np.float32)
-    assert 0.2 < smooth(jump, 1.0)[9, 0] < 0.5
-    assert smooth(jump, 0.0) is jump
 
 
 def test_the_wave_of_a_span_is_as_long_as_the_span():
