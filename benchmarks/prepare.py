@@ -24,7 +24,7 @@ from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
 from pipelines.config.compose import compose
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import read_shard, read_sidecars, write_shard
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.face.face_mesh import detect_faces, hands_before, mesh, solve_pose
 from pipelines.prepare.output.ledger import CLIP
 from pipelines.prepare.pipeline import build_units, make_plan
@@ -241,7 +241,7 @@ def workers(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
         for name, times in found.items():
             count = int(name)
-            with measurement.cores(count), cluster.session(ClusterConfig(workers=count), cache=None):
+            with measurement.cores(count), pool.session(ClusterConfig(workers=count), cache=None):
                 bench.build("dio", workers=count)
                 times.append(measurement.timed(partial(bench.build, "dio", count)))
     rows = measurement.speed_rows(found, amount=bench.video_s, against="1")

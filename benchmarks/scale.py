@@ -21,7 +21,8 @@ from typing import Any
 import measurement
 
 from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
-from pipelines.execution import cluster
+from pipelines.execution import pool
+from pipelines.execution.task import Task
 from pipelines.prepare.planning.plan import Plan, Unit, Video, plan
 from pipelines.prepare.planning.probe import batch_size, probe_file
 from pipelines.prepare.sources.discover import find_inputs
@@ -140,11 +141,11 @@ def do_nothing(unit: Unit) -> int:
 
 
 def driver(units: int, workers: int) -> float:
-    """Return units a second through `cluster.run`, as `a2h prepare` calls it, with warm workers."""
+    """Return units a second through `pool.run`, as `a2h prepare` calls it, with warm workers."""
     config = ClusterConfig(workers=workers)
     videos = tuple(synthetic_plan_entries(VIDEOS_A_UNIT))
     rows, rate = [], 0.0
-    with cluster.session(config, cache=None):
+    with pool.session(config, cache=None):
         for name, contents in (("empty", ()), (f"with {VIDEOS_A_UNIT} videos", videos)):
             for isolated in (False, True):
                 batch_units = [
@@ -162,9 +163,8 @@ def driver(units: int, workers: int) -> float:
 
 
 def _run_units(batch_units: list[Unit], config: ClusterConfig, *, isolated: bool) -> None:
-    for unit, result in cluster.run(
-        do_nothing, batch_units, config, describe="nothing", key=lambda unit: unit.id, isolated=isolated
-    ):
+    task = Task(function=do_nothing, describe="nothing", key=lambda unit: unit.id, isolated=isolated)
+    for unit, result in pool.run(task, batch_units, config):
         if result != len(unit.videos):
             raise SystemExit(f"unit {unit.id}: {result}")
 

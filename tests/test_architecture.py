@@ -17,7 +17,7 @@ FILES = sorted(
 # a library → the only files or folders that may import it
 OWNERS = {
     "pytorch_lightning": ("a2h_models/training/", "pipelines/dataset/datamodules.py", "pipelines/training/"),
-    "ray": ("pipelines/execution/cluster.py", "pipelines/training/on_ray.py"),
+    "ray": ("pipelines/execution/ray_cluster.py", "pipelines/training/on_ray.py"),
     "mlflow": ("pipelines/tracking/", "pipelines/registry/pyfunc_packaging.py"),
     "mediapipe": ("pipelines/face/graphs.py",),
     "decord": ("pipelines/media/",),

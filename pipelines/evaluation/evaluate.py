@@ -40,7 +40,9 @@ from pipelines.evaluation.summary import (
     summarise,
 )
 from pipelines.evaluation.systems import VIDEOS, SystemsUnderTest, locate_systems
-from pipelines.execution import cluster
+from pipelines.execution import pool
+from pipelines.execution.sandbox import Failure
+from pipelines.execution.task import Task
 from pipelines.registry import SCHEME, ModelRegistry
 from pipelines.tracking import git_state
 
@@ -130,7 +132,7 @@ def measure_clips(
     results: list[ClipResult] = []
     failed = {}
     for key, outcome in _outcomes(clips, systems, command, cache):
-        if isinstance(outcome, cluster.Failure):
+        if isinstance(outcome, Failure):
             failed[key] = outcome.message
         elif outcome.error:
             failed[key] = outcome.error
@@ -141,7 +143,7 @@ def measure_clips(
 
 def _outcomes(
     clips: Sequence[EvaluationClip], systems: SystemsUnderTest, command: EvaluateCommand, cache: ResultCache
-) -> Iterator[tuple[str, ClipResult | cluster.Failure]]:
+) -> Iterator[tuple[str, ClipResult | Failure]]:
     """The stored results of an interrupted evaluation, then the rest as they are measured."""
     remaining = []
     for clip in clips:
@@ -152,7 +154,8 @@ def _outcomes(
             yield clip.key, stored
     config = command.cluster if len(remaining) >= FEW_CLIPS else replace(command.cluster, workers=0)
     measure = functools.partial(measure_clip, systems=systems, config=command.evaluate)
-    for clip, outcome in cluster.run(measure, remaining, config, describe="evaluating", key=lambda clip: clip.key):
+    task = Task(function=measure, describe="evaluating", key=lambda clip: clip.key)
+    for clip, outcome in pool.run(task, remaining, config):
         if isinstance(outcome, ClipResult):
             cache.put(outcome)
             yield clip.key, replace(outcome, features={})  # they are in the cache

@@ -15,7 +15,9 @@ from pathlib import Path
 from a2h_models.errors import A2HError, FailedError, InputError
 from pipelines.config import GenerateCommand
 from pipelines.core.storage import Storage
-from pipelines.execution import cluster
+from pipelines.execution import pool
+from pipelines.execution.sandbox import Failure
+from pipelines.execution.task import Task
 from pipelines.inference.generation import (
     load_inputs,
     origin_of_command,
@@ -122,17 +124,14 @@ def _refuse_duplicate_outputs(table: str, commands: list[GenerateCommand]) -> No
         )
 
 
-def _run(
-    commands: list[GenerateCommand], command: GenerateCommand
-) -> Iterator[tuple[GenerateCommand, str | cluster.Failure]]:
-    yield from cluster.run(
-        generate_one,
-        commands,
-        command.cluster,
+def _run(commands: list[GenerateCommand], command: GenerateCommand) -> Iterator[tuple[GenerateCommand, str | Failure]]:
+    task = Task(
+        function=generate_one,
         describe="generate",
         key=lambda each: str(output_path(each)),
         tally=lambda outcome: {outcome if outcome in {GENERATED, UP_TO_DATE} else FAILED: 1},
     )
+    yield from pool.run(task, commands, command.cluster)
 
 
 def generate_one(command: GenerateCommand) -> str:
@@ -160,8 +159,8 @@ def _load_model_once(command: GenerateCommand) -> LoadedModel:
     return _loaded_models[key]
 
 
-def _result(command: GenerateCommand, outcome: str | cluster.Failure) -> BatchResult:
-    text = f"{FAILED}: {outcome.message}" if isinstance(outcome, cluster.Failure) else outcome
+def _result(command: GenerateCommand, outcome: str | Failure) -> BatchResult:
+    text = f"{FAILED}: {outcome.message}" if isinstance(outcome, Failure) else outcome
     status, _, message = text.partition(": ")
     return BatchResult(command.source_image, command.driven_audio, str(output_path(command)), status, message)
 

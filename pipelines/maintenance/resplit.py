@@ -20,7 +20,8 @@ from pipelines.config import ClipsConfig, ClusterConfig, FeaturesConfig, Filters
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import COMPANION_MARK, ShardWriter, Sidecar, read_members
 from pipelines.dataset.summary import DatasetSummary
-from pipelines.execution import cluster
+from pipelines.execution import pool
+from pipelines.execution.task import Task
 from pipelines.maintenance.remove import fingerprint_said
 from pipelines.maintenance.rewrite import Rows, by_video, check, write_previews
 from pipelines.prepare.output import ledger
@@ -73,9 +74,8 @@ def split(
     planned = claim(target, plan(old.videos, config, splits=table, parents=[*old.parents, fingerprint]))
     open_units = [unit for unit in planned.units if not target.exists(f"{unit.shard}.json")]
     build = partial(gather, old=OldShards(source, old), out=target)
-    for _ in cluster.run(
-        build, open_units, ClusterConfig(workers=0), describe="gathering shards", key=lambda unit: unit.shard
-    ):
+    task = Task(function=build, describe="gathering shards", key=lambda unit: unit.shard)
+    for _ in pool.run(task, open_units, ClusterConfig(workers=0)):
         pass
     return finish(target, planned)
 

@@ -27,8 +27,9 @@ from pipelines.core.storage import Storage
 from pipelines.core.timing import Stopwatch
 from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, encode, read_sidecars
 from pipelines.dataset.summary import DatasetSummary
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.execution.sandbox import Failure, working_on
+from pipelines.execution.task import Task
 from pipelines.prepare.output import ledger, timings
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.output.ledger import LedgerRow
@@ -320,7 +321,7 @@ def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSumma
     inputs, sync_judge = find_inputs(command), find_sync_network(command)
     command = replace(command, prepare=pin_weights(command.prepare, sync_judge))
     out = Storage(command.out)
-    with cluster.session(command.cluster, cache=Path(command.paths.cache)):
+    with pool.session(command.cluster, cache=Path(command.paths.cache)):
         planned = make_plan(inputs, command)
         if command.dry_run:
             rows = [
@@ -398,16 +399,16 @@ def build_units(
     try:
         while units:
             build = partial(build_shard, **told, out=out, quarantined=trial.guilty)
-            built = cluster.run(
-                *(build, units, command.cluster),
+            task = Task(
+                function=build,
                 describe="building shards",
                 key=_shard,
                 tally=lambda report: report.counts,
                 hours=lambda unit: unit.frames / FRAMES_PER_HOUR,
                 isolated=True,
                 retries=0,
-                watch=watch,
             )
+            built = pool.run(task, units, command.cluster, watch=watch)
             broken = [(unit, outcome) for unit, outcome in built if isinstance(outcome, Failure)]
             trial.judge(broken)
             units = [unit for unit, _ in broken]

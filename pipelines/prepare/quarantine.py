@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from a2h_models.errors import ClusterError
 from a2h_models.timebase import FPS
 from pipelines.config import ClusterConfig
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.execution.sandbox import CRASHED, Failure
+from pipelines.execution.task import Task
 from pipelines.prepare.output.ledger import printable
 from pipelines.prepare.planning.plan import Unit, Video
 
@@ -60,13 +61,14 @@ class CrashTriage:
                 doubtful += [(unit, video) for video in unit.videos if video.sha256 == failure.culprit]
             elif failure.culprit:
                 self.guilty[failure.culprit] = failure
-        again = cluster.run(
-            *(self._rehearse, doubtful, self._config),
+        task = Task(
+            function=self._rehearse,
             describe="trying again",
             key=lambda suspect: printable(suspect[1].file),
             isolated=True,
             retries=self._config.max_retries - 1,
         )
+        again = pool.run(task, doubtful, self._config)
         self.guilty |= (
             {video.sha256: outcome for (_, video), outcome in again if isinstance(outcome, Failure)} if doubtful else {}
         )

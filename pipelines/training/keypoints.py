@@ -23,8 +23,9 @@ from pipelines.core.hashing import sha256_of_pieces
 from pipelines.core.storage import Storage
 from pipelines.dataset.keypoint_shards import encode_keypoints, keypoint_shard_name, read_keypoint_shard
 from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, read_members, sidecar_names
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.execution.sandbox import Failure
+from pipelines.execution.task import Task
 from pipelines.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def keypoints(command: KeypointsCommand) -> KeypointsSummary:
     on_gpu = command.cluster.gpus_per_worker > 0 or command.cluster.workers == 0
     build = partial(build_companion, dataset=dataset, weights=weights, batch_size=command.batch_size, on_gpu=on_gpu)
     frames = 0
-    with cluster.session(command.cluster, cache=Path(command.paths.cache)):
-        for name, outcome in cluster.run(build, waiting, command.cluster, describe="finding keypoints", key=str):
+    task = Task(function=build, describe="finding keypoints", key=str)
+    with pool.session(command.cluster, cache=Path(command.paths.cache)):
+        for name, outcome in pool.run(task, waiting, command.cluster):
             if isinstance(outcome, Failure):
                 raise ClusterError(
                     f"{name}: {outcome.message}", hint="run the same command again: it goes on where it stopped"

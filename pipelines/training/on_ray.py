@@ -19,7 +19,7 @@ import torch
 from a2h_models.errors import A2HError, ClusterError
 from a2h_models.training.callbacks import LastCheckpoint, batches_done
 from pipelines.config.training import TrainCommand
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.training.fit import fit, make_data
 from pipelines.training.runs import TrainResult, read_result
 from pipelines.training.trainer import LAST, Engine
@@ -42,7 +42,7 @@ def train_on_ray(command: TrainCommand, folder: Path) -> TrainResult:
     """
     # what the user got wrong is told here, not after restarts
     make_data(command).clips_per_batch(command.cluster.workers)
-    with cluster.session(command.cluster, cache=Path(command.paths.cache)):
+    with pool.session(command.cluster, cache=Path(command.paths.cache)):
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
 

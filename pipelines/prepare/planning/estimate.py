@@ -20,8 +20,9 @@ from pipelines.config import ClusterConfig
 from pipelines.core.progress import duration
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import read_sidecars
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.execution.sandbox import Failure
+from pipelines.execution.task import Task
 from pipelines.prepare.planning.plan import SPLITS, Plan, Unit, Video, by_split
 
 SAMPLE_VIDEOS = 5
@@ -99,10 +100,8 @@ def estimate(planned: Plan, build: Build, config: ClusterConfig) -> Estimate | s
     """
     if not planned.units:
         return "there is nothing to build"
-    pieces = [sample(planned)]
-    for _, measured in cluster.run(
-        partial(measure, build=build), pieces, config, describe="building a sample", key=_name, isolated=True
-    ):
+    task = Task(function=partial(measure, build=build), describe="building a sample", key=_name, isolated=True)
+    for _, measured in pool.run(task, [sample(planned)], config):
         if isinstance(measured, Failure):
             return f"no estimate: building the sample failed ({measured.message}); a real run leaves such a video out"
         longest = max(_seconds([unit]) for unit in planned.units)

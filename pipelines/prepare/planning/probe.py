@@ -13,8 +13,9 @@ from pipelines import media
 from pipelines.config import ClusterConfig, PrepareCommand, PrepareConfig
 from pipelines.core.hashing import StreamHash, sha256_of_stream
 from pipelines.core.storage import Storage
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.execution.sandbox import Failure
+from pipelines.execution.task import Task
 from pipelines.prepare.output.ledger import printable
 from pipelines.prepare.planning.plan import Video
 from pipelines.prepare.sources.discover import Inputs, placed
@@ -54,7 +55,8 @@ def _probed(probe: Callable[[Batch], list[Video]], batches: Sequence[Batch], con
         if all(len(batch) == 1 for batch in batches)
         else f"probing videos, {len(batches[0])} at a time"
     )
-    for batch, found in cluster.run(probe, batches, config, describe=describe, key=_files, isolated=True):
+    task = Task(function=probe, describe=describe, key=_files, isolated=True)
+    for batch, found in pool.run(task, batches, config):
         if not isinstance(found, Failure):
             yield from found
         elif len(batch) == 1:

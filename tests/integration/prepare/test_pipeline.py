@@ -25,8 +25,8 @@ from pipelines.config import ClusterConfig, PrepareConfig
 from pipelines.core.files import PART_SUFFIX
 from pipelines.core.storage import Storage
 from pipelines.dataset.shard_format import decode, read_shard, read_sidecars
-from pipelines.execution import cluster
-from pipelines.execution.cluster import Failure
+from pipelines.execution import pool
+from pipelines.execution.sandbox import Failure
 from pipelines.maintenance.verify import verify
 from pipelines.media.ffmpeg import ffmpeg_path
 from pipelines.prepare import pipeline
@@ -58,7 +58,7 @@ TWO = ClusterConfig(workers=2, max_retries=0, timeout_s=300.0)
 @pytest.fixture(scope="module")
 def ray_session(tmp_path_factory):
     """One Ray for the tests that need it."""
-    with cluster.session(TWO, cache=tmp_path_factory.mktemp("ray")):
+    with pool.session(TWO, cache=tmp_path_factory.mktemp("ray")):
         yield
 
 

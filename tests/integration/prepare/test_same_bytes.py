@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import ClusterConfig
-from pipelines.execution import cluster
+from pipelines.execution import pool
 from pipelines.maintenance.verify import verify
 from pipelines.prepare import pipeline
 from pipelines.prepare.pipeline import prepare
@@ -73,9 +73,9 @@ def whole(out):
 
 
 def test_one_worker_and_two_workers_write_what_the_loop_writes(prepare_into, reference, tmp_path):
-    with cluster.session(ClusterConfig(workers=2), cache=tmp_path):
+    with pool.session(ClusterConfig(workers=2), cache=tmp_path):
         assert prepare_into(tmp_path / "two", ClusterConfig(workers=2)) == reference
-    with cluster.session(ONE, cache=tmp_path):
+    with pool.session(ONE, cache=tmp_path):
         assert prepare_into(tmp_path / "one", ONE) == reference
     assert whole(tmp_path / "one")
     assert whole(tmp_path / "two")
@@ -139,7 +139,7 @@ def test_three_nodes_of_which_one_is_killed_write_the_same(prepare_into, referen
             time.sleep(0.05)
 
     brought = {"env_vars": {"A2H_TEST": "brought by the runtime environment"}}
-    with cluster.session(ClusterConfig(workers=3, address=three_nodes.address, runtime_env=brought)):
+    with pool.session(ClusterConfig(workers=3, address=three_nodes.address, runtime_env=brought)):
         killer = threading.Thread(target=kill_a_busy_node)
         killer.start()
         try:

@@ -12,8 +12,9 @@ import pytest
 
 from a2h_models.errors import ClusterError, InputError
 from pipelines.config import ClusterConfig
-from pipelines.execution import cluster
-from pipelines.execution.sandbox import working_on
+from pipelines.execution import pool, ray_cluster
+from pipelines.execution.sandbox import Failure, working_on
+from pipelines.execution.task import Task
 
 PLAIN = ClusterConfig(workers=0)
 TWO = ClusterConfig(workers=2, max_retries=0, timeout_s=60.0)
@@ -24,17 +25,21 @@ def _square(number):
 
 
 def _run(function, pieces, config):
-    return dict(cluster.run(function, pieces, config, describe="test", key=str))
+    return dict(pool.run(Task(function=function, describe="test", key=str), pieces, config))
 
 
 @pytest.fixture(scope="module")
 def ray_session(tmp_path_factory):
-    with cluster.session(TWO, cache=tmp_path_factory.mktemp("cache")):
+    with pool.session(TWO, cache=tmp_path_factory.mktemp("cache")):
         yield
 
 
 def test_plain_loop_gives_each_piece_with_its_result():
-    assert list(cluster.run(_square, [3, 1, 2], PLAIN, describe="test", key=str)) == [(3, 9), (1, 1), (2, 4)]
+    assert list(pool.run(Task(function=_square, describe="test", key=str), [3, 1, 2], PLAIN)) == [
+        (3, 9),
+        (1, 1),
+        (2, 4),
+    ]
 
 
 def test_plain_loop_lets_errors_through():
@@ -46,9 +51,9 @@ def test_plain_loop_lets_errors_through():
 
 
 def test_a_cache_folder_with_a_long_name_is_left_for_a_short_one(tmp_path):
-    fallback = cluster._temp_dir(tmp_path / ("long" * 20))
+    fallback = ray_cluster._temp_dir(tmp_path / ("long" * 20))
     fallback.rmdir()
-    assert len(str(fallback)) <= cluster.MAX_TEMP_DIR
+    assert len(str(fallback)) <= ray_cluster.MAX_TEMP_DIR
 
 
 @pytest.mark.slow
@@ -57,7 +62,7 @@ def test_sigterm_is_ours_again_after_a_session(tmp_path):
     with 0.
     """
     before = signal.getsignal(signal.SIGTERM)
-    with cluster.session(TWO, cache=tmp_path):
+    with pool.session(TWO, cache=tmp_path):
         pass
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -88,7 +93,7 @@ def test_a_dying_worker_is_a_failure_of_its_piece_only(ray_session):
         return number
 
     results = _run(die_at_two, range(5), TWO)
-    assert isinstance(results[2], cluster.Failure)
+    assert isinstance(results[2], Failure)
     assert results[2].reason == "decoder_crashed"
     assert [results[n] for n in (0, 1, 3, 4)] == [0, 1, 3, 4]
 
@@ -120,7 +125,8 @@ def test_a_hanging_piece_is_stopped(ray_session):
 
 # ----------------------------------------------------------------------------------------- isolated
 def _isolated(function, pieces, config=TWO, **options):
-    return dict(cluster.run(function, pieces, config, describe="test", key=str, isolated=True, **options))
+    task = Task(function=function, describe="test", key=str, isolated=True, **options)
+    return dict(pool.run(task, pieces, config))
 
 
 @pytest.mark.slow
@@ -211,20 +217,20 @@ def test_an_isolated_function_sees_the_worker_as_one_thread(ray_session):
 
 
 @pytest.mark.slow
-def test_the_progress_is_told(ray_session):
-    told = []
-    dict(
-        cluster.run(
-            lambda number: number,
-            range(6),
-            TWO,
-            describe="test",
-            key=str,
-            isolated=True,
-            tally=lambda number: {"even" if number % 2 == 0 else "odd": 1},
-            hours=lambda _: 0.5,
-            watch=lambda progress: told.append((progress.done, progress.hours, dict(progress.counts))),
-        )
+def test_the_progress_is_reported(ray_session):
+    progress = []
+    task = Task(
+        function=lambda number: number,
+        describe="test",
+        key=str,
+        isolated=True,
+        tally=lambda number: {"even" if number % 2 == 0 else "odd": 1},
+        hours=lambda _: 0.5,
     )
-    assert told[-1] == (6, 3.0, {"even": 3, "odd": 3})
-    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+
+    def watch(now):
+        progress.append((now.done, now.hours, dict(now.counts)))
+
+    dict(pool.run(task, range(6), TWO, watch=watch))
+    assert progress[-1] == (6, 3.0, {"even": 3, "odd": 3})
+    assert [done for done, _, _ in progress] == sorted(done for done, _, _ in progress)
