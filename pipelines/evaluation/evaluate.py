@@ -26,7 +26,7 @@ from pipelines.evaluation.result_cache import ResultCache
 from pipelines.evaluation.sets import (
     ClipSelection,
     EvaluationClip,
-    dataset_fingerprint,
+    recorded_fingerprint,
     select_clips,
     validate_split,
 )
@@ -195,7 +195,7 @@ def _origin(
     command: EvaluateCommand, selection: ClipSelection, systems: SystemsUnderTest, results: Sequence[ClipResult]
 ) -> dict[str, Any]:
     """The part of the summary that says what was measured on what."""
-    fingerprint = dataset_fingerprint(Storage(selection.dataset))
+    fingerprint = recorded_fingerprint(Storage(selection.dataset))
     keys = [result.key for result in results]
     origin = read_origin(selection.dataset, fingerprint, keys=keys)
     return {

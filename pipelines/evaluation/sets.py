@@ -164,7 +164,7 @@ def _sidecar_of_clip(sidecar: shard_format.Sidecar, key: str) -> shard_format.Si
     )
 
 
-def dataset_fingerprint(dataset: Storage) -> str:
+def recorded_fingerprint(dataset: Storage) -> str:
     """The fingerprint in `dataset.json`; "unknown" where there is none, which promotion refuses."""
     if not dataset.exists("dataset.json"):
         return "unknown"
@@ -182,7 +182,7 @@ def freeze(command: FreezeCommand) -> FreezeResult:
     config, dataset = command.evaluate, Storage(command.dataset)
     validate_split(config)
     split, clips = choose_clips(dataset, config)
-    selection = ClipSelection(command.dataset, dataset_fingerprint(dataset), split, config.max_frames, clips)
+    selection = ClipSelection(command.dataset, recorded_fingerprint(dataset), split, config.max_frames, clips)
     frozen = FrozenSet(
         set_id=selection.set_id([clip.key for clip in clips]),
         dataset=command.dataset if "://" in command.dataset else str(dataset.root),
@@ -270,7 +270,7 @@ def select_clips(command: EvaluateCommand) -> ClipSelection:
         )
     dataset = Storage(command.dataset)
     split, clips = choose_clips(dataset, command.evaluate)
-    return ClipSelection(command.dataset, dataset_fingerprint(dataset), split, command.evaluate.max_frames, clips)
+    return ClipSelection(command.dataset, recorded_fingerprint(dataset), split, command.evaluate.max_frames, clips)
 
 
 def _select_frozen(frozen: FrozenSet, command: EvaluateCommand) -> ClipSelection:

@@ -1,8 +1,7 @@
-"""Two versions on one evaluation set: is one worse than the other by more than chance? Pure
-functions of what was measured.
+"""Is a version worse than another by more than chance? Pure functions of their evaluations.
 
-Both were measured on the same clips, so clips are compared one by one, and the mean loss gets a
-bootstrap interval over clips. That is much narrower than the two means' own intervals: what makes a
+Both were measured on the same clips, so they are compared clip by clip, and the mean loss gets a
+bootstrap interval over clips. It is much narrower than the intervals of the two means: what makes a
 clip hard is hard for both.
 """
 
@@ -16,15 +15,14 @@ from a2h_models.metrics import DEFINITIONS
 from a2h_models.metrics.summary import bootstrap
 from pipelines.registry import EvaluationResults
 
-SAMPLES = 2000  # of the bootstrap; the seed is fixed, so the verdict is a function of the numbers
-TRUTH = "ground_truth"  # the row of the table that metrics without a good direction are held against
+BOOTSTRAP_SAMPLES = 2000  # the seed is fixed, so the verdict is a function of the numbers
+TRUTH = "ground_truth"  # row of the table: metrics without a better direction are best where they are closest to it
+
+Cost = Callable[[str, float], float]  # clip's key (empty: the mean), value → how bad it is
 
 
-class Loss(NamedTuple):
-    """By how much a candidate is worse than the champion; negative: better.
-
-    In the metric's unit.
-    """
+class MetricLoss(NamedTuple):
+    """By how much a candidate is worse than the champion, in the metric's unit; negative: better."""
 
     mean: float
     low: float  # of the 95 % interval; NaN where there is none
@@ -33,9 +31,7 @@ class Loss(NamedTuple):
     missing: int  # clips on which only the champion was measured
 
     def exceeds(self, margin: float) -> bool:
-        """Whether the loss is more than the margin for sure; where chance cannot be told (a single
-        clip), whether it is more at all.
-        """
+        """Whether the whole interval is above a margin; the mean where there is no interval."""
         return (self.low if isfinite(self.low) else self.mean) > margin
 
     def __str__(self) -> str:
@@ -43,47 +39,53 @@ class Loss(NamedTuple):
         return f"{self.mean:.4g}{interval}"
 
 
-def loss(metric: str, ours: EvaluationResults, theirs: EvaluationResults) -> Loss | None:
-    """The loss in a metric ("row/metric"), by clip where both recorded their clips, else from the
-    candidate's own interval.
+def metric_loss(metric: str, candidate: EvaluationResults, champion: EvaluationResults) -> MetricLoss | None:
+    """Compare two evaluations in a metric ("row/metric").
 
-    None where the metric was not measured for both, or has no direction.
+    By clip where both recorded their clips, else by the candidate's own interval.
+
+    Returns:
+        None where the metric was not measured for both, or has no direction.
     """
-    worse = _worse(metric, ours)
-    if worse is None:
+    cost = _cost(metric, candidate)
+    if cost is None:
         return None
-    a, b = ours.by_clip.get(metric), theirs.by_clip.get(metric)
-    return _paired(a, b, worse) if a and b else _unpaired(metric, ours, theirs, worse)
+    of_candidate, of_champion = candidate.by_clip.get(metric), champion.by_clip.get(metric)
+    if of_candidate and of_champion:
+        return _paired_loss(of_candidate, of_champion, cost)
+    return _unpaired_loss(metric, candidate, champion, cost)
 
 
-Worse = Callable[[str, float], float]  # clip's key (empty: the mean), value → how bad
-
-
-def _worse(metric: str, measured: EvaluationResults) -> Worse | None:
+def _cost(metric: str, evaluation: EvaluationResults) -> Cost | None:
+    """How bad a value of a metric is, by its direction."""
     row, _, name = metric.rpartition("/")
     definition = DEFINITIONS.get(name)
     if definition is None or not row:
         return None
     if definition.best == "truth":
-        truth = {**measured.by_clip.get(f"{TRUTH}/{name}", {}), "": measured.means.get(f"{TRUTH}/{name}", nan)}
+        truth = {**evaluation.by_clip.get(f"{TRUTH}/{name}", {}), "": evaluation.means.get(f"{TRUTH}/{name}", nan)}
         return lambda key, value: abs(value - truth.get(key, nan))
     return (lambda _, value: -value) if definition.best == "higher" else (lambda _, value: value)
 
 
-def _paired(ours: Mapping[str, float], theirs: Mapping[str, float], worse: Worse) -> Loss | None:
-    bad = {key: worse(key, value) for key, value in theirs.items() if isfinite(worse(key, value))}
-    losses = [worse(key, ours.get(key, nan)) - value for key, value in sorted(bad.items())]
-    interval = bootstrap(losses, samples=SAMPLES)
+def _paired_loss(candidate: Mapping[str, float], champion: Mapping[str, float], cost: Cost) -> MetricLoss | None:
+    """The mean difference over clips; clips on which the champion was not measured do not count."""
+    baseline = {key: cost(key, value) for key, value in champion.items() if isfinite(cost(key, value))}
+    losses = [cost(key, candidate.get(key, nan)) - value for key, value in sorted(baseline.items())]
+    interval = bootstrap(losses, samples=BOOTSTRAP_SAMPLES)
     if not interval.clips:
         return None
-    return Loss(interval.mean, interval.low, interval.high, interval.clips, missing=len(bad) - interval.clips)
+    missing = len(baseline) - interval.clips
+    return MetricLoss(interval.mean, interval.low, interval.high, interval.clips, missing=missing)
 
 
-def _unpaired(metric: str, ours: EvaluationResults, theirs: EvaluationResults, worse: Worse) -> Loss | None:
-    """Without the clips' own numbers: the champion's mean against the interval of the candidate's."""
-    theirs_bad = worse("", theirs.means.get(metric, nan))
-    mean = worse("", ours.means.get(metric, nan)) - theirs_bad
+def _unpaired_loss(
+    metric: str, candidate: EvaluationResults, champion: EvaluationResults, cost: Cost
+) -> MetricLoss | None:
+    """The interval of the candidate's mean against the champion's mean."""
+    baseline = cost("", champion.means.get(metric, nan))
+    mean = cost("", candidate.means.get(metric, nan)) - baseline
     if not isfinite(mean):
         return None
-    ends = sorted(worse("", end) - theirs_bad for end in ours.intervals.get(metric, (nan, nan)))
-    return Loss(mean, low=ends[0], high=ends[1], clips=ours.clips, missing=0)
+    ends = sorted(cost("", end) - baseline for end in candidate.intervals.get(metric, (nan, nan)))
+    return MetricLoss(mean, low=ends[0], high=ends[1], clips=candidate.clips, missing=0)

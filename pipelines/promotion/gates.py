@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from a2h_models.data_types import FEATURES_VERSION, SCHEMA_VERSION
 from pipelines.config.promotion import PromoteConfig
-from pipelines.promotion.comparison import loss
+from pipelines.promotion.comparison import metric_loss
 from pipelines.promotion.decisions import FAILED, PASSED, WAIVED, Gate
 from pipelines.promotion.facts import ChampionFacts, Facts
 from pipelines.registry import EvaluationResults
@@ -20,14 +20,19 @@ DIGITS_SHOWN = 12  # of a hash
 
 
 def judge_gates(candidate: Facts, champion: ChampionFacts | None, config: PromoteConfig) -> tuple[Gate, ...]:
-    """All gates, in a fixed order.
+    """Judge all gates, in a fixed order.
 
-    Metrics' gates stand only where there is an evaluation to read.
+    The gates of metrics are there only if the candidate was evaluated.
+
+    Args:
+        candidate: the version that asks for the alias.
+        champion: the version that has it; None: there is none, or it is the candidate.
+        config: bounds and margins, and which gates can refuse.
     """
-    return (*_of_the_version(candidate, config), *_of_the_evaluation(candidate, champion, config))
+    return (*_version_gates(candidate, config), *_evaluation_gates(candidate, champion, config))
 
 
-def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
+def _version_gates(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
     yield _gate(
         "weights",
         not candidate.files_problem,
@@ -43,15 +48,15 @@ def _of_the_version(candidate: Facts, config: PromoteConfig) -> Iterator[Gate]:
         version,
         "made with another version of the samples",
     )
-    yield _code_version(candidate, config)
-    yield _training_data(candidate)
-    yield _verified(candidate, config)
-    yield _features(candidate, config)
-    yield _licence(candidate, config)
-    yield _consent(candidate, config)
+    yield _code_gate(candidate, config)
+    yield _training_data_gate(candidate)
+    yield _datasets_gate(candidate, config)
+    yield _features_gate(candidate, config)
+    yield _licence_gate(candidate, config)
+    yield _consent_gate(candidate, config)
 
 
-def _of_the_evaluation(candidate: Facts, champion: ChampionFacts | None, config: PromoteConfig) -> Iterator[Gate]:
+def _evaluation_gates(candidate: Facts, champion: ChampionFacts | None, config: PromoteConfig) -> Iterator[Gate]:
     evaluation = candidate.evaluation
     if evaluation is None:
         yield _gate("evaluation", False, "recorded", "none", f"run `a2h evaluate model={candidate.uri} …` first")
@@ -60,7 +65,7 @@ def _of_the_evaluation(candidate: Facts, champion: ChampionFacts | None, config:
     found = evaluation.dataset_fingerprint[:DIGITS_SHOWN]
     yield _gate(
         "evaluation_data",
-        _known(evaluation.dataset_fingerprint),
+        _is_known(evaluation.dataset_fingerprint),
         "known fingerprint",
         found,
         "the dataset has no fingerprint",
@@ -69,15 +74,15 @@ def _of_the_evaluation(candidate: Facts, champion: ChampionFacts | None, config:
     yield _gate(
         "evaluation_size", evaluation.clips >= config.min_clips, f"{config.min_clips} clips", str(evaluation.clips), few
     )
-    yield _disjoint("speakers_disjoint", candidate.training_identities, evaluation.identities, config)
-    yield _disjoint("sources_disjoint", candidate.sources, evaluation.sources, config)
+    yield _disjoint_gate("speakers_disjoint", candidate.training_identities, evaluation.identities, config)
+    yield _disjoint_gate("sources_disjoint", candidate.sources, evaluation.sources, config)
     if config.max_real_time_factor:
-        yield _latency(evaluation, config.max_real_time_factor)
+        yield _speed_gate(evaluation, config.max_real_time_factor)
     for metric, bound in sorted(config.lower_bounds.items()):
-        yield _bound(metric, evaluation, f"at least {bound:g}", lambda value, bound=bound: value >= bound)
+        yield _bound_gate(metric, evaluation, f"at least {bound:g}", lambda value, bound=bound: value >= bound)
     for metric, bound in sorted(config.upper_bounds.items()):
-        yield _bound(metric, evaluation, f"at most {bound:g}", lambda value, bound=bound: value <= bound)
-    yield from _against_champion(evaluation, champion, config)
+        yield _bound_gate(metric, evaluation, f"at most {bound:g}", lambda value, bound=bound: value <= bound)
+    yield from _champion_gates(evaluation, champion, config)
 
 
 def _gate(name: str, holds: bool, required: str, found: str, reason: str = "") -> Gate:
@@ -86,78 +91,75 @@ def _gate(name: str, holds: bool, required: str, found: str, reason: str = "") -
     )
 
 
-def _waived(gate: Gate, required: bool) -> Gate:
-    """A gate that the config does not ask for is shown, but cannot refuse."""
+def _waive_unless(required: bool, gate: Gate) -> Gate:
+    """Turn a failed gate that the config does not require into one that is shown but cannot refuse."""
     if required or gate.status == PASSED:
         return gate
     return Gate(name=gate.name, status=WAIVED, required=gate.required, found=gate.found, reason=gate.reason)
 
 
-def _some(names: list[str]) -> str:
+def _first_few(names: list[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])}{' …' if len(names) > NAMES_SHOWN else ''}"
 
 
-# ---------------------------------------------------------------------- what the version is made of
-def _code_version(candidate: Facts, config: PromoteConfig) -> Gate:
+# -------------------------------------------------------------------------- of the version itself
+def _code_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     sha, clean = candidate.tags.get("git_sha", UNKNOWN), candidate.tags.get("code_clean") == "true"
     found = f"{sha[:DIGITS_SHOWN]}{'' if clean else ', changed'}"
     reason = "nobody can build this code again; commit, and train from that"
-    return _waived(
-        _gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason), config.require_clean_code
-    )
+    gate = _gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason)
+    return _waive_unless(config.require_clean_code, gate)
 
 
-def _known(fingerprint: str) -> bool:
+def _is_known(fingerprint: str) -> bool:
     return bool(fingerprint) and all(part not in {"", UNKNOWN} for part in fingerprint.split(","))
 
 
-def _training_data(candidate: Facts) -> Gate:
+def _training_data_gate(candidate: Facts) -> Gate:
     fingerprint = candidate.tags.get("dataset_fingerprint", UNKNOWN)
     found = ", ".join(part[:DIGITS_SHOWN] for part in fingerprint.split(","))
     return _gate(
-        "training_data", _known(fingerprint), "known fingerprint", found, "a stage does not say what it was trained on"
+        "training_data",
+        _is_known(fingerprint),
+        "known fingerprint",
+        found,
+        "a stage does not say what it was trained on",
     )
 
 
-def _verified(candidate: Facts, config: PromoteConfig) -> Gate:
-    """The datasets themselves, looked at again: their shards still add up to the recorded
-    fingerprints.
-    """
-    wrong = [f"{path} {problem}" for path, problem in sorted(candidate.dataset_problems.items()) if problem]
-    found = (
-        f"{len(candidate.dataset_problems) - len(wrong)} of {len(candidate.dataset_problems)} verified"
-        if candidate.dataset_problems
-        else "not recorded"
-    )
+def _datasets_gate(candidate: Facts, config: PromoteConfig) -> Gate:
+    """The shards of the datasets must still add up to the recorded fingerprints."""
+    datasets = candidate.dataset_problems
+    wrong = [f"{path} {problem}" for path, problem in sorted(datasets.items()) if problem]
+    found = f"{len(datasets) - len(wrong)} of {len(datasets)} verified" if datasets else "not recorded"
     reason = "; ".join(wrong) or "where the training data lies is not recorded"
-    holds = bool(candidate.dataset_problems) and not wrong
-    return _waived(_gate("data_verified", holds, "datasets as recorded", found, reason), config.require_verified_data)
+    gate = _gate("data_verified", bool(datasets) and not wrong, "datasets as recorded", found, reason)
+    return _waive_unless(config.require_verified_data, gate)
 
 
-def _features(candidate: Facts, config: PromoteConfig) -> Gate:
-    """Training, evaluation and generation must compute speech and pose in the same way."""
+def _features_gate(candidate: Facts, config: PromoteConfig) -> Gate:
+    """Training, evaluation and generation must compute speech and pose in one way."""
     evaluated = [candidate.evaluation.features] if candidate.evaluation else []
-    every = [_text(features) for features in (*candidate.features, *evaluated)]
-    known = bool(candidate.features) and all(every)
-    ways = sorted(set(every))
-    current = all(features.get("version") == FEATURES_VERSION for features in (*candidate.features, *evaluated))
+    recorded = [*candidate.features, *evaluated]
+    known = bool(candidate.features) and all(recorded)
+    ways = sorted({_text(features) for features in recorded})
+    current = all(features.get("version") == FEATURES_VERSION for features in recorded)
     found = " | ".join(ways) if known else "not recorded"
     reason = (
         "computed in different ways"
         if known and len(ways) > 1
         else "computed by another version of this program, or not recorded"
     )
-    gate = _gate(
-        "feature_version", known and len(ways) == 1 and current, f"one way, version {FEATURES_VERSION}", found, reason
-    )
-    return _waived(gate, config.require_same_features)
+    holds = known and len(ways) == 1 and current
+    gate = _gate("feature_version", holds, f"one way, version {FEATURES_VERSION}", found, reason)
+    return _waive_unless(config.require_same_features, gate)
 
 
 def _text(features: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in sorted(features.items()))
 
 
-def _licence(candidate: Facts, config: PromoteConfig) -> Gate:
+def _licence_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     patterns = [pattern.casefold() for pattern in config.licences]
     licences = sorted({licence for licence, _ in candidate.rights})
     bad = [
@@ -165,38 +167,34 @@ def _licence(candidate: Facts, config: PromoteConfig) -> Gate:
         for name in licences
         if not name or not any(fnmatchcase(name.casefold(), p) for p in patterns)
     ]
-    found = _some([name or "not stated" for name in licences]) or "not recorded"
-    reason = f"not allowed: {_some(bad)}" if bad else "the sources of the training data are not recorded"
-    return _waived(
-        _gate("licence", bool(licences) and not bad, _some(list(config.licences)), found, reason),
-        config.require_licence,
-    )
+    found = _first_few([name or "not stated" for name in licences]) or "not recorded"
+    reason = f"not allowed: {_first_few(bad)}" if bad else "the sources of the training data are not recorded"
+    gate = _gate("licence", bool(licences) and not bad, _first_few(list(config.licences)), found, reason)
+    return _waive_unless(config.require_licence, gate)
 
 
-def _consent(candidate: Facts, config: PromoteConfig) -> Gate:
+def _consent_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     answers = sorted({consent for _, consent in candidate.rights})
-    found = _some([answer or "not stated" for answer in answers]) or "not recorded"
+    found = _first_few([answer or "not stated" for answer in answers]) or "not recorded"
     gate = _gate("consent", answers == ["yes"], "yes, of every source", found, "somebody refused, or nobody asked")
-    return _waived(gate, config.require_consent or "no" in answers)
+    return _waive_unless(config.require_consent or "no" in answers, gate)
 
 
-# -------------------------------------------------------------------------------- what was measured
-def _disjoint(
+# ------------------------------------------------------------------------------ of the evaluation
+def _disjoint_gate(
     name: str, trained: tuple[str, ...] | frozenset[str], evaluated: tuple[str, ...], config: PromoteConfig
 ) -> Gate:
-    """Nothing of the evaluation set may have been seen in training; a version that does not say
-    what was seen cannot pass.
-    """
+    """Training and evaluation must have nothing in common; what is not recorded cannot pass."""
     if not trained or not evaluated:
         gate = _gate(name, False, "none in both", "not recorded", "those of training or evaluation are not recorded")
     else:
         both = sorted(set(evaluated).intersection(trained))
-        reason = f"also in the training data: {_some(both)}"
+        reason = f"also in the training data: {_first_few(both)}"
         gate = _gate(name, not both, "none in both", f"{len(both)} of {len(evaluated)}", reason)
-    return _waived(gate, config.require_disjoint_speakers)
+    return _waive_unless(config.require_disjoint_speakers, gate)
 
 
-def _latency(evaluation: EvaluationResults, limit: float) -> Gate:
+def _speed_gate(evaluation: EvaluationResults, limit: float) -> Gate:
     found = evaluation.real_time_factor
     if found is None or not isfinite(found):
         return _gate(
@@ -205,44 +203,37 @@ def _latency(evaluation: EvaluationResults, limit: float) -> Gate:
     return _gate("real_time_factor", found <= limit, f"at most {limit:g}", f"{found:.3g}", "too slow")
 
 
-def _bound(metric: str, evaluation: EvaluationResults, required: str, holds: Any) -> Gate:
+def _bound_gate(metric: str, evaluation: EvaluationResults, required: str, holds: Any) -> Gate:
     value = evaluation.means.get(metric)
     if value is None or not isfinite(value):
         return _gate(metric, False, required, "not measured", "a bound on what was not measured")
     return _gate(metric, holds(value), required, f"{value:.4g}", "out of bounds")
 
 
-def _against_champion(
+def _champion_gates(
     evaluation: EvaluationResults, champion: ChampionFacts | None, config: PromoteConfig
 ) -> Iterator[Gate]:
     if champion is None:
         yield _gate("champion", True, "not worse", "there is none yet")
         return
-    theirs = champion.evaluation
-    if theirs is None or theirs.set_id != evaluation.set_id:
-        todo = f"run `a2h evaluate model={champion.uri} …` on the same set"
-        yield _gate("champion", False, f"evaluated on {evaluation.dataset}", "not", todo)
+    baseline = champion.evaluation
+    if baseline is None or baseline.set_id != evaluation.set_id:
+        reason = f"run `a2h evaluate model={champion.uri} …` on the same set"
+        yield _gate("champion", False, f"evaluated on {evaluation.dataset}", "not", reason)
         return
     yield _gate("champion", True, f"evaluated on {evaluation.dataset}", champion.uri)
     for metric, margin in sorted(config.margins.items()):
-        yield _not_worse(metric, margin, evaluation, theirs)
+        yield _loss_gate(metric, margin, evaluation, baseline)
 
 
-def _not_worse(metric: str, margin: float, ours: EvaluationResults, theirs: EvaluationResults) -> Gate:
+def _loss_gate(metric: str, margin: float, candidate: EvaluationResults, champion: EvaluationResults) -> Gate:
     name, required = f"{metric} against champion", f"loss at most {margin:g}, or chance"
-    found = loss(metric, ours, theirs)
-    if found is None:
+    loss = metric_loss(metric, candidate, champion)
+    if loss is None:
         return _gate(name, False, required, "not measured", "not measured for both, or a metric that cannot be ranked")
-    if found.missing:
-        missing = f"{found.missing} clips lack it"
-        return _gate(
-            name,
-            False,
-            required,
-            missing,
-            f"it could not be measured on {found.missing} clips on which the champion's was",
-        )
-    means = f"{ours.means.get(metric, float('nan')):.4g} against the champion's {theirs.means.get(metric, float('nan')):.4g}"
-    return _gate(
-        name, not found.exceeds(margin), required, f"loss {found}", f"{means}: worse by more than chance and {margin:g}"
-    )
+    if loss.missing:
+        reason = f"it could not be measured on {loss.missing} clips on which the champion's was"
+        return _gate(name, False, required, f"{loss.missing} clips lack it", reason)
+    means = [results.means.get(metric, nan) for results in (candidate, champion)]
+    reason = f"{means[0]:.4g} against the champion's {means[1]:.4g}: worse by more than chance and {margin:g}"
+    return _gate(name, not loss.exceeds(margin), required, f"loss {loss}", reason)

@@ -23,29 +23,29 @@ from pipelines.tracking import UNKNOWN
 
 SOURCES_SHOWN = 20
 NOT_RECORDED = "not recorded"
-SYNC_EXPERT_USE = """Says by how many frames lips and speech are apart: of what a model makes (`a2h evaluate … evaluate.sync_expert={uri}`),
-and of videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence is on
+SYNC_EXPERT_USE = """Measures by how many frames lips and speech are apart: in generated videos (`a2h evaluate … evaluate.sync_expert={uri}`),
+and in videos that become a dataset (`a2h prepare … prepare.features.sync_expert={uri}`). It generates nothing. Its confidence has
 a scale of its own: numbers of two experts do not compare."""
 USES = {
     BUNDLE: """Makes the head in a portrait talk to a speech recording:
 `a2h generate --source_image face.jpg --driven_audio speech.wav model={uri}`.""",
-    STAGE_MODELS[
-        "image_generator"
-    ]: "Finds the keypoints of a face, and draws a portrait with the keypoints of another frame.",
-    STAGE_MODELS["motion_field"]: "Says from speech, head poses and a portrait where its keypoints move.",
-    STAGE_MODELS["head_pose"]: "Says from speech and a portrait how the head moves.",
+    STAGE_MODELS["image_generator"]: (
+        "Detects the keypoints of a face, and renders a portrait with the keypoints of another frame."
+    ),
+    STAGE_MODELS["motion_field"]: "Predicts the keypoints of a portrait from speech and head poses.",
+    STAGE_MODELS["head_pose"]: "Predicts head motion from speech and a portrait.",
     HELPER_MODELS["sync_expert"]: SYNC_EXPERT_USE,
 }
-PART = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
-NOT_FOR = """**Not for** people who did not agree, for deceiving anybody about what was said, or for telling who somebody is. Every video
-that is made says in its metadata that it is synthetic, and with which model it was made."""
+STAGE_USE = "It is a third of a model that makes heads talk: `a2h register {stage}={uri}` joins it with the other two."
+NOT_FOR = """**Not for** people who did not agree, for deceiving people about what was said, or for identifying a person. Every generated
+video says in its metadata that it is synthetic, and which model generated it."""
 LIMITS = """* One face, near frontal, 256×256 pixels or the networks' size, 25 frames a second; speech at 16 kHz, of one speaker.
-* Numbers hold for the evaluation set above, and for people like those in it; who is not like the training data was not measured.
-* An interval tells what chance among the clips could do, not what another dataset would show."""
+* Numbers hold for the evaluation set above and for people like those in it; people unlike the training data were not measured.
+* An interval covers chance among the clips, not the difference to another dataset."""
 
 
 def card(command: CardCommand) -> str:
-    """The card's text; written to `out`, where that is given.
+    """Return the text of the card; write it to `out`, where that is given.
 
     Raises:
         RegistryError: if there is no such version, or its files were changed.
@@ -60,7 +60,7 @@ def card(command: CardCommand) -> str:
 
 
 def draw_card(lineage: Lineage, evaluation: EvaluationResults | None) -> str:
-    """The card of a version, from its lineage and its last evaluation."""
+    """Write the card of a version from its lineage and its last evaluation."""
     tags, uri = lineage.version.tags, lineage.version.uri
     sections = {
         "Intended use": "\n".join(_use(lineage.version)),
@@ -80,7 +80,7 @@ def _use(version: ModelVersion) -> Iterator[str]:
     yield USES.get(version.name, f"Its use is {NOT_RECORDED}.").format(uri=version.uri)
     for stage, name in STAGE_MODELS.items():
         if name == version.name:
-            yield PART.format(stage=stage, uri=version.uri)
+            yield STAGE_USE.format(stage=stage, uri=version.uri)
     yield f"\n{NOT_FOR}"
 
 
@@ -130,7 +130,7 @@ def _cell(evaluation: EvaluationResults, metric: str) -> str:
 
 def _decision(tags: Mapping[str, str]) -> Iterator[str]:
     if "promotion_decision" not in tags:
-        yield "Nobody asked for a promotion."
+        yield "No promotion was requested."
         return
     decision: dict[str, Any] = json.loads(tags["promotion_decision"])
     outcome = "accepted" if decision["accepted"] else "refused"

@@ -225,7 +225,7 @@ class ModelRegistry:
         if stage not in models:
             raise ConfigError(f"there is no stage {stage!r}", hint=f"one of {', '.join(models)}")
         tags = stage_tags(stage, tags)
-        values = provenance.of_stage(stage, run_id, tags, identities, origin)
+        values = provenance.stage_provenance(stage, run_id, tags, identities, origin)
         with TemporaryDirectory() as files:
             write_stage(folder / f"{stage}.safetensors", Path(files), values, origin)
             return self.upload(models[stage], Path(files), run_id=run_id, tags=tags)

@@ -1,7 +1,7 @@
-"""What lies beside a version's weights: `provenance.json` (which run, which data, who was seen) and
-`sources.parquet` (every source video).
+"""The origin of a version, in two files beside its weights.
 
-Both are files of the version, so they are hashed with it, and travel with it from registry to
+`provenance.json` holds the run, the datasets and the people; `sources.parquet` every source video.
+Both are files of the version, so they are hashed with it and copied with it from registry to
 registry. Tags are too short for them.
 """
 
@@ -18,7 +18,7 @@ PROVENANCE = "provenance.json"
 SOURCES = "sources.parquet"
 
 
-def write(folder: Path, values: Mapping[str, Any], sources: Table) -> None:
+def write_provenance(folder: Path, values: Mapping[str, Any], sources: Table) -> None:
     """Write both files.
 
     `values` holds at least `run_id`, `tags`, `identities`, `datasets`, `features`.
@@ -32,22 +32,20 @@ def write(folder: Path, values: Mapping[str, Any], sources: Table) -> None:
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """What is recorded beside the weights; empty where nothing is."""
+    """Read `provenance.json`; empty where there is none."""
     path = folder / PROVENANCE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def read_sources(folder: Path) -> Table:
-    """Every source video of the training data, with the columns of `dataset.sources`; no rows where
-    nothing is recorded.
-    """
+    """Read every source video of the training data; no rows where nothing is recorded."""
     import pyarrow.parquet as pq
 
     path = folder / SOURCES
     return pq.read_table(path) if path.is_file() else as_table([])
 
 
-def of_stage(
+def stage_provenance(
     stage: str, run_id: str, tags: Mapping[str, str], identities: Iterable[str], origin: DatasetOrigin | None
 ) -> dict[str, Any]:
     """The provenance of one trained stage."""
@@ -61,28 +59,29 @@ def of_stage(
     }
 
 
-def of_bundle(run_id: str, tags: Mapping[str, str], stages: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The provenance of a bundle: what its stages say, together.
+def bundle_provenance(run_id: str, tags: Mapping[str, str], stages: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The provenance of a bundle: the union over its stages.
 
-    What one stage does not say, the bundle does not say.
+    A field that is empty for one stage is empty for the bundle.
     """
     parts = list(stages.values())
     return {
         "stages": dict(stages),
         "run_id": run_id,
         "tags": dict(tags),
-        **{key: _together([part.get(key, []) for part in parts]) for key in ("identities", "datasets", "features")},
+        **{key: _union([part.get(key, []) for part in parts]) for key in ("identities", "datasets", "features")},
     }
 
 
 def join_sources(tables: Sequence[Table]) -> Table:
-    """The sources of all stages; none if one stage does not say."""
+    """The sources of all stages; none if one stage records none."""
     return union(tables) if all(len(table) for table in tables) else as_table([])
 
 
-def _together(lists: Sequence[list[Any]]) -> list[Any]:
-    """Sorted and once each; nothing if one stage does not say, so that promotion cannot be fooled
-    by half of the truth.
+def _union(lists: Sequence[list[Any]]) -> list[Any]:
+    """All values, sorted and once each; none if one list is empty.
+
+    So promotion cannot pass a bundle of which only a part is known.
     """
     if not all(lists):
         return []

@@ -30,7 +30,7 @@ def write_stage(weights: Path, target: Path, values: Mapping[str, object], origi
     if not weights.is_file():
         raise RegistryError(f"{weights} does not exist, so there is nothing to register")
     shutil.copy2(weights, target)
-    provenance.write(target, values, origin.sources if origin else as_table([]))
+    provenance.write_provenance(target, values, origin.sources if origin else as_table([]))
 
 
 def write_bundle(stages: Mapping[str, Path], target: Path, *, run_id: str, tags: Mapping[str, str]) -> Path:
@@ -49,7 +49,7 @@ def write_bundle(stages: Mapping[str, Path], target: Path, *, run_id: str, tags:
     join_stages(stages, bundle)
     known = {stage: provenance.read_provenance(folder) for stage, folder in stages.items()}
     sources = provenance.join_sources([provenance.read_sources(folder) for folder in stages.values()])
-    provenance.write(bundle, provenance.of_bundle(run_id, tags, known), sources)
+    provenance.write_provenance(bundle, provenance.bundle_provenance(run_id, tags, known), sources)
     return save_pyfunc(bundle, target / "model")
 
 

@@ -106,9 +106,7 @@ def test_weights_that_are_others_are_refused(command: EvaluateCommand, kept: Pat
         _located(command)
 
 
-def test_the_newest_registered_expert_is_asked_and_one_that_is_named_must_be_there(
-    command: EvaluateCommand, expert: Path
-) -> None:
+def test_the_newest_expert_measures_and_a_named_one_must_exist(command: EvaluateCommand, expert: Path) -> None:
     assert _located(command).sync_expert_uri == ""
     with pytest.raises(RegistryError):
         _located(_asking(command, "models:/a2h-sync-expert/7"))

@@ -21,7 +21,7 @@ def test_published_figures_have_a_place_and_a_text() -> None:
     assert any("PSNR 26.529" in figure["what"] for figure in published_results())
 
 
-def test_rows_are_called_by_whose_films_they_are_under_which_protocol() -> None:
+def test_rows_are_named_by_system_and_protocol() -> None:
     rows = ("ground_truth", "copy_portrait", "true_pose", "predicted_pose", "champion_true_pose")
     named = [
         "ground truth",

@@ -155,7 +155,7 @@ def test_each_preset_loads(preset: str) -> None:
     assert set(config.protocols) <= {"true_pose", "predicted_pose"}
 
 
-def test_a_preset_that_wants_one_clip_of_a_video_takes_clips_without_a_ledger(small_dataset: Path) -> None:
+def test_one_clip_of_a_video_also_without_a_ledger(small_dataset: Path) -> None:
     _, clips = choose_clips(Storage(small_dataset), EvaluateConfig(first_clip_of_video=True))
     assert [clip.key for clip in clips] == ["clip-a", "clip-b"]
 

@@ -144,7 +144,7 @@ def test_a_champion_must_be_measured_on_the_same_set(evaluation: EvaluationResul
 
 
 @pytest.mark.parametrize("metric", ["predicted_pose/charm", "psnr", "true_pose/ssim"])
-def test_a_margin_needs_a_metric_that_was_measured_and_can_be_ranked(metric: str) -> None:
+def test_a_margin_needs_a_measured_metric_with_a_direction(metric: str) -> None:
     gates = judge_gates(GOOD, CHAMPION, replace(CONFIG, margins={metric: 0.1}))
     assert failed(gates) == [f"{metric} against champion"]
 

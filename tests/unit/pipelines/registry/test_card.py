@@ -51,7 +51,7 @@ def test_a_card_of_a_bare_version_says_what_is_missing(
     assert text.startswith("# audio2head/1 (challenger)\n")
     assert "source videos: not recorded" in text
     assert "Not evaluated." in text
-    assert "Nobody asked for a promotion." in text
+    assert "No promotion was requested." in text
     assert "a2h generate --source_image face.jpg --driven_audio speech.wav model=models:/audio2head/1" in text
 
 

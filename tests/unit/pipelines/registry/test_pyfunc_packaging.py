@@ -102,7 +102,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def test_what_is_blocked_above_is_in_no_requirement_of_the_bundle() -> None:
+def test_blocked_packages_are_no_requirement_of_the_bundle() -> None:
     """The bundle asks for the extra `generate`, whose one package finds faces."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert [line.partition("==")[0] for line in project["optional-dependencies"]["generate"]] == ["mediapipe"]
@@ -128,7 +128,7 @@ def test_one_flipped_byte_is_refused(model: Path, file: str) -> None:
         load(model)
 
 
-def test_weights_exchanged_together_with_their_hashes_are_refused(
+def test_weights_exchanged_with_their_hashes_are_refused(
     model: Path, stage_folders: dict[str, Path], bundle: Path
 ) -> None:
     """bundle.json lists the weights' hashes; whoever can change the weights can change that as

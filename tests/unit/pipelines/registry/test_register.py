@@ -35,7 +35,7 @@ def test_nothing_is_pickled(registered_world: Path) -> None:
     assert suffixes <= {".safetensors", ".json", ".parquet", ".yaml", ".txt", ""}  # "" is MLmodel
 
 
-def test_a_stage_that_does_not_say_who_was_seen_silences_the_bundle(
+def test_a_stage_without_identities_leaves_the_bundle_without(
     registered: TrackingConfig, stage_folders: dict[str, Path]
 ) -> None:
     run_id = Tracker(registered).open_run("x")
