@@ -29,7 +29,7 @@ class PromoteConfig:
     require_same_features: bool = True  # in all training data, in the evaluation, and in this program
     require_licence: bool = True  # stated for every source of the training data, and matching one of `licences`
     require_consent: bool = True  # stated for every source; one that says no is refused in any case
-    claim_s: float = 120.0  # how long a promotion that was killed keeps others out
+    lock_s: float = 120.0  # how long a promotion that was killed keeps others out
 
 
 @dataclass
@@ -52,7 +52,7 @@ class RollbackCommand:
     alias: str = "champion"
     reason: str = ""  # kept with the version that loses the alias
     dry_run: bool = False
-    claim_s: float = 120.0  # as promote.claim_s
+    lock_s: float = 120.0  # as promote.lock_s
     logger: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 

@@ -46,7 +46,7 @@ def promote(command: PromoteCommand) -> Decision:
         gates=gates,
     )
     if decision.accepted and not command.dry_run:
-        assign_alias(alias, candidate, champion, decision, seconds=command.promote.claim_s)
+        assign_alias(alias, candidate, champion, decision, seconds=command.promote.lock_s)
     elif not command.dry_run:
         record_decision(registry, candidate, decision)
     return decision
@@ -71,7 +71,7 @@ def force_promote(registry: ModelRegistry, version: ModelVersion, alias_name: st
         previous=champion.uri if champion and champion.version != version.version else "",
         gates=(gate,),
     )
-    assign_alias(alias, version, champion, decision, seconds=PromoteConfig.claim_s)
+    assign_alias(alias, version, champion, decision, seconds=PromoteConfig.lock_s)
     return decision
 
 
@@ -157,7 +157,7 @@ def rollback(command: RollbackCommand) -> Rollback:
     outcome = Rollback(model=current.uri, restored=earlier.uri, alias=alias.name, dry_run=command.dry_run)
     if command.dry_run:
         return outcome
-    with alias.locked(current, seconds=command.claim_s) as lock:
+    with alias.locked(current, seconds=command.lock_s) as lock:
         record_rollback(registry, current, outcome, command.reason)
         alias.move(earlier, current, lock)
         alias.write_history(history[: last_index(history[:-1], earlier.version) + 1])

@@ -24,7 +24,7 @@ from a2h_models.errors import RegistryError
 from pipelines.tracking import Tracker, TrackingError
 from pipelines.tracking.tracker import ALREADY_EXISTS
 
-LOCK_MARK = ".claim-"  # in the name of a lock; part of the stored format
+LOCK_MARK = ".lock-"  # in the name of a lock
 RESERVE_S = 5.0  # a lock that expires sooner is not trusted to last until the alias has moved
 
 
@@ -100,7 +100,7 @@ class AliasLock:
         if own is None or own.name not in entries or own.until - reserve_s < time.time():
             raise RegistryError(
                 f"the lock on {self._label} ran out before the alias moved",
-                hint="again, with a longer promote.claim_s",
+                hint="again, with a longer promote.lock_s",
             )
 
     def release(self) -> None:

@@ -21,15 +21,14 @@ from pipelines.config import TrackingConfig
 from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.promotion import champion
 from pipelines.registry import ModelRegistry, alias_lock
-from pipelines.registry.alias_lock import AliasLock, hold_lock
 from pipelines.tracking import Tracker
 
 GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
 Maker = Callable[..., str]
 
-# A process that has imported everything, and forks for each line it is given: {uri, logger, at,
-# lock}. The fork promotes; where it calls
-# `at`, it says so and waits for the lock of a file that the test holds.
+# A process that has imported everything, and forks for each line that it reads: {uri, logger, at,
+# after, lock}. The fork promotes; before or after the function `at` it says so, and waits for a file
+# lock that the test holds.
 PROMOTER = """
 import fcntl, json, os, signal, sys
 import mlflow, pandas, pyarrow.parquet, sqlalchemy
@@ -40,7 +39,7 @@ from pipelines.config.promotion import PromoteCommand, PromoteConfig
 from pipelines.promotion import champion
 from pipelines.promotion.alias import Alias
 
-PLACES = {"assign_alias": champion, "write_history": Alias}
+OWNERS = {"assign_alias": champion, "write_history": Alias}
 
 def say(**values):
     os.write(1, (json.dumps({"pid": os.getpid(), **values}) + "\\n").encode())
@@ -64,8 +63,8 @@ for line in sys.stdin:
     if os.fork():
         continue
     task = json.loads(line)
-    place, at = PLACES[task["at"]], task["at"]
-    setattr(place, at, waiting(getattr(place, at), task["lock"], task["after"]))
+    owner, at = OWNERS[task["at"]], task["at"]
+    setattr(owner, at, waiting(getattr(owner, at), task["lock"], task["after"]))
     gates = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
     try:
         decision = promotion.promote(PromoteCommand(model=task["uri"], promote=gates, logger=TrackingConfig(**task["logger"])))
@@ -85,9 +84,7 @@ class Promoter:
         self.lock = lock.open("w")
 
     def begin(self, uri: str, store: TrackingConfig, *, at: str, after: bool = False) -> None:
-        """Promote in a process of its own, up to a call of a function of promotion.py, or to its
-        end.
-        """
+        """Promote in a process of its own, up to the function `at`, or to its end."""
         task = {
             "uri": uri.removeprefix("models:/"),
             "logger": asdict(store),
@@ -98,10 +95,10 @@ class Promoter:
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
 
-    def hears(self, event: str) -> dict[str, object]:
-        said = json.loads(self.process.stdout.readline())
-        assert said["event"] in event, said
-        return said
+    def read_event(self, event: str) -> dict[str, object]:
+        message = json.loads(self.process.stdout.readline())
+        assert message["event"] in event, message
+        return message
 
     def hold(self) -> None:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
@@ -139,21 +136,21 @@ def registered(store: TrackingConfig) -> set[str]:
 def test_of_two_promotions_at_once_exactly_one_wins(
     make_version: Maker, store: TrackingConfig, promoter: Promoter
 ) -> None:
-    """Both have judged, and both find that every gate holds, before either may claim the alias."""
+    """Both have judged, and both find that every gate holds, before either may lock the alias."""
     uris = [make_version(store, 25.0), make_version(store, 26.0)]
     promoter.hold()
     for uri in uris:
         promoter.begin(uri, store, at="assign_alias")
     for _ in uris:
-        promoter.hears("waits")
+        promoter.read_event("waits")
     promoter.release()
-    ended = [promoter.hears("ends fails") for _ in uris]
+    ended = [promoter.read_event("ends fails") for _ in uris]
     (lost,) = (said for said in ended if said["event"] == "fails")
     assert "champion of a2h-head-pose" in lost["message"]
     assert "is being moved by" in lost["message"] or "in the meantime" in lost["message"]
     holder = ModelRegistry.from_config(store).find(current_champion(store))
     assert json.loads(holder.tags["promotion_decision"])["accepted"] is True
-    assert registered(store) == {"a2h-head-pose"}  # no claim is left
+    assert registered(store) == {"a2h-head-pose"}  # no lock is left
 
 
 def test_a_killed_promotion_leaves_the_old_champion(
@@ -164,7 +161,7 @@ def test_a_killed_promotion_leaves_the_old_champion(
     promote(first, store)
     promoter.hold()
     promoter.begin(second, store, at="write_history", after=True)
-    victim = int(str(promoter.hears("waits")["pid"]))
+    victim = int(str(promoter.read_event("waits")["pid"]))
     os.kill(victim, signal.SIGKILL)
     promoter.release()
     assert current_champion(store) == first
@@ -205,47 +202,3 @@ def test_a_server_that_dies_leaves_the_old_champion(
     # the first connection after a restart may be one to the server that died
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     assert current_champion(served) == first
-
-
-# -------------------------------------------------------------------------------- the claim itself
-def test_a_claim_excludes_and_ends(make_version: Maker, store: TrackingConfig) -> None:
-    with hold_lock(Tracker(store), "m", "champion", seconds=60) as lock:
-        lock.verify(reserve_s=alias_lock.RESERVE_S)
-        with (
-            pytest.raises(RegistryError, match="champion of m is being moved by"),
-            hold_lock(Tracker(store), "m", "champion", seconds=60),
-        ):
-            pass
-        with hold_lock(Tracker(store), "m", "challenger", seconds=60):  # another alias is another claim
-            pass
-    assert registered(store) == set()
-
-
-def test_a_claim_that_ran_out_does_not_confirm(tracking_config: TrackingConfig) -> None:
-    with (
-        pytest.raises(RegistryError, match="ran out before the alias moved"),
-        hold_lock(Tracker(tracking_config), "m", "champion", seconds=alias_lock.RESERVE_S / 2) as lock,
-    ):
-        lock.verify(reserve_s=alias_lock.RESERVE_S)
-
-
-def test_whoever_was_overtaken_does_not_move_the_alias(tracking_config: TrackingConfig) -> None:
-    """A process that slept through the end of its claim wakes up while the next one holds it."""
-    with hold_lock(Tracker(tracking_config), "m", "champion", seconds=60) as lock:
-        with Tracker(tracking_config).session() as client:
-            client.set_registered_model_tag(f"m.champion{alias_lock.LOCK_MARK}1", "until", "0")
-        with (
-            hold_lock(Tracker(tracking_config), "m", "champion", seconds=60),
-            pytest.raises(RegistryError, match="is being moved by"),
-        ):
-            lock.verify(reserve_s=alias_lock.RESERVE_S)
-
-
-def test_one_of_many_that_find_a_dead_claim_takes_it(tracking_config: TrackingConfig) -> None:
-    """All have seen that claim 1 ran out; only one of them can make claim 2."""
-    with Tracker(tracking_config).session() as client:
-        client.create_registered_model(f"m.champion{alias_lock.LOCK_MARK}1", tags={"owner": "ann", "until": "0"})
-    first = AliasLock(Tracker(tracking_config), "m", "champion").acquire(60)
-    assert first.number == 2
-    with pytest.raises(RegistryError, match="is being moved by"):
-        AliasLock(Tracker(tracking_config), "m", "champion").acquire(60)

@@ -213,3 +213,20 @@ def test_presets_load(make_version: Maker, tracking_config: TrackingConfig) -> N
     for preset, accepted in (("demo", True), ("default", False)):
         command = compose("promote", [f"model={uri.removeprefix('models:/')}", f"promote={preset}"])
         assert promotion.promote(replace(command, logger=tracking_config, dry_run=True)).accepted is accepted
+
+
+def test_a_promotion_connects_once(
+    make_version: Maker, tracking_config: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its registry is one object; a config that travels would connect at each use."""
+    uri = make_version(tracking_config, 25.0)
+    connected = []
+    session = Tracker.session
+
+    def counted(tracker: Tracker) -> object:
+        connected.append(id(tracker))
+        return session(tracker)
+
+    monkeypatch.setattr(Tracker, "session", counted)
+    assert promote(uri, tracking_config).accepted
+    assert len(set(connected)) == 1

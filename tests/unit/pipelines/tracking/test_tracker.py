@@ -1,5 +1,6 @@
 """Runs, against a real MLflow on sqlite."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from mlflow import MlflowClient
 from a2h_models.errors import ConfigError, RegistryError
 from pipelines import tracking
 from pipelines.config import TrackingConfig
-from pipelines.tracking import Tracker
-from pipelines.tracking.tracker import flat
+from pipelines.tracking import Tracker, TrackingError
+from pipelines.tracking.tracker import NOT_FOUND, flat
 
 
 def client(tracking_config: TrackingConfig) -> MlflowClient:
@@ -103,38 +104,21 @@ def test_a_server_that_is_not_there_is_our_error(monkeypatch: pytest.MonkeyPatch
         Tracker(nowhere).open_run("x")
 
 
-def test_code_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also below somebody else's repository: the file must be one that the commit knows."""
-    import git
-
-    from pipelines.tracking import code_version as module
-
-    lone = tmp_path / "project" / "site-packages" / "pipelines" / "registry" / "tracking.py"
-    lone.parent.mkdir(parents=True)
-    lone.write_text("")
-    monkeypatch.setattr(module, "__file__", str(lone))
-    assert tracking.git_state() == ("unknown", False)
-    git.Repo.init(tmp_path / "project").close()
-    assert tracking.git_state() == ("unknown", False)
-
-
-def test_a_commit_is_clean_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import git
-
-    from pipelines.tracking import code_version as module
-
-    file = tmp_path / "pipelines" / "registry" / "tracking.py"
-    file.parent.mkdir(parents=True)
-    file.write_text("")
-    with git.Repo.init(tmp_path) as repository:
-        repository.git.add(".")
-        repository.git.execute(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "x"])
-        sha = repository.head.commit.hexsha
-    monkeypatch.setattr(module, "__file__", str(file))
-    assert tracking.git_state() == (sha, True)
-    (tmp_path / "pipelines" / "new.py").write_text("")
-    assert tracking.git_state() == (sha, False)
-
-
 def test_flat_keeps_empty_mappings() -> None:
     assert flat({"a": {}, "b": {"c": {"d": 1}}}) == {"a": "{}", "b.c.d": "1"}
+
+
+def test_a_tracker_travels_to_workers_and_connects_there(tracking_config: TrackingConfig) -> None:
+    tracker = Tracker(tracking_config)
+    run_id = tracker.open_run("here")
+    there = pickle.loads(pickle.dumps(tracker))
+    there.log_metrics(run_id, {"loss": 1.0})
+    assert tracker.read_metrics(run_id) == {"loss": 1.0}
+
+
+def test_a_refusal_has_the_servers_code(tracking_config: TrackingConfig) -> None:
+    with pytest.raises(TrackingError) as refused:
+        Tracker(tracking_config).close_run("0" * 32)
+    assert refused.value.code == NOT_FOUND
+    copied = pickle.loads(pickle.dumps(refused.value))
+    assert (copied.code, copied.cause, copied.hint) == (NOT_FOUND, refused.value.cause, refused.value.hint)
