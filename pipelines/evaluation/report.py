@@ -20,7 +20,7 @@ from pipelines.evaluation.clips import ClipResult
 
 SUMMARY_FILE, CLIPS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE, TIMINGS_FILE = FILES = (
     *("metrics.json", "metrics.parquet", "table.txt"),
-    *("clips.png", "report.html", "timings.json"),  # the last is not the same on every machine, and so stands apart
+    *("clips.png", "report.html", "timings.json"),  # the last depends on the machine, so it is a file of its own
 )
 NOT_MEASURED = "not_measured"  # key of metrics.parquet's metadata: JSON, metrics → why they have no number
 TABLE_WIDTH = 160  # characters
@@ -29,7 +29,7 @@ TABLE_WIDTH = 160  # characters
 def draw_results(summary: Mapping[str, Any]) -> str:
     """Draw a table of text: a line for each metric, a column for each row of the summary.
 
-    Below it stands why a metric was not measured.
+    Below it, a line says why a metric was not measured.
     """
     rows = summary["rows"]
     title = f"{summary['model']} on {summary['clips']} clips of {Path(summary['dataset']).name} ({summary['split']}), mean [95 % interval]"

@@ -19,7 +19,7 @@ from pipelines.dataset import shard_format
 from pipelines.registry import evaluation_set_id
 
 SPLITS = ("test", "val", "train")  # in the order in which any_split looks
-MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample; the rest is not looked at
+MEMBERS = ("flac", "mp4", "pose.npy", "speech.npy")  # of a sample that an evaluation reads
 FORMAT, VERSION = "a2h-evaluation-set", 1
 PORTRAIT = "first frame"  # of the clip, before max_frames cuts it
 
@@ -249,7 +249,7 @@ def read_frozen_set(path: str) -> FrozenSet:
     if frozen != frozen.sealed():
         raise InputError(
             f"{path} was changed after it was frozen, or an older program froze it",
-            hint="numbers of other clips cannot be compared; freeze a new set (where the dataset lies now is said by dataset=FOLDER)",
+            hint="numbers of other clips cannot be compared; freeze a new set (dataset=FOLDER says where the dataset is now)",
         )
     return frozen
 

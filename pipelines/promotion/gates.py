@@ -106,7 +106,7 @@ def _first_few(names: list[str]) -> str:
 def _code_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     sha, clean = candidate.tags.get("git_sha", UNKNOWN), candidate.tags.get("code_clean") == "true"
     found = f"{sha[:DIGITS_SHOWN]}{'' if clean else ', changed'}"
-    reason = "nobody can build this code again; commit, and train from that"
+    reason = "this code cannot be built again; commit it and train again"
     gate = _gate("code_version", sha != UNKNOWN and clean, "a clean commit", found, reason)
     return _waive_unless(config.require_clean_code, gate)
 
@@ -132,7 +132,7 @@ def _datasets_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     datasets = candidate.dataset_problems
     wrong = [f"{path} {problem}" for path, problem in sorted(datasets.items()) if problem]
     found = f"{len(datasets) - len(wrong)} of {len(datasets)} verified" if datasets else "not recorded"
-    reason = "; ".join(wrong) or "where the training data lies is not recorded"
+    reason = "; ".join(wrong) or "the place of the training data is not recorded"
     gate = _gate("data_verified", bool(datasets) and not wrong, "datasets as recorded", found, reason)
     return _waive_unless(config.require_verified_data, gate)
 
@@ -176,7 +176,7 @@ def _licence_gate(candidate: Facts, config: PromoteConfig) -> Gate:
 def _consent_gate(candidate: Facts, config: PromoteConfig) -> Gate:
     answers = sorted({consent for _, consent in candidate.rights})
     found = _first_few([answer or "not stated" for answer in answers]) or "not recorded"
-    gate = _gate("consent", answers == ["yes"], "yes, of every source", found, "somebody refused, or nobody asked")
+    gate = _gate("consent", answers == ["yes"], "yes, of every source", found, "consent was refused or is not recorded")
     return _waive_unless(config.require_consent or "no" in answers, gate)
 
 
@@ -198,7 +198,7 @@ def _speed_gate(evaluation: EvaluationResults, limit: float) -> Gate:
     found = evaluation.real_time_factor
     if found is None or not isfinite(found):
         return _gate(
-            "real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not take the time"
+            "real_time_factor", False, f"at most {limit:g}", "not measured", "the evaluation did not measure its speed"
         )
     return _gate("real_time_factor", found <= limit, f"at most {limit:g}", f"{found:.3g}", "too slow")
 

@@ -1,6 +1,6 @@
 """Registered models: versions, their files, where they come from.
 
-`ModelRegistry` is the object that everything else asks.
+`ModelRegistry` is the object through which everything else reads and writes them.
 """
 
 from pipelines.registry.card import card

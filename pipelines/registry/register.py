@@ -1,6 +1,6 @@
 """What becomes the files and tags of a new version: a trained stage, or a bundle of three.
 
-The files are safetensors, JSON and Parquet; nothing is pickled. What is known of their origin lies
+The files are safetensors, JSON and Parquet; nothing is pickled. Their origin is recorded in files
 beside them (`provenance.py`).
 """
 
@@ -56,7 +56,7 @@ def write_bundle(stages: Mapping[str, Path], target: Path, *, run_id: str, tags:
 def join_stages(folders: Mapping[str, Path], bundle: Path) -> None:
     """Load three stages strictly and write them as one bundle.
 
-    What does not fit is found here and not in production.
+    Stages that do not fit fail here and not in production.
 
     Raises:
         RegistryError: if the stages were trained with different networks.

@@ -54,7 +54,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def kept(alexnet: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def assets_folder(alexnet: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of assets that holds AlexNet, and a listing that knows its hash."""
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "alexnet.pth").write_bytes(alexnet)
@@ -92,16 +92,16 @@ def _asking(command: EvaluateCommand, expert: str | Path) -> EvaluateCommand:
 
 
 # ------------------------------------------------------------------------------------- who is asked
-def test_weights_that_are_here_are_found(command: EvaluateCommand, kept: Path, expert: Path) -> None:
+def test_weights_that_are_here_are_found(command: EvaluateCommand, assets_folder: Path, expert: Path) -> None:
     systems = _located(_asking(command, expert))
-    assert systems.weights == {"alexnet": str(kept / "alexnet.pth"), "sync_expert": str(expert)}
+    assert systems.weights == {"alexnet": str(assets_folder / "alexnet.pth"), "sync_expert": str(expert)}
     assert systems.sync_expert_uri == str(expert)
     assert systems.fingerprint != _located(_asking(command, "")).fingerprint
     assert _located(_asking(command, "")).weights.keys() == {"alexnet"}
 
 
-def test_weights_that_are_others_are_refused(command: EvaluateCommand, kept: Path) -> None:
-    (kept / "alexnet.pth").write_bytes(b"others")
+def test_weights_that_are_others_are_refused(command: EvaluateCommand, assets_folder: Path) -> None:
+    (assets_folder / "alexnet.pth").write_bytes(b"others")
     with pytest.raises(CheckpointError, match=r"is not the right alexnet\.pth"):
         _located(command)
 
@@ -118,7 +118,7 @@ def test_the_newest_expert_measures_and_a_named_one_must_exist(command: Evaluate
 
 
 @pytest.mark.slow
-def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, kept: Path, expert: Path) -> None:
+def test_a_clip_is_measured_by_those_who_are_here(command: EvaluateCommand, assets_folder: Path, expert: Path) -> None:
     (clip,) = select_clips(command).clips
     result = measure_clip(clip, systems=_located(_asking(command, expert)), config=command.evaluate)
     assert result.rows["ground_truth"]["lpips"] == 0.0
@@ -146,10 +146,10 @@ class Means(torch.nn.Module):
 
 @pytest.mark.slow
 def test_fid_stands_in_the_table_and_not_among_the_clips(
-    command: EvaluateCommand, kept: Path, monkeypatch: pytest.MonkeyPatch
+    command: EvaluateCommand, assets_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (kept / "alexnet.pth").unlink()
-    (kept / "inception.pth").write_bytes(b"used first, so remembered")
+    (assets_folder / "alexnet.pth").unlink()
+    (assets_folder / "inception.pth").write_bytes(b"used first, so remembered")
     monkeypatch.setattr(metric_networks, "LOADERS", {"inception": lambda _: Means().eval()})
     command = replace(command, evaluate=replace(command.evaluate, max_clips=2), cluster=ClusterConfig(workers=0))
     evaluation = evaluate(command)

@@ -42,9 +42,9 @@ def command(small_dataset: Path, bundle: Path, tracking_config: TrackingConfig, 
 
 
 @pytest.fixture
-def films(small_dataset: Path, tmp_path: Path) -> Path:
-    """The true films as the videos of a system that makes no mistakes."""
-    folder = tmp_path / "films"
+def third_party_videos(small_dataset: Path, tmp_path: Path) -> Path:
+    """The true videos, as those of a system without mistakes."""
+    folder = tmp_path / "videos"
     folder.mkdir()
     dataset = Storage(small_dataset)
     (sidecar,) = (found for found in shard_format.read_sidecars(dataset) if found.split == "test")
@@ -55,9 +55,11 @@ def films(small_dataset: Path, tmp_path: Path) -> Path:
 
 # ------------------------------------------------------------------------------------ other systems
 @pytest.mark.slow
-def test_the_true_films_as_another_systems_are_nearly_perfect(command: EvaluateCommand, films: Path) -> None:
+def test_the_true_films_as_another_systems_are_nearly_perfect(
+    command: EvaluateCommand, third_party_videos: Path
+) -> None:
     config = replace(BRIEF, protocols=("true_pose", "predicted_pose"))
-    evaluation = evaluate(replace(command, model=f"videos:{films}", evaluate=config))
+    evaluation = evaluate(replace(command, model=f"videos:{third_party_videos}", evaluate=config))
     rows = evaluation.summary["rows"]
     assert list(rows) == ["ground_truth", "copy_portrait", "predicted_pose"]
     theirs = rows["predicted_pose"]
@@ -71,14 +73,16 @@ def test_the_true_films_as_another_systems_are_nearly_perfect(command: EvaluateC
 
 
 @pytest.mark.slow
-def test_videos_that_are_missing_or_odd_are_told(command: EvaluateCommand, films: Path, tmp_path: Path) -> None:
-    (films / "clip-a.mp4").unlink()
-    summary = evaluate(replace(command, model=f"videos:{films}")).summary
+def test_videos_that_are_missing_or_odd_are_told(
+    command: EvaluateCommand, third_party_videos: Path, tmp_path: Path
+) -> None:
+    (third_party_videos / "clip-a.mp4").unlink()
+    summary = evaluate(replace(command, model=f"videos:{third_party_videos}")).summary
     assert summary["clips"] == 1
     assert "holds no video of the clip clip-a" in summary["failed"]["clip-a"]
-    media.write_video(films / "clip-b.mp4", [np.zeros((16, 128, 256, 3), np.uint8)], None)
+    media.write_video(third_party_videos / "clip-b.mp4", [np.zeros((16, 128, 256, 3), np.uint8)], None)
     with pytest.raises(InputError, match=r"none of the 2 clips could be measured"):
-        evaluate(replace(command, model=f"videos:{films}", out=str(tmp_path / "again")))
+        evaluate(replace(command, model=f"videos:{third_party_videos}", out=str(tmp_path / "again")))
     with pytest.raises(InputError, match="is not a folder of videos"):
         evaluate(replace(command, model=f"videos:{tmp_path / 'nowhere'}"))
 
