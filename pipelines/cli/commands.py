@@ -20,17 +20,32 @@ from pipelines.core.signals import terminated_cleanly
 # ------------------------------------------------------------------------------ configured commands
 def prepare(command: config.PrepareCommand) -> int:
     from pipelines.prepare import pipeline
+    from pipelines.registry.pretrained import fetcher
     from pipelines.tracking.prepare_tracking import track_preparation
 
+    command, fetch = _with_pinned_expert(command), fetcher(command.logger)
     with terminated_cleanly():
         if not command.track or command.dry_run:
-            print(pipeline.prepare(command))
+            print(pipeline.prepare(command, fetch=fetch))
             return 0
         with track_preparation(command) as run:
-            summary = pipeline.prepare(command, watch=run.log_progress)
+            summary = pipeline.prepare(command, watch=run.log_progress, fetch=fetch)
             run.log_summary(summary)
     print(summary)
     return 0
+
+
+def _with_pinned_expert(command: config.PrepareCommand) -> config.PrepareCommand:
+    """Replace an alias or `latest` in the expert's name by the version it stands for now."""
+    from dataclasses import replace
+
+    from pipelines.registry import SCHEME, ModelRegistry
+
+    features = command.prepare.features
+    if not features.sync_expert.startswith(SCHEME):
+        return command
+    features = replace(features, sync_expert=ModelRegistry.from_config(command.logger).pin(features.sync_expert))
+    return replace(command, prepare=replace(command.prepare, features=features))
 
 
 def keypoints(command: config.KeypointsCommand) -> int:

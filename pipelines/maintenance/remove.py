@@ -24,7 +24,7 @@ from pipelines.maintenance.rewrite import by_video, clean_shard, finish_moves, l
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video
-from pipelines.prepare.steps.filters import Reason, Status
+from pipelines.prepare.reasons import Reason, Status
 
 NAMELESS = "forgotten"  # where the plan and the ledger say that a forgotten video was
 HEX_DIGITS = 64  # of a SHA-256

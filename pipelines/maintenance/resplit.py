@@ -28,7 +28,7 @@ from pipelines.prepare.output import ledger
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.output.previews import read_previews
 from pipelines.prepare.planning.plan import PLAN_FILE, SPLITS, Plan, Unit, Video, plan
-from pipelines.prepare.steps.filters import Status
+from pipelines.prepare.reasons import Status
 
 OPEN_SHARDS = 8  # sidecars kept in memory; both datasets are in the order of content hashes, so few are read twice
 

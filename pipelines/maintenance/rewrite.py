@@ -18,7 +18,7 @@ from pipelines.dataset.shard_format import COMPANION_MARK, Encoded, ShardWriter,
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.previews import preview_name, read_previews
 from pipelines.prepare.planning.plan import Unit, Video
-from pipelines.prepare.steps.filters import Reason
+from pipelines.prepare.reasons import Reason
 
 FOLDER = "forgetting"  # where shards wait that are written, but not yet in their place
 CHUNK = 2**20  # bytes read at a time

@@ -27,7 +27,7 @@ from pipelines.prepare.output.data_card import CARD_FILE
 from pipelines.prepare.output.previews import PREVIEWS, preview_name
 from pipelines.prepare.output.report import REPORT_FILE
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit
-from pipelines.prepare.steps.filters import Status
+from pipelines.prepare.reasons import Status
 
 CHUNK = 2**20  # bytes read at a time
 # one of each in every dataset

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -39,10 +39,11 @@ from pipelines.prepare.planning.estimate import forecast
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan, without_tables
 from pipelines.prepare.planning.probe import content_hash, probe_all, strip_path
 from pipelines.prepare.quarantine import CrashTriage, TimeLimit
+from pipelines.prepare.reasons import Reason
 from pipelines.prepare.sources.discover import Inputs, find_inputs, placed
 from pipelines.prepare.steps.active_speaker import Speaker, speakers
 from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
-from pipelines.prepare.steps.filters import Reason, Scores, judge
+from pipelines.prepare.steps.filters import Scores, judge
 from pipelines.prepare.steps.samples import (
     crop_buffer,
     cut_wave,
@@ -52,7 +53,13 @@ from pipelines.prepare.steps.samples import (
     to_sample,
     with_voiced_share,
 )
-from pipelines.prepare.steps.sync_network import SyncNetworkRef, find_sync_network, load_sync_network, pin_weights
+from pipelines.prepare.steps.sync_network import (
+    SyncNetworkRef,
+    find_sync_network,
+    load_sync_network,
+    locate,
+    pin_weights,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +314,9 @@ def report_of(sidecar: Sidecar) -> ShardReport:
 
 
 # -------------------------------------------------------------------------------- all of it
-def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSummary:
+def prepare(
+    command: PrepareCommand, watch: Watch | None = None, fetch: Callable[[str], Path] = locate
+) -> DatasetSummary:
     """Raw videos → a dataset. A run that was interrupted goes on where it stopped. `watch` is told
     how far the shards are.
 
@@ -318,7 +327,7 @@ def prepare(command: PrepareCommand, watch: Watch | None = None) -> DatasetSumma
         CheckpointError, RegistryError: if the network that judges sound and lips is not there, or
             is none.
     """
-    inputs, sync_judge = find_inputs(command), find_sync_network(command)
+    inputs, sync_judge = find_inputs(command), find_sync_network(command.prepare, fetch)
     command = replace(command, prepare=pin_weights(command.prepare, sync_judge))
     out = Storage(command.out)
     with pool.session(command.cluster, cache=Path(command.paths.cache)):

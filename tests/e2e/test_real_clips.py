@@ -21,7 +21,7 @@ from pipelines.dataset.shard_format import decode, read_members, read_sidecars
 from pipelines.face import face_mesh
 from pipelines.prepare.output import ledger
 from pipelines.prepare.pipeline import prepare
-from pipelines.prepare.steps.filters import Reason
+from pipelines.prepare.reasons import Reason
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from a2h_models.data_types import SCHEMA_VERSION
 from pipelines.core.storage import Storage
 from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.planning.plan import SPLITS, Plan
-from pipelines.prepare.steps.filters import Reason
+from pipelines.prepare.reasons import Reason
 
 CARD_FILE = "README.md"
 

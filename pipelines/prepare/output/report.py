@@ -22,7 +22,8 @@ from pipelines.prepare.output import gallery, ledger, timings
 from pipelines.prepare.output.previews import spread
 from pipelines.prepare.output.summary import FRAMES_PER_HOUR
 from pipelines.prepare.planning.plan import PLAN_FILE, SPLITS, Plan
-from pipelines.prepare.steps.filters import LIMITS, SCORES, Status
+from pipelines.prepare.reasons import Status
+from pipelines.prepare.steps.filters import LIMITS, SCORES
 from pipelines.prepare.steps.samples import angles
 from pipelines.reporting import charts, html_page
 

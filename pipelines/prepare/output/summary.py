@@ -16,7 +16,7 @@ from pipelines.dataset.summary import DatasetSummary
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.ledger import CLIP, VIDEO
 from pipelines.prepare.planning.plan import SPLITS, Plan
-from pipelines.prepare.steps.filters import Status
+from pipelines.prepare.reasons import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,7 +23,7 @@ from pipelines.config import PlanConfig, PrepareConfig, config_hash
 from pipelines.core.hashing import sha256_of_pieces
 from pipelines.dataset.shard_format import shard_name
 from pipelines.prepare.planning.splits import assign_splits, merge_identities
-from pipelines.prepare.steps.filters import Reason
+from pipelines.prepare.reasons import Reason
 
 SPLITS = ("train", "val", "test")
 PLAN_FILE = "plan.jsonl"

@@ -18,9 +18,9 @@ from pipelines.execution.sandbox import Failure
 from pipelines.execution.task import Task
 from pipelines.prepare.output.ledger import printable
 from pipelines.prepare.planning.plan import Video
+from pipelines.prepare.reasons import Reason
 from pipelines.prepare.sources.discover import Inputs, placed
 from pipelines.prepare.sources.manifest import ManifestEntry, OptOuts
-from pipelines.prepare.steps.filters import Reason
 
 ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # in ffmpeg's words
 HASH_CHUNK = 2**20  # bytes read at a time

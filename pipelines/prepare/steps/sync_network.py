@@ -1,13 +1,14 @@
 """The network that preparation asks whether sound and lips are in time: SyncNet, or our own sync
 expert.
 
-The driver finds it once; a plan names it by the hash of its weights; each worker loads it, from a
-path that it sees or from the registry.
+The driver locates it once; a plan names it by the hash of its weights; each worker loads it from
+the driver's path or, where that path does not exist, locates it again by name.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,8 @@ import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
 from a2h_models.errors import CheckpointError, ConfigError, InputError
-from pipelines.config import PrepareCommand, PrepareConfig, TrackingConfig
+from pipelines.config import PrepareConfig
 from pipelines.core.hashing import sha256_of_file
-from pipelines.registry import SCHEME, ModelRegistry
 
 if TYPE_CHECKING:  # torch: 300 MB that most preparations do without
     from a2h_models.evaluators.syncnet import SyncNet
@@ -28,7 +28,15 @@ if TYPE_CHECKING:  # torch: 300 MB that most preparations do without
 
 SYNCNET, SYNC_EXPERT = "syncnet", "sync_expert"  # keys of prepare.features
 EXPERT_FILE = "sync_expert.safetensors"
+SCHEME = "models:/"  # of names that `fetch` resolves to a folder
 BY_HASH = "sha256:"  # before the hash that names weights in a plan
+
+
+def locate(name: str) -> Path:
+    """Find the local folder of a name; torch is imported only where one is looked up."""
+    from a2h_models.checkpoints import bundle
+
+    return bundle.locate(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +46,8 @@ class SyncNetworkRef:
     key: str  # SYNCNET | SYNC_EXPERT
     path: Path  # as the driver sees it: SyncNet's file, or the expert's folder
     uri: str  # models:/NAME/VERSION, for workers that do not see the path; empty: it is in no registry
-    logger: TrackingConfig = field(hash=False)
     sha256: str  # of the file of weights
+    fetch: Callable[[str], Path] = field(default=locate, compare=False)  # name → local folder
 
     @property
     def weights(self) -> Path:
@@ -47,17 +55,20 @@ class SyncNetworkRef:
 
 
 # -------------------------------------------------------------------------------- on the driver
-def find_sync_network(command: PrepareCommand) -> SyncNetworkRef | None:
-    """The network that the settings name, loaded once, so that what does not fit is told before any
-    video is looked at; None names none.
+def find_sync_network(config: PrepareConfig, fetch: Callable[[str], Path] = locate) -> SyncNetworkRef | None:
+    """Load the network that the settings name once, so that an error comes before any video is read.
+
+    Args:
+        config: prepare/; `features` names at most one network. None is returned if it names none.
+        fetch: finds the local folder of a name such as models:/NAME/VERSION.
 
     Raises:
         ConfigError: if two are named.
         InputError: if there is no such file or folder.
         RegistryError: if there is no such version, or its files were changed.
-        CheckpointError: if the weights cannot be read, or are something else's.
+        CheckpointError: if the weights cannot be read, or are another network's.
     """
-    settings = command.prepare.features
+    settings = config.features
     if settings.syncnet and settings.sync_expert:
         raise ConfigError(
             "prepare.features.syncnet and prepare.features.sync_expert are both given, and only one of them can decide",
@@ -65,63 +76,58 @@ def find_sync_network(command: PrepareCommand) -> SyncNetworkRef | None:
         )
     if not (settings.syncnet or settings.sync_expert):
         return None
-    found = (
-        _syncnet(settings.syncnet, command.logger)
-        if settings.syncnet
-        else _expert(settings.sync_expert, command.logger)
-    )
-    load_sync_network(found)
-    return found
+    network = _syncnet(settings.syncnet) if settings.syncnet else _expert(settings.sync_expert, fetch)
+    load_sync_network(network)
+    return network
 
 
 def pin_weights(config: PrepareConfig, judge: SyncNetworkRef | None) -> PrepareConfig:
-    """The settings with the weights' hash for their place: the same weights elsewhere make the same
-    plan, and others another one.
-    """
+    """Replace the weights' place in the settings by their hash, which then decides the plan."""
     if judge is None:
         return config
     changed: dict[str, Any] = {judge.key: BY_HASH + judge.sha256}
     return replace(config, features=replace(config.features, **changed))
 
 
-def _syncnet(said: str, logger: TrackingConfig) -> SyncNetworkRef:
-    path = Path(said).absolute()
+def _syncnet(name: str) -> SyncNetworkRef:
+    path = Path(name).absolute()
     if not path.is_file():
-        raise InputError(f"prepare.features.syncnet={said} is not a file", hint="`a2h assets fetch syncnet` gets it")
-    return SyncNetworkRef(key=SYNCNET, path=path, uri="", logger=logger, sha256=sha256_of_file(path))
+        raise InputError(f"prepare.features.syncnet={name} is not a file", hint="`a2h assets fetch syncnet` gets it")
+    return SyncNetworkRef(key=SYNCNET, path=path, uri="", sha256=sha256_of_file(path))
 
 
-def _expert(said: str, logger: TrackingConfig) -> SyncNetworkRef:
-    """By name, folder or file; `latest` and aliases are settled here, once for all workers."""
+def _expert(name: str, fetch: Callable[[str], Path]) -> SyncNetworkRef:
+    """Locate the expert by name of a registry, folder, or file."""
     hint = "name what `a2h train stage=sync_expert` has trained: models:/a2h-sync-expert/latest, or its run's folder"
-    if Path(said).is_file():
-        if Path(said).name != EXPERT_FILE:
-            raise CheckpointError(f"prepare.features.sync_expert={said} is not called {EXPERT_FILE}", hint=hint)
-        said = str(Path(said).parent)
-    registry = ModelRegistry.from_config(logger)
-    uri = registry.pin(said) if said.startswith(SCHEME) else ""
-    found = SyncNetworkRef(
-        key=SYNC_EXPERT, path=registry.fetch(uri or said).absolute(), uri=uri, logger=logger, sha256=""
+    if Path(name).is_file():
+        if Path(name).name != EXPERT_FILE:
+            raise CheckpointError(f"prepare.features.sync_expert={name} is not called {EXPERT_FILE}", hint=hint)
+        name = str(Path(name).parent)
+    uri = name if name.startswith(SCHEME) else ""
+    if not (uri or Path(name).is_dir()):
+        raise InputError(f"prepare.features.sync_expert={name} is neither a folder nor a model", hint=hint)
+    folder = fetch(name).absolute()
+    if not (folder / EXPERT_FILE).is_file():
+        raise CheckpointError(f"prepare.features.sync_expert={name} holds no {EXPERT_FILE}", hint=hint)
+    return SyncNetworkRef(
+        key=SYNC_EXPERT, path=folder, uri=uri, sha256=sha256_of_file(folder / EXPERT_FILE), fetch=fetch
     )
-    if not found.weights.is_file():
-        raise CheckpointError(f"prepare.features.sync_expert={uri or said} holds no {EXPERT_FILE}", hint=hint)
-    return replace(found, sha256=sha256_of_file(found.weights))
 
 
 # -------------------------------------------------------------------------------- on a worker
 @functools.lru_cache(maxsize=1)
 def load_sync_network(judge: SyncNetworkRef) -> SyncNet | SyncExpert:
-    """The network, on the CPU, once a process.
+    """Load the network on the CPU, once a process.
 
     Raises:
         CheckpointError: if this machine has no such weights, or others.
-        RegistryError: if they must come from the registry, and cannot.
+        RegistryError: if they must come from a registry, and cannot.
     """
     from a2h_models.evaluators.metric_networks import load_sync_expert
     from a2h_models.metrics.lip_sync import load_syncnet
 
     if judge.uri and not judge.path.exists():
-        judge = replace(judge, path=ModelRegistry.from_config(judge.logger).fetch(judge.uri))
+        judge = replace(judge, path=judge.fetch(judge.uri))
     if judge.weights.is_file() and sha256_of_file(judge.weights) != judge.sha256:
         raise CheckpointError(
             f"{judge.weights} is not the file that the plan was made with", hint="all machines need the same weights"
@@ -135,8 +141,9 @@ def ask(
     landmarks: Float32[np.ndarray, "t 468 3"],
     wave: Int16[np.ndarray, " n"],
 ) -> LipSync | ExpertSync | None:
-    """What the network says of a clip, to the last bit the same on any machine's number of cores;
-    None: too short for it.
+    """Return the network's offset and confidence for a clip; None if the clip is too short for it.
+
+    The result does not depend on the number of cores, to the last bit.
 
     Args:
         judge: which network.

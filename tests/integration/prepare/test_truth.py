@@ -22,10 +22,11 @@ from pipelines import media
 from pipelines.config import FiltersConfig, PrepareConfig
 from pipelines.face import face_mesh
 from pipelines.face.smoothing import fill_gaps, smooth_pose
+from pipelines.prepare.reasons import Reason
 from pipelines.prepare.steps.active_speaker import speakers
 from pipelines.prepare.steps.av_sync import Offset, correction
 from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
-from pipelines.prepare.steps.filters import Reason, judge
+from pipelines.prepare.steps.filters import judge
 from pipelines.prepare.steps.samples import crop_frames, cut_wave, to_features
 from pipelines.synthetic import SceneConfig, make_speaker_video
 

@@ -23,7 +23,7 @@ from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME, Span
 from a2h_models.training.base import adam
 from a2h_models.training.sync_expert import SyncExpertModule
-from pipelines.config import FeaturesConfig, PrepareCommand, PrepareConfig
+from pipelines.config import FeaturesConfig, PrepareConfig
 from pipelines.config.training import SyncExpertStage, TrainCommand
 from pipelines.prepare.steps.sync_network import find_sync_network
 from pipelines.registry import ModelRegistry
@@ -131,13 +131,14 @@ def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(
     """As `a2h prepare` does with each clip, with strangers' sound shifted: what is left is a frame
     at most.
     """
+    from pipelines.prepare.reasons import Reason
     from pipelines.prepare.steps.av_sync import correction, find_offset
-    from pipelines.prepare.steps.filters import Reason, Scores, judge
+    from pipelines.prepare.steps.filters import Scores, judge
     from pipelines.prepare.steps.samples import cut_wave, with_sync_scores
 
     save(expert, JUDGE, NETWORKS, tmp_path)
     config = PrepareConfig(features=FeaturesConfig(sync_expert=str(tmp_path)))
-    asked, inner = find_sync_network(PrepareCommand(prepare=config)), Span(MENDED + 2, FRAMES - MENDED - 2)
+    asked, inner = find_sync_network(config), Span(MENDED + 2, FRAMES - MENDED - 2)
 
     def left(talk: Talk, late: int) -> tuple[int, Reason | None]:
         wave = cut_wave(talk.wave, inner, late=-late)

@@ -13,7 +13,8 @@ from pipelines.config import PrepareConfig
 from pipelines.core.storage import Storage
 from pipelines.prepare.output import ledger
 from pipelines.prepare.planning.plan import Unit, Video, plan
-from pipelines.prepare.steps.filters import SCORES, Reason, Scores
+from pipelines.prepare.reasons import Reason
+from pipelines.prepare.steps.filters import SCORES, Scores
 from tests.paths import ROOT
 
 VIDEO = Video(file="a.mp4", sha256="aa", size=1, identity="ann", frames=500, fps=25.0, width=640, height=480)

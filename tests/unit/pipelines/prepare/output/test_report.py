@@ -122,7 +122,7 @@ def test_what_stands_in_a_file_name_is_text(dataset):
 @pytest.mark.slow
 def test_the_page_stays_small_whatever_the_dataset(dataset, monkeypatch):
     """Ten thousand clips of each reason and long names, with pictures as large as they get."""
-    from pipelines.prepare.steps.filters import Reason, status_of
+    from pipelines.prepare.reasons import Reason, status_of
 
     noise = cv2.imencode(
         ".jpg", np.random.default_rng(0).integers(0, 255, (128, 768, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 40]

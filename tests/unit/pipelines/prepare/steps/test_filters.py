@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.config import FiltersConfig, PrepareConfig
 from pipelines.config.compose import compose
-from pipelines.prepare.steps.filters import LIMITS, SCORES, Reason, Scores, Status, judge, status_of
+from pipelines.prepare.reasons import Reason, Status, status_of
+from pipelines.prepare.steps.filters import LIMITS, SCORES, Scores, judge
 
 SURE = 3.0  # a confidence far beyond chance
 GOOD = Scores(

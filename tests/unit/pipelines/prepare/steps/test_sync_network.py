@@ -17,7 +17,7 @@ import torch
 from a2h_models.errors import CheckpointError, ConfigError, InputError, RegistryError
 from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
-from pipelines.config import FeaturesConfig, PrepareCommand, PrepareConfig, TrackingConfig
+from pipelines.config import FeaturesConfig, PrepareConfig, TrackingConfig
 from pipelines.prepare.planning.plan import Video, plan
 from pipelines.prepare.steps.av_sync import Offset, correction, find_offset
 from pipelines.prepare.steps.sync_network import (
@@ -28,6 +28,7 @@ from pipelines.prepare.steps.sync_network import (
     pin_weights,
 )
 from pipelines.registry import ModelRegistry
+from pipelines.registry.pretrained import fetcher
 from pipelines.tracking import Tracker
 
 NETWORKS = NetworksConfig(sync_expert=SyncExpertConfig(size=8, width=4, embedding=8))
@@ -45,10 +46,14 @@ def expert(tmp_path: Path) -> Path:
     return train(tmp_path / "expert")
 
 
-def find(expert: str | Path, logger: TrackingConfig | None = None, syncnet: str = "") -> SyncNetworkRef | None:
-    features = FeaturesConfig(sync_expert=str(expert), syncnet=syncnet)
+def find(expert: str | Path, tracking: TrackingConfig | None = None, syncnet: str = "") -> SyncNetworkRef | None:
+    """What `a2h prepare` does: the registry pins the name, and finds the folder."""
+    tracking = tracking or TrackingConfig()
+    name = str(expert)
+    if name.startswith("models:/"):
+        name = ModelRegistry.from_config(tracking).pin(name)
     return find_sync_network(
-        PrepareCommand(prepare=PrepareConfig(features=features), logger=logger or TrackingConfig())
+        PrepareConfig(features=FeaturesConfig(sync_expert=name, syncnet=syncnet)), fetcher(tracking)
     )
 
 
