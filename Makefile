@@ -17,12 +17,13 @@ VIDEOS ?=
 OUT ?= demo
 JOBS ?= 2
 
-.PHONY: help setup demo test lint quick lock clean
+.PHONY: help setup demo test lint quick docs lock clean
 help:
 	@echo "make demo                 prepare, train, evaluate, promote and generate on synthetic speakers; then open demo/index.html"
 	@echo "make demo VIDEOS=folder   the same on your own talking videos"
 	@echo "make test                 format, lint, types and all tests; JOBS=4 runs four at a time"
 	@echo "make quick                the tests that take seconds"
+	@echo "make docs                 the documentation as a site: build/site/index.html"
 	@echo "make setup                the environment alone (.venv)"
 	@echo "make lock                 renew requirements.lock.txt from pyproject.toml"
 	@echo "make clean                remove the demo and the caches; the environment stays"
@@ -54,8 +55,12 @@ test: lint
 quick: setup
 	$(BIN)/python -m pytest -m "not slow"
 
+# Strict: a dead link, a missing page or a key that cannot be documented fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 lock:
 	$(PYTHON) .ci/lock.py
 
 clean:
-	rm -rf demo runs results .cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo runs results build .cache .pytest_cache .mypy_cache .ruff_cache

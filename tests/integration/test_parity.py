@@ -1,6 +1,6 @@
 """Golden: the numbers that the published networks compute, with a stand-in of the released weights.
 
-`python -m pytest tests/integration/test_parity.py` ends with the table of PARITY.md, as measured
+`python -m pytest tests/integration/test_parity.py` ends with the table of docs/results/parity.md, as measured
 here and now.
 """
 
@@ -142,7 +142,7 @@ def test_release_to_ours_and_back_gives_the_same_bits(checkpoint: Path, stand_in
 
 
 def test_the_page_shows_these_bounds() -> None:
-    text = (ROOT / "PARITY.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "results" / "parity.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     shown = {row[0]: row[1:] for row in rows if row[0] in BOUNDS}
     assert {what: float(at_most) for what, (at_most, _) in shown.items()} == BOUNDS

@@ -1,0 +1,77 @@
+"""The documentation: size of the README, commands that compose, and no words of private meaning."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main as cli
+from pipelines.config import compose
+from tests.paths import ROOT
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PRIVATE_WORDS = (
+    *("stranger", "strangers", "shelf", "diary", "wish", "desk", "crown", "claims", "judge", "judges", "mouths"),
+    *("somebody", "nobody", "DECISIONS.md", "DESIGN", "the plan allows", "METHOD §"),
+)
+
+
+def test_readme_is_one_screen() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 450
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def shell_commands() -> list[tuple[str, str]]:
+    """Page and command of each line of a console block that calls `a2h`."""
+    found = []
+    for page in [*TOP, *PAGES]:
+        for block in re.findall(r"```(?:console|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                if match := re.match(r"(?:\$ |>\s+|srun )?(a2h .*)", line):
+                    found.append((page.name, match[1]))
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), shell_commands(), ids=str)
+def test_documented_command_composes(page: str, line: str) -> None:
+    """Every command of the pages is read by the real parser; what it would run is not run."""
+    words = shlex.split(re.sub(r"\$\{?\w+\}?", "0", line), comments=True)[1:]
+    assert words[0] in cli.COMMANDS, page
+    if words[0] in compose.COMMANDS:
+        arguments = [word for word in words[1:] if word not in {cli.PIPELINE, cli.MULTIRUN}]
+        stage = ["stage=head_pose"] if cli.PIPELINE in words else []
+        _, overrides = cli._split(arguments, BARE.get(words[0], ()), cli.FLAGS)
+        assert compose.compose(words[0], [*overrides, *stage])
+
+
+BARE = {
+    "freeze": ("dataset",),
+    "promote": ("model",),
+    "rollback": ("model",),
+    "models": ("model",),
+    "card": ("model",),
+    "copy": ("model",),
+    "import-release": ("file",),
+    "export-release": ("model", "out"),
+    "export": ("model", "out"),
+}
+
+
+@pytest.mark.parametrize("page", [*TOP, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_uses_standard_words(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = [word for word in PRIVATE_WORDS if re.search(rf"(?<![\w/`]){re.escape(word)}(?![\w`])", text)]
+    assert not found
+
+
+def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Dead links, missing pages and undocumented objects are warnings, and strict makes them errors."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "reference" / "commands.html").is_file()
