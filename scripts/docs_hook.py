@@ -21,7 +21,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace each `folder/` of the navigation by the pages of that folder, in the order of their names."""
     listed = {"tutorials/": [f"tutorials/{path.stem}.md" for path in notebooks()]}
     for folder in ("how-to/", "decisions/"):
-        listed[folder] = [path.relative_to(config.docs_dir).as_posix() for path in _sorted(Path(config.docs_dir) / folder)]
+        listed[folder] = [
+            path.relative_to(config.docs_dir).as_posix() for path in _sorted(Path(config.docs_dir) / folder)
+        ]
     config.nav = [
         {title: listed.get(place, place) if isinstance(place, str) else place for title, place in entry.items()}
         for entry in config.nav or []

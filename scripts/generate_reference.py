@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from a2h_models import errors, metrics
 from a2h_models.settings import Setting, documented
@@ -52,7 +52,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Lay out a Markdown table; a bar inside a cell is escaped."""
     lines = [list(head), *map(list, rows)]
     lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+        )
+        + "\n"
+    )
 
 
 # --------------------------------------------------------------------------- commands and their keys
@@ -60,8 +65,10 @@ def commands_page() -> str:
     """Describe every command, and every key that it takes."""
     parts = [
         "# Commands and keys\n",
-        "`a2h COMMAND key=value …`. `a2h COMMAND --help` prints the important keys, `a2h COMMAND --cfg job` the "
-        "whole configuration that would run. A group is a folder of `conf/`; `group=choice` takes one of its files.\n",
+        (
+            "`a2h COMMAND key=value …`. `a2h COMMAND --help` prints the important keys, `a2h COMMAND --cfg job` the "
+            "whole configuration that would run. A group is a folder of `conf/`; `group=choice` takes one of its files.\n"
+        ),
         table(("command", "what it does"), ((f"`a2h {name}`", entry.help) for name, entry in cli.COMMANDS.items())),
     ]
     for name, entry in cli.COMMANDS.items():
@@ -149,8 +156,10 @@ def steps_page() -> str:
     thresholds = key_table(filters_config(), "prepare.filters.")
     return (
         "# Preparation steps\n\nA raw video passes these steps in order; what does not pass is a row of the "
-        "[ledger](ledger.md) with a [reason](reasons.md).\n\n" + table(("step", "what it does"), _steps()) +
-        "\n## Thresholds\n\nA value equal to its threshold passes.\n\n" + thresholds
+        "[ledger](ledger.md) with a [reason](reasons.md).\n\n"
+        + table(("step", "what it does"), _steps())
+        + "\n## Thresholds\n\nA value equal to its threshold passes.\n\n"
+        + thresholds
     )
 
 
@@ -185,9 +194,10 @@ def metrics_page() -> str:
     needs = ((f"`{asset}`", ", ".join(f"`{name}`" for name in names)) for asset, names in metrics.NEEDS.items())
     return (
         "# Metrics\n\nAn evaluation reports each of these under two protocols: `true_pose` (the clip's own head pose "
-        "drives) and `predicted_pose`.\n\n" + table(("name", "label", "unit", "best", "meaning"), rows) +
-        "\n## Metrics that need weights of other projects\n\n`a2h assets fetch NAME` downloads them.\n\n" +
-        table(("weights", "metrics"), needs)
+        "drives) and `predicted_pose`.\n\n"
+        + table(("name", "label", "unit", "best", "meaning"), rows)
+        + "\n## Metrics that need weights of other projects\n\n`a2h assets fetch NAME` downloads them.\n\n"
+        + table(("weights", "metrics"), needs)
     )
 
 
@@ -202,9 +212,9 @@ def dataset_page() -> str:
         "# Dataset format\n\nA dataset is a folder on any store: WebDataset tars `a2h-SPLIT-000000.tar`, one sidecar "
         "`.json` a tar, `ledger.parquet`, `plan.jsonl`, `dataset.json`, `croissant.json`, `README.md` (the data card) "
         "and `report.html`. A shard exists once its sidecar exists.\n\n## Members of a sample\n\nAll arrays share the "
-        "frame axis T. Keys are lower case, derived from content, without dots.\n\n" +
-        table(("member", "content"), ((f"`{name}`", MEMBER_MEANINGS[name]) for name in MEMBERS)) +
-        "\n## Types\n\n::: a2h_models.data_types.Sample\n\n::: pipelines.dataset.shard_format.Sidecar\n"
+        "frame axis T. Keys are lower case, derived from content, without dots.\n\n"
+        + table(("member", "content"), ((f"`{name}`", MEMBER_MEANINGS[name]) for name in MEMBERS))
+        + "\n## Types\n\n::: a2h_models.data_types.Sample\n\n::: pipelines.dataset.shard_format.Sidecar\n"
     )
 
 
@@ -221,8 +231,8 @@ def ledger_page() -> str:
                 rows.append((f"`{each.name}`", f"`{column_type}`", documents[each.name] or comments.get(each.name, "")))
     return (
         "# Ledger columns\n\n`ledger.parquet` has one row for every video and one for every candidate clip. Inputs = "
-        "accepted + rejected + failed, at both levels. Frames count at 25 a second.\n\n" +
-        table(("column", "type", "meaning"), rows)
+        "accepted + rejected + failed, at both levels. Frames count at 25 a second.\n\n"
+        + table(("column", "type", "meaning"), rows)
     )
 
 
@@ -248,18 +258,24 @@ def reason_comments() -> dict[str, str]:
 def errors_page() -> str:
     """Show the tree of errors and the exit codes of the command line."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.A2HError)]
-    rows = ((f"`{kind.__name__}`", f"`{kind.__base__.__name__}`" if kind.__base__ else "", str(kind.exit_code)) for kind in kinds)
+    rows = (
+        (f"`{kind.__name__}`", f"`{kind.__base__.__name__}`" if kind.__base__ else "", str(kind.exit_code))
+        for kind in kinds
+    )
     tree = inspect.cleandoc(errors.__doc__ or "")
     return (
         "# Errors\n\nEvery foreseen error is an `A2HError`: its message names the file or key and the value, its hint "
-        f"says what to do.\n\n```text\n{tree}\n```\n\n" + table(("class", "base", "exit code"), rows) +
-        "\nThe command line ends with 0 (done), 1 (failed), 2 (wrong use), 130 (interrupted) or 143 (terminated).\n"
+        f"says what to do.\n\n```text\n{tree}\n```\n\n"
+        + table(("class", "base", "exit code"), rows)
+        + "\nThe command line ends with 0 (done), 1 (failed), 2 (wrong use), 130 (interrupted) or 143 (terminated).\n"
     )
 
 
 def rooms_picture() -> str:
     """Draw the rooms in the order of the import layers, which pyproject.toml holds for import-linter."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     names = [layer.removeprefix("pipelines.") for layer in layers]
     width, height, gap, columns = 150, 34, 16, 4

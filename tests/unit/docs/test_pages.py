@@ -31,9 +31,8 @@ def shell_commands() -> list[tuple[str, str]]:
     found = []
     for page in [*TOP, *PAGES]:
         for block in re.findall(r"```(?:console|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            for line in block.splitlines():
-                if match := re.match(r"(?:\$ |>\s+|srun )?(a2h .*)", line):
-                    found.append((page.name, match[1]))
+            lines = (re.match(r"(?:\$ |>\s+|srun )?(a2h .*)", line) for line in block.splitlines())
+            found += [(page.name, line[1]) for line in lines if line]
     return found
 
 
