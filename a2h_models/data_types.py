@@ -21,8 +21,8 @@ SCHEMA_VERSION = 1  # of the members of a sample; a shard of another version is 
 # of the numbers that speech.py and head_pose.py compute from sound and landmarks; a change of them
 # counts it up
 FEATURES_VERSION = 1
-SIZE = 256  # pixels a side of a crop (METHOD §2)
-SPEECH_DIM = 41  # numbers a row of speech features (METHOD §2)
+SIZE = 256  # pixels a side of a crop (method.md §2)
+SPEECH_DIM = 41  # numbers a row of speech features (method.md §2)
 MEL_BANDS = 80  # bands of the plain log-mel, for lip-sync networks
 POSE_DIM = 6  # rotation vector (rad) and translation (mm-like)
 LANDMARKS = 468  # points of the face mesh, without the irises
@@ -32,7 +32,7 @@ LANDMARKS = 468  # points of the face mesh, without the irises
 # set by up to 3.0e-4 where heatmaps are
 # nearly tied; with it they agree to 1.2e-7.
 UNIT = float(np.float32(1) / np.float32(255))
-WINDOW = 64  # frames that motion_field sees at once (METHOD §2)
+WINDOW = 64  # frames that motion_field sees at once (method.md §2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One time base, in integers: 25 frames, 100 feature rows and 16,000 samples a second (METHOD §2).
+"""One time base, in integers: 25 frames, 100 feature rows and 16,000 samples a second (method.md §2).
 
 Seconds exist only at the border with a decoder; everything inside counts frames, hops or samples.
 """

@@ -1,4 +1,4 @@
-"""Who may import whom, and what no file may do: DESIGN's layering as a test."""
+"""Who may import whom, and what no file may do: the layering of the rooms as a test."""
 
 import ast
 import subprocess

@@ -1,7 +1,7 @@
 """SyncNet: five frames of a face and 0.2 s of speech → two embeddings that are near each other when
 they belong together.
 
-Chung & Zisserman, *Out of time: automated lip sync in the wild* (2016); layers as METHOD §5 lists
+Chung & Zisserman, *Out of time: automated lip sync in the wild* (2016); layers as in method.md §5
 them, so that the public weights fit.
 """
 

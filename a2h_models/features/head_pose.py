@@ -2,7 +2,7 @@
 camera.
 
 The camera is OpenFace's default for a 256×256 image, because the authors ran OpenFace on the crops
-(METHOD §2).
+(method.md §2).
 """
 
 from __future__ import annotations

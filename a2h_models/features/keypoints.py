@@ -1,6 +1,6 @@
 """Keypoints with their local affine frames, and the maps they are read from and drawn into.
 
-FOMM's conventions (METHOD §2): coordinates in [-1, 1], x then y; a Jacobian maps the keypoint's own
+FOMM's conventions (method.md §2): coordinates in [-1, 1], x then y; a Jacobian maps the keypoint's own
 frame to the image.
 """
 
@@ -100,7 +100,7 @@ def relative_keypoints(driving: Keypoints, first_driving: Keypoints, source: Key
     """Move the source as the driving moved since its first frame, instead of to where the driving
     is.
 
-    The first remedy for the release's identity collapse (METHOD §2): the portrait's own layout of
+    The first remedy for the release's identity collapse (method.md §2): the portrait's own layout of
     keypoints is kept.
     """
     with no_autocast(source.value):

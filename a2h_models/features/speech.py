@@ -1,5 +1,5 @@
 """Waveform → what the networks hear. The only audio features, for preparation, training and
-generation alike (METHOD §2).
+generation alike (method.md §2).
 
 41 numbers every 10 ms: 13 MFCC (the first replaced by the log energy), 26 log mel filterbank
 energies, F0 in Hz, a voiced flag.
@@ -131,7 +131,7 @@ def log_bands(wave: np.ndarray, *, frames: int) -> Float64[np.ndarray, "{4*frame
 
 
 def mfcc(wave: Int16[np.ndarray, " n"]) -> Float64[np.ndarray, "rows 13"]:
-    """MFCC of the raw 16-bit samples, not levelled: what SyncNet hears (METHOD §5).
+    """MFCC of the raw 16-bit samples, not levelled: what SyncNet hears (method.md §5).
 
     Raises:
         InputError: for a wave that is not one channel of finite samples.

@@ -1,4 +1,4 @@
-"""Generate frames from a portrait and speech, as a stream: the three networks joined (METHOD §2)."""
+"""Generate frames from a portrait and speech, as a stream: the three networks joined (method.md §2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A generator for drawing alone, on CPUs: the same function of the same weights, by less work.
 
-Four identities, exact up to rounding; what each is worth stands in DECISIONS.md:
+Four identities, exact up to rounding; docs/decisions/0031-cpu-generator.md has their gains:
 * in evaluation mode, a norm behind a convolution is part of the convolution;
 * nearest ×2 and a 3×3 convolution are one transposed convolution, 4×4 at stride 2: 4 products for
   each output instead of 9;

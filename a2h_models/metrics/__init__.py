@@ -1,4 +1,4 @@
-"""What is measured, and how to read it (METHOD §5).
+"""What is measured, and how to read it (method.md §5).
 
 image     PSNR, SSIM, MS-SSIM and L1 of frames
 sharpness CPBD of frames, without a truth

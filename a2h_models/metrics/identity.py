@@ -1,4 +1,4 @@
-"""CSIM: is it still the same person, by ArcFace's cosine to the portrait (METHOD §5); it needs the
+"""CSIM: is it still the same person, by ArcFace's cosine to the portrait (method.md §5); it needs the
 weights from outside.
 """
 

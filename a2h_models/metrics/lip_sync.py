@@ -1,4 +1,4 @@
-"""LSE-D, LSE-C and the offset, as the public SyncNet measures them (METHOD §5); it needs the
+"""LSE-D, LSE-C and the offset, as the public SyncNet measures them (method.md §5); it needs the
 weights `syncnet_v2.model`.
 
 At 25 fps and 16 kHz; faces 224×224 as BGR in 0..255, windows of five frames; MFCC of the raw 16-bit

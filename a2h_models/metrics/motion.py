@@ -15,7 +15,7 @@ from a2h_models.timebase import FPS
 Poses = Float[np.ndarray, "t 6"]
 Landmarks = Float[np.ndarray, "t n d"]
 
-BEAT_SIGMA_S = 0.1  # how far apart two beats may be and still count as together (METHOD §5)
+BEAT_SIGMA_S = 0.1  # how far apart two beats may be and still count as together (method.md §5)
 DRIFT_S = 10  # seconds, at both ends, whose mean directions are compared
 POSE_WINDOW, POSE_SIGMA = 11, 1.5  # frames; SSIM's own window, over time
 POSE_RANGE = 2.0  # of a normalised pose: -1 … 1

@@ -38,7 +38,7 @@ def blur_down(
 
     One strided convolution: the same numbers as the release's blur, then nearest interpolation, for
     1/factor² of the work. It also avoids `F.interpolate(scale_factor=1/n)`, with which this
-    training diverges on torch > 1.0 (METHOD §4, Trap).
+    training diverges on torch > 1.0 (method.md §4).
     """
     if factor == 1:
         return image

@@ -1,5 +1,5 @@
 """Dense motion: from keypoints of the portrait and of the frame to be drawn to a flow between them
-(FOMM; METHOD §3).
+(FOMM; method.md §3).
 """
 
 from __future__ import annotations

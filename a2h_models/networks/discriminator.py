@@ -1,5 +1,5 @@
 """The judges of the adversarial terms: of an image and its keypoints, and of a pose sequence
-(METHOD §4). Not in the release.
+(method.md §4). Not in the release.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The renderer: a portrait, its keypoints and the keypoints to be drawn → a frame (FOMM's
-generator; METHOD §3).
+generator; method.md §3).
 """
 
 from __future__ import annotations

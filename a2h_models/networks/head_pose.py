@@ -1,5 +1,5 @@
 """The head pose predictor: speech and portrait → a 6-D pose per frame, by a recurrent network
-(METHOD §2, §3).
+(method.md §2, §3).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The keypoint detector: an image's keypoints and their Jacobians, learned without labels (FOMM;
-METHOD §3).
+method.md §3).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The motion field generator: speech, head pose and portrait → keypoints and Jacobians of a window
-of frames (METHOD §3).
+of frames (method.md §3).
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class TrainingModule(pl.LightningModule):
 
     @abstractmethod
     def metrics(self, batch: Any) -> dict[str, float]:
-        """What the stage is judged by, beside its baselines: means over a batch (METHOD §5)."""
+        """What the stage is judged by, beside its baselines: means over a batch (method.md §5)."""
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:

@@ -1,5 +1,5 @@
 """Random transforms of the image plane, with their Jacobians: what keypoints are made to follow
-(FOMM; METHOD §4).
+(FOMM; method.md §4).
 """
 
 from __future__ import annotations

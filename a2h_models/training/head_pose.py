@@ -1,10 +1,10 @@
 """head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time
-(StyleTalk++; METHOD §4).
+(StyleTalk++; method.md §4).
 
 A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With
 few speakers these three do as well, in the slow part of the motion, and most of all for a portrait
 they never saw. Two terms that are not StyleTalk++'s answer that: the global variance, and the
-spread of strangers (RESULTS.md).
+spread of strangers (docs/results/training.md).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BOX_PX = 128  # side of a pictured box
 MOST_BLENDED = 0.5  # share of another portrait, or voice; beyond a half it would be the other's
 MIRRORED = 0.5  # share of the portraits
 # strength of `random_color_jitter`; three times what is usual where the truth must still fit
-# (METHOD §4)
+# (method.md §4)
 RECOLOURED = 0.3
 WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)  # twice as far as the keypoints are tried with
 REVOICED = 0.3  # strength of `random_speech_jitter`; no other was tried

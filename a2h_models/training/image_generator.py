@@ -1,5 +1,5 @@
 """image_generator: reconstruct one frame of a clip from another, and find keypoints while doing so
-(FOMM; METHOD §4).
+(FOMM; method.md §4).
 
 The adversarial phase goes on from a trained one, with a discriminator that sees where the keypoints
 are.

@@ -1,4 +1,4 @@
-"""Losses: functions of tensors (METHOD §4).
+"""Losses: functions of tensors (method.md §4).
 
 Weights are config, and the weighted sum is made in one place, `total`.
 """
@@ -126,7 +126,7 @@ def ssim_over_time(
     they are equal.
 
     Unlike a pointwise loss it rewards moving as much as the truth does, not standing still at its
-    mean (METHOD §4).
+    mean (method.md §4).
     """
     window = _gaussian_window(made)
     images = [x.transpose(1, 2).unsqueeze(1) for x in (made, true)]

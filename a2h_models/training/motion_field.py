@@ -1,5 +1,5 @@
 """motion_field: imitate the frozen keypoint detector on the true frames, from speech, pose and
-portrait (METHOD §4).
+portrait (method.md §4).
 
 Phase B draws a few frames of each window with the frozen generator, and compares them with the
 truth. Towards the end some windows get a predicted pose instead of the true one, as all do in

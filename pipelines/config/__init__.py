@@ -1,7 +1,7 @@
 """The schema of conf/: one dataclass a group. YAML holds only values; unknown keys are refused with
 a suggestion.
 
-Defaults are the paper's, or argued in DECISIONS.md. pipelines/config/compose.py fills them from
+Defaults are the paper's, or argued in docs/decisions/. pipelines/config/compose.py fills them from
 conf/ and the command line.
 """
 

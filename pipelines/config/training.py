@@ -33,7 +33,7 @@ class StageConfig:
 
 @dataclass
 class ImageGeneratorStage(StageConfig):
-    """METHOD §4. A weight of 0 drops the term."""
+    """method.md §4. A weight of 0 drops the term."""
 
     name: str = "image_generator"
     pixel: float = 0.0  # L1 over an image pyramid; stands in for the perceptual term where VGG-19 is not at hand

@@ -36,7 +36,7 @@ CROP_SCALE = 1.6  # side of the crop / longer side of the union of the face boxe
 # A face box ends at the chin and at the middle of the forehead: so much of its side the crop is
 # raised to hold the hair as well.
 # With it, faces stand below the middle of the crop, as they do in the release's range of
-# translations (METHOD §2).
+# translations (method.md §2).
 RAISE = 0.12
 MOUTH_TOP, MOUTH_SIDE = 22.0, 45.0  # mm of the template: what is below and between moves with speech
 # of a hand's 21 points: so many within the face cover it; with more than 12 it is no hand but the

@@ -1,6 +1,6 @@
 """Turn the photographed head into a solid: a depth for each pixel, and how the face deforms.
 
-The photograph is treated as taken by METHOD's camera at the head's average distance, so that a head
+The photograph is treated as taken by the camera of the pose at the head's average distance, so that a head
 at rest looks as in the photograph. All maps share one grid over the photograph; millimetres are
 those of the face template.
 """

@@ -1,6 +1,6 @@
 """Render one frame of a synthetic speaker.
 
-The solid head is rotated, its mouth opened, and METHOD's camera looks at it in front of the still
+The solid head is rotated, its mouth opened, and the camera of the pose looks at it in front of the still
 plate (body and background). The camera belongs to a square of the frame: the crop that preparation
 will find. Rendering is backward: for each pixel of the frame a fixed-point iteration finds the
 photograph's pixel that is visible there. That works because a head that turns by less than 30°
@@ -28,7 +28,7 @@ CAVITY = np.array([38.0, 14.0, 14.0], np.float32)  # RGB inside an open mouth
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """METHOD's camera for a square of the frame."""
+    """the camera of the pose for a square of the frame."""
 
     x: int
     y: int

@@ -141,7 +141,7 @@ def started(cluster: str) -> tuple[int, int] | None:
         if name not in os.environ:
             raise ConfigError(
                 f"cluster={cluster}, but {name} is not set: {starter} did not start this process",
-                hint=f"start it by {starter}, as the README shows under “Where a training runs”, or leave out cluster={cluster}",
+                hint=f"start it by {starter}, as docs/how-to/clusters.md shows, or leave out cluster={cluster}",
             )
     devices = int(os.environ[here])
     return devices, int(os.environ[everywhere]) // devices

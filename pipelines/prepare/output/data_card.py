@@ -128,7 +128,7 @@ samples = webdataset.WebDataset("a2h-train-{{000000..{last}}}.tar", shardshuffle
 |---|---|
 | `mp4` | the crop, 256×256, 25 fps, H.264 |
 | `flac` | speech, 16 kHz mono, 16 bit |
-| `speech.npy` | float32 (T, 4, 41): the features of METHOD §2, 100 a second |
+| `speech.npy` | float32 (T, 4, 41): speech features, 100 rows a second |
 | `mel.npy` | float16 (4T, 80): log-mel |
 | `pose.npy` | float32 (T, 6): rotation vector (rad), translation, in the crop's camera |
 | `landmarks.npy` | float16 (T, 468, 3): crop pixels |

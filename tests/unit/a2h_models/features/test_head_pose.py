@@ -1,4 +1,4 @@
-"""Head pose: the range inverts, the camera agrees with METHOD, boxes are drawn."""
+"""Head pose: the range inverts, the camera agrees with the release, boxes are drawn."""
 
 import numpy as np
 import torch

@@ -67,7 +67,7 @@ def without_gradient(module: nn.Module) -> list[str]:
 
 
 def test_sizes_at_paper_scale() -> None:
-    """METHOD §1: 14.22 M + 45.58 M, 84.91 M, 44.14 M parameters."""
+    """method.md §1: 14.22 M + 45.58 M, 84.91 M, 44.14 M parameters."""
     sizes = {
         stage: sum(p.numel() for p in on_meta(lambda stage=stage: build(stage, NetworksConfig())).parameters())
         for stage in STAGES
