@@ -17,8 +17,8 @@ from a2h_models import errors, metrics
 from a2h_models.settings import Setting, documented
 from pipelines.cli import main as cli
 from pipelines.config import compose
+from pipelines.prepare import reasons
 from pipelines.prepare.output.ledger import LedgerRow
-from pipelines.prepare.steps import filters
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = "<!-- Written by scripts/generate_reference.py. -->\n\n"
@@ -221,7 +221,7 @@ def dataset_page() -> str:
 def ledger_page() -> str:
     """List the columns of ledger.parquet."""
     rows = []
-    for kind in (LedgerRow, filters.Scores):
+    for kind in (LedgerRow, get_type_hints(LedgerRow)["scores"]):
         comments, hints = field_comments(kind), get_type_hints(kind)
         documents = {each.name: each.meaning for each in documented(kind)}
         for each in fields(kind):
@@ -240,8 +240,8 @@ def reasons_page() -> str:
     """List the reasons for which a video or clip is not in the dataset."""
     comments = reason_comments()
     rows = (
-        (f"`{reason.value}`", filters.status_of(reason).value, comments.get(reason.name, ""))
-        for reason in filters.Reason
+        (f"`{reason.value}`", reasons.status_of(reason).value, comments.get(reason.name, ""))
+        for reason in reasons.Reason
     )
     return (
         "# Reasons\n\nWhy a video or clip is not in the dataset. The first that applies is given. The thresholds are "
@@ -252,7 +252,7 @@ def reasons_page() -> str:
 def reason_comments() -> dict[str, str]:
     """Read the comments beside the reasons."""
     pattern = re.compile(r"^\s+([A-Z_]+) = \"[a-z_]+\"(?:\s+#\s*(.*))?$", re.MULTILINE)
-    return {name: text or "" for name, text in pattern.findall(inspect.getsource(filters.Reason))}
+    return {name: text or "" for name, text in pattern.findall(inspect.getsource(reasons.Reason))}
 
 
 def errors_page() -> str:
