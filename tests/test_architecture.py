@@ -43,6 +43,9 @@ FORBIDDEN = {
     ),
     "pipelines/dataset/": ("pipelines.prepare", "pipelines.training", "pipelines.registry"),
     "pipelines/training": ("pipelines.prepare",),
+    "pipelines/tracking/": ("pipelines.prepare",),
+    "pipelines/registry/": ("pipelines.prepare", "pipelines.promotion"),
+    "pipelines/evaluation/": ("pipelines.prepare",),
     # nothing untrusted is unpickled
     "": ("pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle", "dill", "joblib"),
 }
