@@ -23,6 +23,7 @@ from a2h_models.networks.head_pose import HeadPose, HeadPoseConfig
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from a2h_models.networks.motion_field import LIFT, MotionField, MotionFieldConfig
 from a2h_models.networks.sync_expert import NORM_GROUPS, SMALLEST_MAP, SyncExpert, SyncExpertConfig
+from a2h_models.settings import setting
 
 __all__ = [
     "JUDGE",
@@ -54,8 +55,12 @@ class NetworksConfig:
     Defaults: the release's, 256×256 and 189 million parameters.
     """
 
-    image_size: int = SIZE  # pixels a side of portrait and frame
-    keypoints: int = 10
+    image_size: int = setting(SIZE, at_least=32, unit="px", important=True)
+    """Side of portrait and frame."""
+
+    keypoints: int = setting(10, at_least=1)
+    """Number of keypoints."""
+
     keypoint_detector: KeypointDetectorConfig = field(default_factory=KeypointDetectorConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     motion_field: MotionFieldConfig = field(default_factory=MotionFieldConfig)

@@ -15,18 +15,30 @@ from torch import Tensor, nn
 
 from a2h_models.features.keypoints import Keypoints, coordinate_grid, gaussian_heatmaps, invert, no_autocast, to_float32
 from a2h_models.networks.blocks import ALIGN_CORNERS, Hourglass
+from a2h_models.settings import setting
 
 
 @dataclass
 class DenseMotionConfig:
     """Defaults: the release's."""
 
-    width: int = 64
-    max_width: int = 1024
-    depth: int = 5
-    downscale: int = 4  # image size / size of the flow
-    head_kernel: int = 7
-    variance: float = 0.01  # of the Gaussians that stand for keypoints
+    width: int = setting(64, at_least=1)
+    """Channels of the hourglass before its first halving; each halving doubles them."""
+
+    max_width: int = setting(1024, at_least=1)
+    """Most channels, however often they are doubled."""
+
+    depth: int = setting(5, at_least=1)
+    """Halvings."""
+
+    downscale: int = setting(4, at_least=1)
+    """Image size / size of the flow."""
+
+    head_kernel: int = setting(7, at_least=1)
+    """Kernel of the convolutions that give masks and occlusion."""
+
+    variance: float = setting(0.01, above=0)
+    """Variance of the keypoints' Gaussians, in coordinates from -1 to 1."""
 
 
 class DenseMotionOutput(NamedTuple):

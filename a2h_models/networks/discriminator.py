@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from a2h_models.data_types import POSE_DIM
 from a2h_models.features.keypoints import Keypoints, gaussian_heatmaps
 from a2h_models.networks.blocks import channels_at
+from a2h_models.settings import setting
 
 LEAK = 0.2  # slope of the leaky ReLUs
 KERNEL = 4
@@ -25,16 +26,28 @@ KERNEL = 4
 class PatchDiscriminatorConfig:
     """Defaults: FOMM's for faces at 256×256."""
 
-    width: int = 32
-    max_width: int = 512
-    depth: int = 4
-    variance: float = 0.01  # of the Gaussians that stand for keypoints
+    width: int = setting(32, at_least=1)
+    """Channels of the first layer; each layer doubles them."""
+
+    max_width: int = setting(512, at_least=1)
+    """Most channels, however often they are doubled."""
+
+    depth: int = setting(4, at_least=1)
+    """Layers."""
+
+    variance: float = setting(0.01, above=0)
+    """Variance of the keypoints' Gaussians, in coordinates from -1 to 1."""
 
 
 @dataclass
 class PoseDiscriminatorConfig:
-    width: int = 64
-    depth: int = 3  # halvings of time
+    """Convolutions over time."""
+
+    width: int = setting(64, at_least=1)
+    """Channels of the first layer; each layer doubles them."""
+
+    depth: int = setting(3, at_least=1)
+    """Layers."""
 
 
 class DiscriminatorOutput(NamedTuple):

@@ -24,6 +24,7 @@ from a2h_models.networks.blocks import (
     channels_at,
 )
 from a2h_models.networks.dense_motion import DenseMotion, DenseMotionConfig, DenseMotionOutput, resize_flow
+from a2h_models.settings import setting
 
 BLEND_OCCLUSION = 3.0  # logit: a blending generator starts with 95 % of the warped portrait
 # logit of the still background over each keypoint's motion, at the start of a blending generator
@@ -34,14 +35,22 @@ BLEND_BACKGROUND = 2.0
 class GeneratorConfig:
     """Defaults: the release's."""
 
-    width: int = 64
-    max_width: int = 512
-    depth: int = 2  # halvings before the bottleneck
-    residual_blocks: int = 6
-    # Not in the release: what the portrait shows is warped at full resolution and only the rest is
-    # synthesised, so that a small network is
-    # recognisable after a minute of training. It starts as a copy of the portrait.
-    blend_source: bool = False
+    width: int = setting(64, at_least=1)
+    """Channels of the first layer; each halving doubles them."""
+
+    max_width: int = setting(512, at_least=1)
+    """Most channels, however often they are doubled."""
+
+    depth: int = setting(2, at_least=0)
+    """Halvings before the bottleneck."""
+
+    residual_blocks: int = setting(6, at_least=0)
+    """Residual blocks of the bottleneck."""
+
+    # A small network is recognisable after a minute of training: it starts as a copy of the portrait.
+    blend_source: bool = setting(default=False)
+    """Warp the portrait at full resolution and synthesise only the rest; not in the release."""
+
     dense_motion: DenseMotionConfig = field(default_factory=DenseMotionConfig)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from a2h_models.data_types import POSE_DIM
 from a2h_models.networks.blocks import channels_at
+from a2h_models.settings import setting
 
 STAGES = 4  # of a ResNet
 
@@ -23,13 +24,20 @@ STAGES = 4  # of a ResNet
 class HeadPoseConfig:
     """Defaults: the release's, two ResNet-34 and an LSTM."""
 
-    width: int = 64  # channels of the ResNets' first stage
-    blocks: tuple[int, ...] = (3, 4, 6, 3)  # residual blocks of each of the four stages
-    state: int = 256  # of the recursion; also the size of both embeddings
-    layers: int = 2  # of the LSTM
-    # Not in the release: poses are the portrait's own plus what the recursion adds, which is
-    # nothing in an untrained network
-    residual: bool = False
+    width: int = setting(64, at_least=1)
+    """Channels of the ResNets' first stage."""
+
+    blocks: tuple[int, ...] = setting((3, 4, 6, 3), at_least=1)
+    """Residual blocks of each of the four stages."""
+
+    state: int = setting(256, at_least=1)
+    """Size of the recursion's state, and of both embeddings."""
+
+    layers: int = setting(2, at_least=1)
+    """Layers of the LSTM."""
+
+    residual: bool = setting(default=False)
+    """Predict what is added to the portrait's own pose, at first nothing; not in the release."""
 
 
 class ResNetBlock(nn.Module):

@@ -12,18 +12,30 @@ from torch import Tensor, nn
 
 from a2h_models.features.keypoints import Keypoints, read_keypoints
 from a2h_models.networks.blocks import BlurDown, Hourglass, start_as_identity
+from a2h_models.settings import setting
 
 
 @dataclass
 class KeypointDetectorConfig:
     """Defaults: the release's."""
 
-    width: int = 32  # channels of the hourglass before its first halving; each halving doubles them
-    max_width: int = 1024
-    depth: int = 5  # halvings
-    downscale: int = 4  # image size / size of the maps
-    head_kernel: int = 7  # of the convolutions that give heatmaps and Jacobians, without padding
-    temperature: float = 0.1  # of the heatmaps' softmax
+    width: int = setting(32, at_least=1)
+    """Channels of the hourglass before its first halving; each halving doubles them."""
+
+    max_width: int = setting(1024, at_least=1)
+    """Most channels, however often they are doubled."""
+
+    depth: int = setting(5, at_least=1)
+    """Halvings."""
+
+    downscale: int = setting(4, at_least=1)
+    """Image size / size of the maps."""
+
+    head_kernel: int = setting(7, at_least=1)
+    """Kernel of the convolutions that give heatmaps and Jacobians, without padding."""
+
+    temperature: float = setting(0.1, above=0)
+    """Temperature of the heatmaps' softmax."""
 
 
 class DetectorOutput(NamedTuple):

@@ -25,6 +25,7 @@ from a2h_models.networks.blocks import (
     start_as_identity,
 )
 from a2h_models.networks.keypoint_detector import KeypointDetector, KeypointDetectorConfig
+from a2h_models.settings import setting
 from a2h_models.timebase import HOPS_PER_FRAME, exact_div
 
 LIFT = 32  # cells a side of the picture that a frame's speech is lifted to
@@ -39,18 +40,33 @@ INPUTS = SPEECH_CHANNELS + 3 + 1  # speech, RGB portrait, box
 class MotionFieldConfig:
     """Defaults: the release's."""
 
-    width: int = 32
-    max_width: int = 512
-    depth: int = 5  # halvings of the window, in time and space
-    grid: int = 64  # cells a side; a multiple of 32. Portrait and box are brought down to it
-    head_kernel: int = 7  # as the keypoint detector's, so that the heatmaps of both agree cell for cell
-    lift_channels: int = 8  # between the two convolutions that lift speech to a picture
-    lift_kernel: int = 13  # of the second
-    temperature: float = 0.1
-    # Not in the release: keypoints are the portrait's, as the teacher finds them, plus how far each
-    # moves. An untrained network repeats the
-    # portrait's, and what is to be learnt of a stranger is only the motion.
-    anchored: bool = False
+    width: int = setting(32, at_least=1)
+    """Channels of the hourglass before its first halving; each halving doubles them."""
+
+    max_width: int = setting(512, at_least=1)
+    """Most channels, however often they are doubled."""
+
+    depth: int = setting(5, at_least=1)
+    """Halvings of the window, in time and space."""
+
+    grid: int = setting(64, at_least=32)
+    """Cells a side, a multiple of 32; portrait and pose map are brought down to it."""
+
+    head_kernel: int = setting(7, at_least=1)
+    """Kernel of the heads; as the keypoint detector's, the heatmaps of both agree cell for cell."""
+
+    lift_channels: int = setting(8, at_least=1)
+    """Channels between the two convolutions that lift speech to a picture."""
+
+    lift_kernel: int = setting(13, at_least=1)
+    """Kernel of the second of these convolutions."""
+
+    temperature: float = setting(0.1, above=0)
+    """Temperature of the heatmaps' softmax."""
+
+    # An untrained network repeats the portrait's keypoints; only the motion of a new face is left to learn.
+    anchored: bool = setting(default=False)
+    """Predict how far each of the portrait's own keypoints moves; not in the release."""
 
 
 class MotionFieldOutput(NamedTuple):

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from a2h_models.data_types import MEL_BANDS
+from a2h_models.settings import setting
 
 NORM_GROUPS = 4  # of channels; batch norms would mix the frames of different films, which look alike within a film
 CONTEXT = 5  # frames that an embedding sees, as SyncNet's windows
@@ -30,9 +31,14 @@ START_SHARPNESS, MAX_SHARPNESS = 10.0, 100.0  # by which likenesses are multipli
 class SyncExpertConfig:
     """How wide the two towers are. 2.8 million parameters by default."""
 
-    size: int = 64  # pixels a side of a mouth
-    width: int = 32  # channels after the first halving of it
-    embedding: int = 128
+    size: int = setting(64, at_least=8, unit="px")
+    """Side of the mouth crop."""
+
+    width: int = setting(32, at_least=1)
+    """Channels after the first halving of the crop."""
+
+    embedding: int = setting(128, at_least=1)
+    """Size of the embeddings."""
 
 
 class SyncExpertEmbeddings(NamedTuple):

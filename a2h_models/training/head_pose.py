@@ -1,10 +1,10 @@
 """head_pose: likely head motion for a speech, by SSIM over time, L1 and an adversary over time
-(StyleTalk++; method.md §4).
+(StyleTalk++; METHOD §4).
 
 A pointwise loss alone gives a nearly still head, because one sentence goes with many motions. With
 few speakers these three do as well, in the slow part of the motion, and most of all for a portrait
 they never saw. Two terms that are not StyleTalk++'s answer that: the global variance, and the
-spread of strangers (docs/results/training.md).
+spread of synthetic_identities (docs/results/training.md).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BOX_PX = 128  # side of a pictured box
 MOST_BLENDED = 0.5  # share of another portrait, or voice; beyond a half it would be the other's
 MIRRORED = 0.5  # share of the portraits
 # strength of `random_color_jitter`; three times what is usual where the truth must still fit
-# (method.md §4)
+# (METHOD §4)
 RECOLOURED = 0.3
 WARPED = Warping(affine_sigma=0.1, tps_sigma=0.01, tps_points=5)  # twice as far as the keypoints are tried with
 REVOICED = 0.3  # strength of `random_speech_jitter`; no other was tried
@@ -84,12 +84,16 @@ class HeadPoseModule(GANModule):
         adversary: PoseDiscriminator,
         forcing: TeacherForcing | None = None,
         jitter: float = 0.0,
-        strangers_from: int = 0,
+        unseen_identity_start_step: int = 0,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.network, self.adversary = network, adversary
-        self.forcing, self.jitter, self.strangers_from = forcing or TeacherForcing(), jitter, strangers_from
+        self.forcing, self.jitter, self.unseen_identity_start_step = (
+            forcing or TeacherForcing(),
+            jitter,
+            unseen_identity_start_step,
+        )
 
     @property
     def trained(self) -> HeadPose:
@@ -117,7 +121,7 @@ class HeadPoseModule(GANModule):
             poses.append(some)
         return torch.cat(poses, dim=1)[:, :-1]
 
-    def strangers(
+    def synthetic_identities(
         self, batch: WindowBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b t 4 41"]]:
         """Portraits and voices that nobody has: each of the batch's blended with another's and
@@ -134,18 +138,18 @@ class HeadPoseModule(GANModule):
         faces = color_jitter(self.global_transform(faces, WARPED, generator).apply(faces), colours)
         return faces, _blended(speech_feature_jitter(batch.speech, voices), shares[:, 1]).roll(1, dims=0)
 
-    def predict_strangers(self, batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, "b t 6"]:
-        """`predict`, for strangers, who are looked at and heard as in generation: batch norm does
+    def predict_synthetic_identities(self, batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, "b t 6"]:
+        """`predict`, for synthetic_identities, who are looked at and heard as in generation: batch norm does
         not learn from them.
         """
-        portraits, speech = self.strangers(batch, generator)
+        portraits, speech = self.synthetic_identities(batch, generator)
         with _evaluating(self.network.look, self.network.listen):
             return self.predict(batch._replace(portrait=portraits, speech=speech))
 
     def make(
         self, batch: WindowBatch, batch_idx: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b t 6"], Float[Tensor, "b t 6"] | None]:
-        """What is learnt from: poses of the batch, by now forced or free; and of strangers, always
+        """What is learnt from: poses of the batch, by now forced or free; and of synthetic_identities, always
         free, if their spread has a weight.
 
         A portrait that was never seen is embedded in the middle of those that were, where the
@@ -153,22 +157,22 @@ class HeadPoseModule(GANModule):
         says, only how widely people move.
         """
         made = self.predict_forced(batch) if self.forcing.holds(batch_idx) else self.predict(batch)
-        asked = self.weights["stranger_spread"] and batch_idx >= self.strangers_from
-        return made, self.predict_strangers(batch, generator) if asked else None
+        asked = self.weights["unseen_identity_spread"] and batch_idx >= self.unseen_identity_start_step
+        return made, self.predict_synthetic_identities(batch, generator) if asked else None
 
     def learn(self, batch: WindowBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
         generator = self.step_generator(batch_idx)
         batch = self.recoloured(batch, self.jitter, generator)
         truth = normalise(batch.pose)
-        made, strangers = self.make(batch, batch_idx, generator)
+        made, synthetic_identities = self.make(batch, batch_idx, generator)
         terms = {
             "ssim": losses.ssim_over_time(made, truth),
             "l1": F.l1_loss(made, truth),
             "global_variance": losses.global_variance(made, truth),
             "adversarial": losses.lsgan_generator(self.adversary(made).patches),
         }
-        if strangers is not None:
-            terms["stranger_spread"] = losses.spread_between_identities(strangers, truth)
+        if synthetic_identities is not None:
+            terms["unseen_identity_spread"] = losses.spread_between_identities(synthetic_identities, truth)
         loss = losses.total(terms, self.weights)
         self.log_terms(terms, loss, batch_idx)
         return loss, made.detach()

@@ -7,8 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from a2h_models.errors import A2HError
-from pipelines.config import AppCommand, GenerateCommand
-from pipelines.config.promotion import CardCommand
+from pipelines.config import AppCommand, CardCommand, GenerateCommand
 from pipelines.inference import LoadedModel, load_animator
 from pipelines.registry import SCHEME, ModelRegistry, card
 

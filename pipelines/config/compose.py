@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from a2h_models.errors import ConfigError
+from a2h_models.settings import documented, validate
 from pipelines import config
-from pipelines.config import promotion, training
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from a2h_models.settings import Setting
 
 _ROOT = Path(__file__).resolve().parents[1]
 # checkout, or installed wheel
@@ -24,22 +26,35 @@ CONF_DIR = next(path for path in (_ROOT.parent / "conf", _ROOT / "conf") if path
 
 COMMANDS: dict[str, type] = {
     "prepare": config.PrepareCommand,
+    "verify": config.VerifyCommand,
     "keypoints": config.KeypointsCommand,
-    "train": training.TrainCommand,
+    "split": config.SplitCommand,
+    "forget": config.ForgetCommand,
+    "train": config.TrainCommand,
+    "register": config.RegisterCommand,
     "freeze": config.FreezeCommand,
     "evaluate": config.EvaluateCommand,
-    "register": config.RegisterCommand,
-    "promote": promotion.PromoteCommand,
-    "rollback": promotion.RollbackCommand,
-    "models": promotion.ModelsCommand,
-    "card": promotion.CardCommand,
-    "copy": promotion.CopyCommand,
+    "promote": config.PromoteCommand,
+    "rollback": config.RollbackCommand,
+    "models": config.ModelsCommand,
+    "card": config.CardCommand,
+    "copy": config.CopyCommand,
     "import-release": config.ImportReleaseCommand,
     "export-release": config.ExportReleaseCommand,
     "export": config.ExportCommand,
     "generate": config.GenerateCommand,
+    "inspect": config.InspectCommand,
     "app": config.AppCommand,
+    "assets": config.AssetsCommand,
+    "talkers": config.TalkersCommand,
     "demo": config.DemoCommand,
+}
+NOT_FINITE = {"nan", "inf", "-inf"}  # words of Hydra's grammar
+STAGES: dict[str, type] = {
+    "image_generator": config.ImageGeneratorStage,
+    "motion_field": config.MotionFieldStage,
+    "head_pose": config.HeadPoseStage,
+    "sync_expert": config.SyncExpertStage,
 }
 
 
@@ -54,9 +69,10 @@ def compose(command: str, overrides: Sequence[str] = ()) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+    check_ranges(command, overrides)
     composed = compose_dict(command, overrides)
     try:
-        return OmegaConf.to_object(composed)
+        typed = OmegaConf.to_object(composed)
     except MissingMandatoryValue as error:
         key = str(getattr(error, "full_key", "") or "")
         raise ConfigError(
@@ -66,6 +82,8 @@ def compose(command: str, overrides: Sequence[str] = ()) -> Any:
         raise ConfigError(f"{command}: {_first_line(error)}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{command}: {_first_line(error)}") from None
+    validate(typed)
+    return typed
 
 
 def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -89,13 +107,22 @@ def compose_dict(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = cast(
                 "DictConfig",
-                hydra_compose(command, overrides=[word for word in overrides if word.partition("=")[0] not in plain]),
+                hydra_compose(
+                    _config_name(command), overrides=[word for word in overrides if word.partition("=")[0] not in plain]
+                ),
             )
         for key, value in plain.items():
             OmegaConf.update(composed, key, value)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, command, overrides) from None
     return composed
+
+
+def to_yaml(command: str, overrides: Sequence[str] = ()) -> str:
+    """The whole configuration that would run, as YAML."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(compose_dict(command, overrides))
 
 
 def sweep(command: str, overrides: Sequence[str]) -> list[list[str]]:
@@ -128,6 +155,61 @@ def _choices(override: str, texts: set[str]) -> list[str]:
     return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 
 
+def check_ranges(command: str, overrides: Sequence[str]) -> None:
+    """Hold the values of `key=value` words to their ranges, before anything heavy is imported.
+
+    Only plain numbers and words are looked at; `validate` sees everything after composition.
+
+    Raises:
+        ConfigError: naming the key, the value and the range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for key, equals, text in (override.partition("=") for override in overrides):
+        described = _setting_of(command, key.lstrip("+"), overrides) if equals else None
+        if described is None:
+            continue
+        try:
+            value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[call-overload,index]
+        except (OmegaConfBaseException, ValueError):
+            continue  # interpolations are resolved by composition
+        if text in NOT_FINITE:
+            value = float(text)
+        if described.limits.broken_by(value):
+            limits = str(described.limits) or "a finite number"
+            raise ConfigError(f"{key} is {value}, and must be {limits}", hint=f"`a2h {command} --help` lists the keys")
+
+
+def _setting_of(command: str, key: str, overrides: Sequence[str]) -> Setting | None:
+    """Find what a dotted key is declared as; None for a group, an unknown key, or one of `networks`."""
+    from dataclasses import is_dataclass
+
+    schema: Any = COMMANDS[command]
+    *groups, name = key.split(".")
+    for group in groups:
+        if (command, group) == ("train", "stage"):
+            schema = stage_schema(overrides)
+            continue
+        found = {each.name: each.type for each in documented(schema)}
+        schema = found.get(group)
+        if not (isinstance(schema, type) and is_dataclass(schema)):
+            return None
+    return next((each for each in documented(schema) if each.name == name), None) if schema else None
+
+
+def stage_schema(overrides: Sequence[str]) -> type | None:
+    """The dataclass of the stage that is chosen; stages in phases share one (motion_field_rendered)."""
+    chosen = next((word.partition("=")[2] for word in overrides if word.startswith("stage=")), "")
+    return next((schema for name, schema in STAGES.items() if chosen.startswith(name)), None)
+
+
+def _config_name(command: str) -> str:
+    """The file of conf/ that a command starts from; a command without groups needs none."""
+    file, schema = CONF_DIR / f"{command}.yaml", f"{command}_schema"
+    return command if file.is_file() and f"- {schema}" in file.read_text(encoding="utf-8") else schema
+
+
 def _store_schemas(command: str) -> None:
     from hydra.core.config_store import ConfigStore
 
@@ -137,14 +219,8 @@ def _store_schemas(command: str) -> None:
         from a2h_models.networks import NetworksConfig  # torch: only where networks are configured
 
         store.store(group="networks", name="schema", node=NetworksConfig)
-        config = training
-        for stage in (
-            config.ImageGeneratorStage,
-            config.MotionFieldStage,
-            config.HeadPoseStage,
-            config.SyncExpertStage,
-        ):
-            store.store(group="stage", name=f"{stage.name}_schema", node=stage)
+        for name, stage in STAGES.items():
+            store.store(group="stage", name=f"{name}_schema", node=stage)
 
 
 def _text_keys(schema: type, prefix: str = "") -> set[str]:

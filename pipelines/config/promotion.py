@@ -1,44 +1,73 @@
-"""The schema of conf/promote/, and of the commands on registered models: the rest of what
-pipelines/config.py begins.
-"""
+"""promote/, `a2h promote` and `a2h rollback`: the gates of promotion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines.config import MISSING, PathsConfig, TrackingConfig
+from a2h_models.settings import setting
+from pipelines.config.paths import PathsConfig
+from pipelines.config.tracking import TrackingConfig
+
+LOCK_S = 120.0  # default time after which the lock of a promotion that was killed may be taken
 
 
 @dataclass
 class PromoteConfig:
-    """promote/: the gates. A gate that is not required is shown as waived and cannot refuse."""
+    """The gates of promotion. A gate that is not required is shown as waived and cannot refuse."""
 
-    lower_bounds: dict[str, float] = field(default_factory=dict)  # metric → at least
-    upper_bounds: dict[str, float] = field(default_factory=dict)  # metric → at most
-    # metric → loss against the champion that is borne even if it is not chance
-    margins: dict[str, float] = field(default_factory=dict)
-    min_clips: int = 1  # of the evaluation set; below, chance could hide any loss
-    max_real_time_factor: float = 0.0  # seconds of computing for a second of video; 0 asks for nothing
-    # patterns, in any case; what every source of the training data must match, if licences are
-    # required
-    licences: tuple[str, ...] = ("*",)
-    require_clean_code: bool = True
-    # neither identities nor source videos of the evaluation in the training data
-    require_disjoint_speakers: bool = True
-    require_verified_data: bool = True  # the datasets still are what training and evaluation recorded
-    require_same_features: bool = True  # in all training data, in the evaluation, and in this program
-    require_licence: bool = True  # stated for every source of the training data, and matching one of `licences`
-    require_consent: bool = True  # stated for every source; one that says no is refused in any case
-    lock_s: float = 120.0  # how long a promotion that was killed keeps others out
+    lower_bounds: dict[str, float] = setting(factory=dict)
+    """Metric → smallest mean that passes."""
+
+    upper_bounds: dict[str, float] = setting(factory=dict)
+    """Metric → largest mean that passes."""
+
+    margins: dict[str, float] = setting(factory=dict, at_least=0)
+    """Metric → loss against the champion that passes even if chance does not explain it."""
+
+    min_clips: int = setting(10, at_least=1, unit="clips")
+    """Smallest evaluation set; in a smaller one chance could hide any loss."""
+
+    max_real_time_factor: float = setting(60.0, at_least=0)
+    """Seconds of computing for a second of video, on the evaluation's machine; 0: any."""
+
+    licences: tuple[str, ...] = setting(("*",))
+    """Patterns, in any case, one of which the licence of every source video must match."""
+
+    require_clean_code: bool = setting(default=True)
+    """Training and evaluation ran committed code."""
+
+    require_disjoint_speakers: bool = setting(default=True)
+    """No identity or source video of the evaluation is in the training data."""
+
+    require_verified_data: bool = setting(default=True)
+    """The datasets still are what training and evaluation recorded."""
+
+    require_same_features: bool = setting(default=True)
+    """Features were computed alike for training, for evaluation and by this program."""
+
+    require_licence: bool = setting(default=True)
+    """A licence is stated for every source video and matches one of `licences`."""
+
+    require_consent: bool = setting(default=True)
+    """Consent is stated for every source video; a stated refusal refuses in any case."""
+
+    lock_s: float = setting(LOCK_S, above=0, unit="s")
+    """Time after which the lock of a promotion that was killed may be taken."""
 
 
 @dataclass
 class PromoteCommand:
-    """a2h promote"""
+    """A version that passes every gate → champion."""
 
-    model: str = MISSING  # NAME/VERSION
-    alias: str = "champion"
-    dry_run: bool = False
+    model: str = setting(important=True)
+    """NAME/VERSION."""
+
+    alias: str = setting("champion", important=True)
+    """Alias that moves to the version."""
+
+    dry_run: bool = setting(default=False, important=True)
+    """Judge the gates and change nothing."""
+
     promote: PromoteConfig = field(default_factory=PromoteConfig)
     logger: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -46,43 +75,22 @@ class PromoteCommand:
 
 @dataclass
 class RollbackCommand:
-    """a2h rollback"""
+    """The champion before this one → champion again."""
 
-    model: str = "audio2head"  # NAME
-    alias: str = "champion"
-    reason: str = ""  # kept with the version that loses the alias
-    dry_run: bool = False
-    lock_s: float = 120.0  # as promote.lock_s
-    logger: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
+    model: str = setting("audio2head", important=True)
+    """NAME of the registered model."""
 
+    alias: str = setting("champion", important=True)
+    """Alias that moves back."""
 
-@dataclass
-class ModelsCommand:
-    """a2h models"""
+    reason: str = setting("", important=True)
+    """Reason, kept with the version that loses the alias."""
 
-    model: str = ""  # empty: every model; NAME: its versions; NAME/VERSION or NAME@ALIAS: where it comes from
-    max_sources: int = 20  # of each dataset, that are printed; 0: all
-    logger: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
+    dry_run: bool = setting(default=False, important=True)
+    """Say what would move and change nothing."""
 
+    lock_s: float = setting(LOCK_S, above=0, unit="s")
+    """Time after which the lock of a promotion that was killed may be taken."""
 
-@dataclass
-class CardCommand:
-    """a2h card"""
-
-    model: str = MISSING  # NAME/VERSION or NAME@ALIAS
-    out: str = ""  # a file; empty prints
-    logger: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-
-
-@dataclass
-class CopyCommand:
-    """a2h copy"""
-
-    model: str = MISSING  # NAME/VERSION or NAME@ALIAS
-    to: str = MISSING  # tracking URI of the other registry
-    to_artifacts: str = ""  # where it keeps files, if it is a database without a server; empty: logger.artifacts
     logger: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from a2h_models.errors import RegistryError
-from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import PromoteCommand, PromoteConfig, RollbackCommand
 from pipelines.promotion.alias import Alias, last_index
 from pipelines.promotion.decisions import FAILED, WAIVED, Decision, Gate
 from pipelines.promotion.facts import load_champion_facts, load_facts

@@ -8,7 +8,7 @@ from math import isfinite, nan
 from typing import Any
 
 from a2h_models.data_types import FEATURES_VERSION, SCHEMA_VERSION
-from pipelines.config.promotion import PromoteConfig
+from pipelines.config import PromoteConfig
 from pipelines.promotion.comparison import metric_loss
 from pipelines.promotion.decisions import FAILED, PASSED, WAIVED, Gate
 from pipelines.promotion.facts import ChampionFacts, Facts

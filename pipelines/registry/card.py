@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from a2h_models.metrics import DEFINITIONS
-from pipelines.config.promotion import CardCommand
+from pipelines.config import CardCommand
 from pipelines.core.storage import Storage
 from pipelines.registry.evaluations import EvaluationResults
 from pipelines.registry.lineage import Lineage, draw_lineage, trace

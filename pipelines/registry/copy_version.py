@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from a2h_models.errors import ConfigError
-from pipelines.config.promotion import CopyCommand
+from pipelines.config import CopyCommand
 from pipelines.core.secrets import mask_password
 from pipelines.registry.artifacts import check_files
 from pipelines.registry.evaluations import EVALUATION_TAG, evaluation_runs

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from a2h_models.errors import RegistryError
-from pipelines.config.promotion import ModelsCommand
+from pipelines.config import ModelsCommand
 from pipelines.core.text_table import render_text, text_table
 from pipelines.dataset.fingerprints import fingerprint_problem
 from pipelines.dataset.provenance import COLUMNS

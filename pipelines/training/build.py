@@ -174,11 +174,12 @@ def _head_pose(command: TrainCommand, network: HeadPose, settings: dict[str, Any
         network,
         adversary=PoseDiscriminator(command.networks.pose_discriminator),
         weights={
-            name: getattr(config, name) for name in ("ssim", "l1", "global_variance", "stranger_spread", "adversarial")
+            name: getattr(config, name)
+            for name in ("ssim", "l1", "global_variance", "unseen_identity_spread", "adversarial")
         },
         forcing=TeacherForcing(every=config.forced_every, until=config.forced_until),
         jitter=config.jitter,
-        strangers_from=config.stranger_from,
+        unseen_identity_start_step=config.unseen_identity_start_step,
         **settings,
     )
 

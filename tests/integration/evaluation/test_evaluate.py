@@ -15,8 +15,14 @@ from PIL import Image
 from a2h_models.errors import ConfigError
 from a2h_models.metrics import DEFINITIONS, EXPERT, NEEDS
 from pipelines import promotion
-from pipelines.config import ClusterConfig, EvaluateCommand, EvaluateConfig, TrackingConfig
-from pipelines.config.promotion import PromoteCommand, PromoteConfig
+from pipelines.config import (
+    ClusterConfig,
+    EvaluateCommand,
+    EvaluateConfig,
+    PromoteCommand,
+    PromoteConfig,
+    TrackingConfig,
+)
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
@@ -77,7 +83,9 @@ def test_a_registered_model_is_measured_recorded_and_promoted(
 
     # of weights nobody trained
     unknown = ("clean_code", "disjoint_speakers", "verified_data", "same_features", "licence", "consent")
-    gates = PromoteConfig(lower_bounds={"true_pose/psnr": 5.0}, **{f"require_{name}": False for name in unknown})
+    gates = PromoteConfig(
+        min_clips=1, lower_bounds={"true_pose/psnr": 5.0}, **{f"require_{name}": False for name in unknown}
+    )
     assert promotion.promote(PromoteCommand(model="audio2head/1", promote=gates, logger=registered)).accepted
     assert str(ModelRegistry.from_config(registered).find("models:/audio2head@champion")) == model
 

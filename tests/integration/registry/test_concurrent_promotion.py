@@ -17,13 +17,12 @@ import pytest
 
 from a2h_models.errors import RegistryError
 from pipelines import promotion
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import PromoteCommand, PromoteConfig, RollbackCommand, TrackingConfig
 from pipelines.promotion import champion
 from pipelines.registry import ModelRegistry, alias_lock
 from pipelines.tracking import Tracker
 
-GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
+GATES = PromoteConfig(min_clips=1, lower_bounds={"true_pose/psnr": 20.0})
 Maker = Callable[..., str]
 
 # A process that has imported everything, and forks for each line that it reads: {uri, logger, at,
@@ -35,7 +34,7 @@ import mlflow, pandas, pyarrow.parquet, sqlalchemy
 from a2h_models.errors import A2HError
 from pipelines import promotion
 from pipelines.config import TrackingConfig
-from pipelines.config.promotion import PromoteCommand, PromoteConfig
+from pipelines.config import PromoteCommand, PromoteConfig
 from pipelines.promotion import champion
 from pipelines.promotion.alias import Alias
 
@@ -65,7 +64,7 @@ for line in sys.stdin:
     task = json.loads(line)
     owner, at = OWNERS[task["at"]], task["at"]
     setattr(owner, at, waiting(getattr(owner, at), task["lock"], task["after"]))
-    gates = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0})
+    gates = PromoteConfig(min_clips=1, lower_bounds={"true_pose/psnr": 20.0})
     try:
         decision = promotion.promote(PromoteCommand(model=task["uri"], promote=gates, logger=TrackingConfig(**task["logger"])))
         say(event="ends", accepted=decision.accepted, reasons=decision.reasons)

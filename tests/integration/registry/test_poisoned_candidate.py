@@ -77,7 +77,7 @@ def test_a_poisoned_candidate_is_refused(
     poisoned = ModelRegistry.from_config(registered).register_bundle(LATEST_STAGES | {"image_generator": stage.uri})
     measure(poisoned.uri, small_dataset, tmp_path / "bad", registered)
     capsys.readouterr()
-    assert promote("audio2head/2", registered) == 1
+    assert promote("audio2head/2", registered) == 3
     table = capsys.readouterr().out
     assert "models:/audio2head/2 is refused" in table
     decision = json.loads(ModelRegistry.from_config(registered).find(poisoned.uri).tags["promotion_decision"])

@@ -37,7 +37,10 @@ def phases(stage_of, stage_folders):
             stage_of("image_generator", adversarial=1.0, feature_matching=10.0, **augmented),
             ACCUMULATE,
         ),
-        "head_pose": (stage_of("head_pose", jitter=0.1, stranger_spread=5000.0, stranger_from=5), 1),
+        "head_pose": (
+            stage_of("head_pose", jitter=0.1, unseen_identity_spread=5000.0, unseen_identity_start_step=5),
+            1,
+        ),
         "head_pose, forced": (stage_of("head_pose", forced_every=16, forced_until=15), ACCUMULATE),
         "motion_field": (stage_of("motion_field"), 1),
         "motion_field, drawn": (stage_of("motion_field", **drawn), ACCUMULATE),

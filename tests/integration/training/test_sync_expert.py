@@ -1,5 +1,5 @@
 """The sync expert as a stage of `a2h train`; and for real: after some seconds with talkers it finds
-offsets planted in strangers' clips.
+offsets planted in synthetic_identities' clips.
 """
 
 import warnings
@@ -113,7 +113,7 @@ def expert(talks: list[Talk]) -> SyncExpert:
 
 
 @pytest.mark.slow
-def test_planted_offsets_of_strangers_are_found(talks: list[Talk], expert: SyncExpert) -> None:
+def test_planted_offsets_of_synthetic_identities_are_found(talks: list[Talk], expert: SyncExpert) -> None:
     """Within a frame in 95 of 100, among ± 15: by chance it would be 10."""
     start, stop = MAX_SHIFT, FRAMES - MAX_SHIFT
     planted = [(talk, late) for talk in talks[-STRANGERS:] for late in range(-MAX_SHIFT, MAX_SHIFT + 1)]
@@ -128,7 +128,7 @@ def test_planted_offsets_of_strangers_are_found(talks: list[Talk], expert: SyncE
 def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(
     talks: list[Talk], expert: SyncExpert, tmp_path: Path
 ) -> None:
-    """As `a2h prepare` does with each clip, with strangers' sound shifted: what is left is a frame
+    """As `a2h prepare` does with each clip, with synthetic_identities' sound shifted: what is left is a frame
     at most.
     """
     from pipelines.prepare.reasons import Reason

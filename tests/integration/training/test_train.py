@@ -304,8 +304,8 @@ def test_each_setting_of_the_trainer_arrives(setting, seen, command, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method.*is deprecated.*:DeprecationWarning")  # torch.compile of torch.jit
-def test_what_head_pose_looks_and_listens_with_is_compiled_for_strangers_too(command):
-    network = make_stage(command(HeadPoseStage(stranger_spread=1.0), compile=True)).trained
+def test_what_head_pose_looks_and_listens_with_is_compiled_for_synthetic_identities_too(command):
+    network = make_stage(command(HeadPoseStage(unseen_identity_spread=1.0), compile=True)).trained
     assert [name for name, module in network.named_modules() if module._compiled_call_impl is not None] == [
         "listen",
         "look",

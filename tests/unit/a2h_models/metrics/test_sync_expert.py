@@ -52,7 +52,7 @@ def test_a_planted_shift_of_made_up_embeddings_is_found(late: int) -> None:
     assert 0.8 < found.confidence <= 1.1
 
 
-def test_strangers_are_not_believed() -> None:
+def test_synthetic_identities_are_not_believed() -> None:
     found = find_offset(SyncExpertEmbeddings(lips=_unit(seed=1), speech=_unit(seed=2)))
     assert found.confidence < 0.2
 

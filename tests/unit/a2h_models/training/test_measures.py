@@ -168,7 +168,7 @@ def test_a_head_that_is_carried_away_drifts_and_one_that_stands_does_not():
     still = HeadPoseModule(
         build("head_pose", replace(NETWORKS, head_pose=replace(NETWORKS.head_pose, residual=True))),
         adversary=PoseDiscriminator(NETWORKS.pose_discriminator),
-        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "stranger_spread": 1.0, "adversarial": 10.0},
+        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "unseen_identity_spread": 1.0, "adversarial": 10.0},
         optimise=OPTIMISE,
     )
     batch = _windows(_motion_field(), torch.zeros(6, NETWORKS.keypoints, 2))

@@ -67,7 +67,7 @@ def _head_pose(networks=NETWORKS, **settings):
     return HeadPoseModule(
         build("head_pose", networks),
         adversary=PoseDiscriminator(networks.pose_discriminator),
-        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "stranger_spread": 1.0, "adversarial": 10.0},
+        weights={"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "unseen_identity_spread": 1.0, "adversarial": 10.0},
         optimise=OPTIMISE,
         **settings,
     )
@@ -161,24 +161,26 @@ def test_the_recursion_is_forced_until_a_batch_and_free_from_then_on():
     assert not TeacherForcing().holds(0)
 
 
-def test_strangers_are_seen_and_heard_as_in_generation_and_batch_norm_learns_nothing_from_them(windows):
+def test_synthetic_identities_are_seen_and_heard_as_in_generation_and_batch_norm_learns_nothing_from_them(windows):
     stage, batch = _head_pose(), _four(windows)
     generator = torch.Generator().manual_seed(5)
-    faces, voices = stage.strangers(batch, torch.Generator().manual_seed(5))
+    faces, voices = stage.synthetic_identities(batch, torch.Generator().manual_seed(5))
     before = {name: buffer.clone() for name, buffer in stage.network.named_buffers()}
-    strangers = stage.predict_strangers(batch, generator)
+    synthetic_identities = stage.predict_synthetic_identities(batch, generator)
     assert all(module.training for module in stage.network.modules())
     for name, buffer in stage.network.named_buffers():
         assert torch.equal(buffer, before[name]), name
     stage.predict(batch)
     assert any(not torch.equal(buffer, before[name]) for name, buffer in stage.network.named_buffers())
     stage.network.load_state_dict(before, strict=False)
-    torch.testing.assert_close(strangers, stage.eval().predict(batch._replace(portrait=faces, speech=voices)))
+    torch.testing.assert_close(
+        synthetic_identities, stage.eval().predict(batch._replace(portrait=faces, speech=voices))
+    )
 
 
 def test_a_stranger_has_a_changed_portrait_and_anothers_changed_voice(windows):
     stage, batch = _head_pose(), _four(windows)
-    faces, voices = stage.strangers(batch, torch.Generator().manual_seed(5))
+    faces, voices = stage.synthetic_identities(batch, torch.Generator().manual_seed(5))
     assert 0 <= faces.min() <= faces.max() <= 1
     assert (faces - batch.portrait).abs().mean() > 0.1
     heard, said = (x.diff(dim=1).flatten(1) for x in (voices, batch.speech))
@@ -186,7 +188,7 @@ def test_a_stranger_has_a_changed_portrait_and_anothers_changed_voice(windows):
     # never the portrait's own
     assert [set(row.argsort().tolist()[2:]) for row in likeness] == [{3, 2}, {0, 3}, {1, 0}, {2, 1}]
     assert (voices - batch.speech.roll(1, dims=0)).abs().mean() > 0.1
-    again, _ = stage.strangers(batch, torch.Generator().manual_seed(5))
+    again, _ = stage.synthetic_identities(batch, torch.Generator().manual_seed(5))
     assert torch.equal(faces, again)
 
 
@@ -194,18 +196,20 @@ def test_a_stranger_has_a_changed_portrait_and_anothers_changed_voice(windows):
     ("weight", "since", "made"), [(0.0, 0, False), (1.0, 0, True), (1.0, 7, True), (1.0, 8, False)]
 )
 @pytest.mark.parametrize("forced", [False, True])
-def test_strangers_are_made_where_they_have_a_weight_and_never_forced(windows, weight, since, made, forced):
+def test_synthetic_identities_are_made_where_they_have_a_weight_and_never_forced(windows, weight, since, made, forced):
     stage, batch = (
-        _head_pose(forcing=TeacherForcing(every=16, until=8 * forced), strangers_from=since).eval(),
+        _head_pose(forcing=TeacherForcing(every=16, until=8 * forced), unseen_identity_start_step=since).eval(),
         windows(4),
     )
-    stage.weights |= {"stranger_spread": weight}
+    stage.weights |= {"unseen_identity_spread": weight}
     with torch.no_grad():
-        own, strangers = stage.make(batch, 7, torch.Generator().manual_seed(5))
+        own, synthetic_identities = stage.make(batch, 7, torch.Generator().manual_seed(5))
         torch.testing.assert_close(own, stage.predict_forced(batch) if forced else stage.predict(batch))
-        assert (strangers is not None) == made
-        if strangers is not None:
-            torch.testing.assert_close(strangers, stage.predict_strangers(batch, torch.Generator().manual_seed(5)))
+        assert (synthetic_identities is not None) == made
+        if synthetic_identities is not None:
+            torch.testing.assert_close(
+                synthetic_identities, stage.predict_synthetic_identities(batch, torch.Generator().manual_seed(5))
+            )
 
 
 def _four(windows, seed=0):

@@ -53,7 +53,13 @@ def _image_generator(seed=0, **changes):
 
 
 def _head_pose(**weights):
-    weights = {"ssim": 100.0, "l1": 1.0, "global_variance": 1.0, "stranger_spread": 1.0, "adversarial": 10.0} | weights
+    weights = {
+        "ssim": 100.0,
+        "l1": 1.0,
+        "global_variance": 1.0,
+        "unseen_identity_spread": 1.0,
+        "adversarial": 10.0,
+    } | weights
     return HeadPoseModule(
         build("head_pose", NETWORKS),
         adversary=PoseDiscriminator(NETWORKS.pose_discriminator),

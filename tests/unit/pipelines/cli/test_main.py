@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.main import NOT_READ, main
+from pipelines.cli.help import command_help
+from pipelines.cli.main import COMMANDS, NOT_READ, main
 from tests.paths import ROOT
 
 
@@ -17,12 +18,53 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in shown
 
 
-@pytest.mark.parametrize(
-    "name", ["prepare", "train", "evaluate", "register", "promote", "rollback", "models", "generate", "app", "demo"]
-)
-def test_each_command_shows_its_keys_and_groups(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_each_key_on_a_line_with_type_default_and_meaning(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([name, "--help"]) == 0
-    assert "Keys and their defaults" in capsys.readouterr().out
+    short = capsys.readouterr().out
+    assert main([name, "--help-all"]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    keys = [key.key for key in command_help(COMMANDS[name]).keys]
+    assert keys == [
+        line.split()[0] for line in whole[next(i for i, line in enumerate(whole) if line.startswith("key ")) + 1 :]
+    ]
+    assert all(
+        any(line.startswith(group) for line in map(str.strip, whole)) for group in command_help(COMMANDS[name]).groups
+    )
+    assert len(short.splitlines()) <= len(whole)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_key_has_a_meaning(name: str) -> None:
+    assert [key.key for key in command_help(COMMANDS[name]).keys if not key.meaning] == []
+
+
+def test_every_key_has_one_flag_or_none() -> None:
+    for name, command in COMMANDS.items():
+        flags = [key.flag for key in command_help(command).keys if key.flag]
+        assert len(flags) == len(set(flags)), name
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["generate", "--batch_size", "0"], "generate.batch_size is 0, and must be ≥ 1"),
+        (["generate", "--seed", "-1"], "generate.seed is -1, and must be ≥ 0"),
+        (["generate", "--pose_scale", "nan"], "generate.pose_scale is nan, and must be ≥ 0"),
+        (["train", "stage=head_pose", "stage.optimiser.lr=-1"], "stage.optimiser.lr is -1, and must be > 0"),
+        (["verify", "there", "--deep", "--share", "0"], "share is 0, and must be > 0 and ≤ 1"),
+        (["talkers", "there", "--count", "0"], "count is 0, and must be ≥ 1"),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_before_anything_heavy_is_imported(
+    words: list[str], sentence: str
+) -> None:
+    code = f"import sys; from pipelines.cli.main import main; code = main({words!r}); print(code, {{'torch', 'ray', 'mlflow', 'cv2'}} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.strip() == "2 set()"
+    assert sentence in answer.stderr
 
 
 def test_a_bare_first_word_names_the_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,7 @@ from mlflow import MlflowClient
 from a2h_models.errors import RegistryError
 from pipelines import promotion
 from pipelines.cli.main import main
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import PromoteCommand, PromoteConfig, RollbackCommand, TrackingConfig
 from pipelines.promotion.alias import Alias
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
@@ -20,7 +19,7 @@ NAME = "a2h-head-pose"
 
 
 def promote(uri: str, store: TrackingConfig) -> None:
-    assert promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(), logger=store)).reasons == []
+    assert promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(min_clips=1), logger=store)).reasons == []
 
 
 def rollback(store: TrackingConfig, **changes: object) -> promotion.Rollback:

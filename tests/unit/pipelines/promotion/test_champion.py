@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 
 from a2h_models.errors import RegistryError
 from pipelines import promotion
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import PromoteCommand, PromoteConfig
+from pipelines.config import PromoteCommand, PromoteConfig, TrackingConfig
 from pipelines.dataset.provenance import DatasetOrigin, as_table, read_origin
 from pipelines.promotion import champion
 from pipelines.registry import ModelRegistry

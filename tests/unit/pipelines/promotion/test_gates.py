@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config.promotion import PromoteConfig
+from pipelines.config import PromoteConfig
 from pipelines.promotion.decisions import FAILED, PASSED, WAIVED, Decision, Gate
 from pipelines.promotion.facts import ChampionFacts, Facts
 from pipelines.promotion.gates import judge_gates

@@ -7,8 +7,7 @@ import pytest
 
 from pipelines import promotion, registry
 from pipelines.cli.main import main
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import CardCommand, PromoteCommand, PromoteConfig, RollbackCommand
+from pipelines.config import CardCommand, PromoteCommand, PromoteConfig, RollbackCommand, TrackingConfig
 from pipelines.registry import ModelRegistry
 from pipelines.tracking import Tracker
 
@@ -72,7 +71,7 @@ def test_a_card_says_what_each_kind_of_model_is_for(
 def test_a_card_remembers_a_rollback(make_version: Maker, tracking_config: TrackingConfig) -> None:
     uris = [make_version(tracking_config, 25.0) for _ in range(2)]
     for uri in uris:
-        promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(), logger=tracking_config))
+        promotion.promote(PromoteCommand(model=uri, promote=PromoteConfig(min_clips=1), logger=tracking_config))
     promotion.rollback(RollbackCommand(model="a2h-head-pose", reason="it blinks sideways", logger=tracking_config))
     assert f"rolled back to {uris[0]}. it blinks sideways" in registry.card(
         CardCommand(model=uris[1], logger=tracking_config)

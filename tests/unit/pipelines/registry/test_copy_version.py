@@ -8,12 +8,11 @@ import pytest
 
 from a2h_models.errors import ConfigError, RegistryError
 from pipelines import promotion, registry
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import CopyCommand, ModelsCommand, PromoteCommand, PromoteConfig
+from pipelines.config import CopyCommand, ModelsCommand, PromoteCommand, PromoteConfig, TrackingConfig
 from pipelines.registry import ModelRegistry, ModelVersion
 
 Maker = Callable[..., str]
-GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0}, margins={"true_pose/psnr": 0.0})
+GATES = PromoteConfig(lower_bounds={"true_pose/psnr": 20.0}, min_clips=1, margins={"true_pose/psnr": 0.0})
 
 
 def copy(uri: str, here: TrackingConfig, there: TrackingConfig) -> ModelVersion:

@@ -8,8 +8,7 @@ import pytest
 
 from a2h_models.errors import RegistryError
 from pipelines import promotion, registry
-from pipelines.config import TrackingConfig
-from pipelines.config.promotion import ModelsCommand, PromoteCommand, PromoteConfig
+from pipelines.config import ModelsCommand, PromoteCommand, PromoteConfig, TrackingConfig
 from pipelines.dataset.provenance import as_table, read_origin
 from pipelines.registry import ModelRegistry
 from pipelines.registry.model_registry import LATEST_STAGES
@@ -28,7 +27,7 @@ def test_the_list_shows_versions_aliases_and_verdicts(make_version: Maker, store
     first, second = make_version(store, 25.0), make_version(store, 20.0)
     for uri in (first, second):
         promotion.promote(
-            PromoteCommand(model=uri, promote=PromoteConfig(margins={"true_pose/psnr": 0.0}), logger=store)
+            PromoteCommand(model=uri, promote=PromoteConfig(min_clips=1, margins={"true_pose/psnr": 0.0}), logger=store)
         )
     lines = [line.replace("│", " ").split() for line in models(store).splitlines() if "a2h-head-pose/" in line]
     assert [line[:2] for line in lines] == [["a2h-head-pose/2", "refused"], ["a2h-head-pose/1", "champion"]]
