@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.cli import main as cli
 from pipelines.config import compose
@@ -24,6 +25,23 @@ def test_readme_is_one_screen() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= 450
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
+def test_links_beside_the_site_lead_somewhere(page: Path) -> None:
+    """The site's build checks the links of docs/ only."""
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda file: file.name)
+def test_workflow_calls_targets_of_the_makefile(workflow: Path) -> None:
+    (job,) = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
+    targets = [step["run"].removeprefix("make ") for step in job["steps"] if "run" in step]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
 def shell_commands() -> list[tuple[str, str]]:
