@@ -61,7 +61,7 @@ class FailedError(A2HError):
 
 class MediaError(FailedError):
     """A video or sound that cannot be used; `reason` is the name of a
-    `pipelines.prepare.steps.filters.Reason`.
+    `pipelines.prepare.reasons.Reason`.
     """
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "unreadable") -> None:

@@ -29,9 +29,13 @@ from pipelines.face.face_mesh import detect_faces, hands_before, mesh, solve_pos
 from pipelines.prepare.output.ledger import CLIP
 from pipelines.prepare.pipeline import build_units, make_plan
 from pipelines.prepare.planning.plan import Plan
+from pipelines.prepare.sound import cut_wave
 from pipelines.prepare.sources.discover import find_inputs
-from pipelines.prepare.steps.clips import change, colours_of, find_clips, scan_video
-from pipelines.prepare.steps.samples import HANDS_EVERY, crop_frames, cut_wave
+from pipelines.prepare.steps.crop import crop_frames
+from pipelines.prepare.steps.find_clips import find_clips
+from pipelines.prepare.steps.scan_video import change, colours_of, scan_video
+from pipelines.prepare.steps.score import HANDS_EVERY
+from pipelines.prepare.steps.state import PrepareContext
 
 PITCH = ("harvest", "dio")
 LARGE = ("decode", "detect", "mesh", "encode")  # the largest parts beside the pitch
@@ -61,7 +65,9 @@ class Bench:
 
     def build(self, f0: str, workers: int = 0) -> Storage:
         out = Storage(self.folder / f"dataset-{next(self.numbers)}")
-        build_units(self.plans[f0], self.inputs.source, out, self.command(f0, workers))
+        command = self.command(f0, workers)
+        context = PrepareContext(config=command.prepare, source=self.inputs.source, out=out)
+        build_units(self.plans[f0], context, command.cluster)
         return out
 
     @property

@@ -24,8 +24,12 @@ from a2h_models.metrics import av_sync
 from pipelines import media
 from pipelines.config import PrepareConfig
 from pipelines.face.face_mesh import mesh
-from pipelines.prepare.steps.clips import find_clips, scan_video
-from pipelines.prepare.steps.samples import crop_frames, cut_wave, fill_gaps, level_db, mouth_range
+from pipelines.face.smoothing import fill_gaps
+from pipelines.prepare.sound import cut_wave, level_db
+from pipelines.prepare.steps.crop import crop_frames
+from pipelines.prepare.steps.find_clips import find_clips
+from pipelines.prepare.steps.scan_video import scan_video
+from pipelines.prepare.steps.score import mouth_range
 
 # of the regression, whose inputs have variance 1: about as many as frames in ten minutes of speech
 # have a say

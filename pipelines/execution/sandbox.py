@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from a2h_models.errors import ClusterError
 
-# names of pipelines.prepare.steps.filters.Reason
+# names of pipelines.prepare.reasons.Reason
 CRASHED, TIMED_OUT, OUT_OF_MEMORY = "decoder_crashed", "timed_out", "out_of_memory"
 POLL_S = 0.2  # how often time and memory are looked at
 MIB = 2**20

@@ -7,25 +7,21 @@ writes the same bytes.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from a2h_models.data_types import SCHEMA_VERSION
 from a2h_models.errors import FailedError, InputError, MediaError
-from a2h_models.features.speech import speech_features
 from pipelines import media
-from pipelines.config import PrepareCommand, PrepareConfig, config_hash
+from pipelines.config import ClusterConfig, PrepareCommand
 from pipelines.core.progress import Watch
 from pipelines.core.storage import Storage
 from pipelines.core.timing import Stopwatch
-from pipelines.dataset.shard_format import Encoded, ShardWriter, Sidecar, encode, read_sidecars
+from pipelines.dataset.shard_format import ShardWriter, Sidecar, read_sidecars
 from pipelines.dataset.summary import DatasetSummary
 from pipelines.execution import pool
 from pipelines.execution.sandbox import Failure, working_on
@@ -33,28 +29,17 @@ from pipelines.execution.task import Task
 from pipelines.prepare.output import ledger, timings
 from pipelines.prepare.output.finalize import finish
 from pipelines.prepare.output.ledger import LedgerRow
-from pipelines.prepare.output.previews import MAX_DROPPED, contact_sheet, preview_name
-from pipelines.prepare.output.summary import FRAMES_PER_HOUR, summarise, versions
+from pipelines.prepare.output.previews import MAX_DROPPED, preview_name
+from pipelines.prepare.output.summary import FRAMES_PER_HOUR, summarise
 from pipelines.prepare.planning.estimate import forecast
-from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan, without_tables
+from pipelines.prepare.planning.plan import PLAN_FILE, Plan, Unit, Video, changed_setting, plan
 from pipelines.prepare.planning.probe import content_hash, probe_all, strip_path
 from pipelines.prepare.quarantine import CrashTriage, TimeLimit
 from pipelines.prepare.reasons import Reason
 from pipelines.prepare.sources.discover import Inputs, find_inputs, placed
-from pipelines.prepare.steps.active_speaker import Speaker, speakers
-from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
-from pipelines.prepare.steps.filters import Scores, judge
-from pipelines.prepare.steps.samples import (
-    crop_buffer,
-    cut_wave,
-    level_db,
-    rounded,
-    to_features,
-    to_sample,
-    with_voiced_share,
-)
+from pipelines.prepare.steps.order import CLIP_STEPS, STEPS, VIDEO_STEPS
+from pipelines.prepare.steps.state import ClipState, PrepareContext, VideoState
 from pipelines.prepare.steps.sync_network import (
-    SyncNetworkRef,
     find_sync_network,
     load_sync_network,
     locate,
@@ -74,15 +59,6 @@ class ShardReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a candidate clip: its row, and the sample's bytes if it was accepted."""
-
-    row: LedgerRow
-    encoded: Encoded | None = None
-    preview: Encoded | None = None  # of a dropped clip: a picture for the report
-
-
-@dataclass(frozen=True, kw_only=True)
 class VideoError:
     """Why a video could not be looked at, or not to its end."""
 
@@ -91,107 +67,71 @@ class VideoError:
 
 
 # ----------------------------------------------------------------------------- one unit → one shard
-def build_shard(
-    unit: Unit,
-    config: PrepareConfig,
-    source: Storage,
-    out: Storage,
-    quarantined: Mapping[str, Failure] | None = None,
-    limit: TimeLimit | None = None,
-    sync_judge: SyncNetworkRef | None = None,
-) -> ShardReport:
-    """Do all the steps for a unit's videos and publish its shard.
-
-    Args:
-        unit: of the plan.
-        config: prepare/.
-        source: where the videos are.
-        out: the dataset.
-        quarantined: videos, by content hash, that kill or stall their worker; they get a row and no
-            look.
-        limit: of the time for one video, where somebody watches over this process.
-        sync_judge: of sound and lips, where a network is to be asked.
+def build_shard(unit: Unit, context: PrepareContext) -> ShardReport:
+    """Run all steps for a unit's videos, and publish its shard.
 
     Raises:
-        CheckpointError: if the judge's weights are not on this machine.
+        CheckpointError: if the sync network's weights are not on this machine.
     """
-    if sync_judge:
-        load_sync_network(sync_judge)  # without it no video can be judged: not a matter of one of them
-    limit = limit or TimeLimit()
+    if context.sync_network:
+        load_sync_network(context.sync_network)  # without it no video can be judged: not a matter of one of them
     rows: list[LedgerRow] = []
     kept: Counter[str] = Counter()  # previews, by reason
     clocks: dict[str, Stopwatch] = defaultdict(Stopwatch)  # by content hash
-    with ShardWriter(out, unit.shard) as shard, ShardWriter(out, preview_name(unit.shard)) as previews:
+    with ShardWriter(context.out, unit.shard) as shard, ShardWriter(context.out, preview_name(unit.shard)) as previews:
         for video in unit.videos:
             clips, trouble = [], None
-            with working_on(video.sha256, limit_s=limit.of(video)):
-                for outcome in outcomes(
-                    video, unit, config, source, (quarantined or {}).get(video.sha256), clocks[video.sha256], sync_judge
-                ):
+            with working_on(video.sha256, limit_s=context.limit.of(video)):
+                for outcome in run_steps(video, unit, context, clocks[video.sha256]):
                     if isinstance(outcome, VideoError):
                         trouble = outcome
                         continue
-                    clips.append(outcome.row)
+                    row = make_clip_row(outcome)
+                    clips.append(row)
                     if outcome.encoded:
-                        shard.add(
-                            outcome.encoded, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity
-                        )
-                    if outcome.preview and kept[outcome.row.reason] < MAX_DROPPED:
-                        kept[outcome.row.reason] += 1
-                        previews.add(
-                            outcome.preview, frames=outcome.row.stop - outcome.row.start, identity=outcome.row.identity
-                        )
+                        shard.add(outcome.encoded, frames=row.stop - row.start, identity=row.identity)
+                    if outcome.preview and kept[row.reason] < MAX_DROPPED:
+                        kept[row.reason] += 1
+                        previews.add(outcome.preview, frames=row.stop - row.start, identity=row.identity)
             rows += [make_video_row(video, unit, clips, trouble), *clips]
-    timings.write(out, unit.shard, {sha256: clock.seconds for sha256, clock in clocks.items()})
+    timings.write(context.out, unit.shard, {sha256: clock.seconds for sha256, clock in clocks.items()})
     return report_of(shard.finish(split=unit.split, unit=unit.id, plan=unit.plan, ledger=[row.flat() for row in rows]))
 
 
-def retry_video_alone(
-    suspect: tuple[Unit, Video],
-    config: PrepareConfig,
-    source: Storage,
-    limit: TimeLimit,
-    sync_judge: SyncNetworkRef | None = None,
-) -> None:
-    """Do what `build_shard` does with one video, and publish nothing: does it take the process
-    down, alone and again?
-    """
+def retry_video_alone(suspect: tuple[Unit, Video], context: PrepareContext) -> None:
+    """Run the steps for one video and publish nothing, to see whether it ends the process again."""
     unit, video = suspect
-    with working_on(video.sha256, limit_s=limit.of(video)):
-        for _ in outcomes(video, unit, config, source, None, sync_judge=sync_judge):
+    with working_on(video.sha256, limit_s=context.limit.of(video)):
+        for _ in run_steps(video, unit, replace(context, quarantined={})):
             pass
 
 
-def outcomes(
-    video: Video,
-    unit: Unit,
-    config: PrepareConfig,
-    source: Storage,
-    poison: Failure | None,
-    clock: Stopwatch | None = None,
-    sync_judge: SyncNetworkRef | None = None,
-) -> Iterator[Outcome | VideoError]:
-    """What becomes of each candidate clip of a video, in the order of keys.
+def run_steps(
+    video: Video, unit: Unit, context: PrepareContext, clock: Stopwatch | None = None
+) -> Iterator[ClipState | VideoError]:
+    """Yield each candidate clip of a video after its steps, in the order of keys.
 
-    Trouble with the video is a value, not an exception.
+    What goes wrong with the video is a value, not an exception.
     """
     clock = clock or Stopwatch()
-    if video.reason:  # forgotten since the plan was made
+    if video.reason:  # removed since the plan was made
         yield VideoError(reason=Reason(video.reason), message=video.error_message)
         return
-    if poison:
-        yield VideoError(reason=Reason(poison.reason), message=poison.message)
+    if failure := context.quarantined.get(video.sha256):
+        yield VideoError(reason=Reason(failure.reason), message=failure.message)
         return
     path = Path(video.file)
     try:
-        store, name = placed(video.file, source)
+        store, name = placed(video.file, context.source)
         path = Path(store.path(name))
         with store.local_copy(name) as local:
             path = local
             if content_hash(path) != (video.sha256, video.size):
                 yield VideoError(reason=Reason.CHANGED, message="other content than when the plan was made")
                 return
-            yield from outcomes_of_file(path, video, unit, config, clock, sync_judge)
+            with ExitStack() as stack:
+                state = VideoState(video=video, unit=unit, path=path, stack=stack, clock=clock)
+                yield from run_steps_on_file(state, context)
     except MediaError as error:
         yield VideoError(reason=Reason(error.reason), message=strip_path(error.message, path, video.file))
     except (InputError, OSError) as error:
@@ -207,97 +147,55 @@ def outcomes(
         yield VideoError(reason=Reason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}")
 
 
-def outcomes_of_file(
-    path: Path,
-    video: Video,
-    unit: Unit,
-    config: PrepareConfig,
-    clock: Stopwatch,
-    sync_judge: SyncNetworkRef | None = None,
-) -> Iterator[Outcome | VideoError]:
-    """The steps, in the order of the data. Raises what the decoder raises."""
-    with ExitStack() as stack:
-        with clock("open"):
-            opened = stack.enter_context(media.open_video(path))
-            wave, span = opened.speech(), video.within(opened.frames)
-            level = level_db(cut_wave(wave, span))
-        if level < config.filters.min_speech_db:
-            yield VideoError(reason=Reason.SILENT, message=f"mean level {level:.0f} dB")
+def run_steps_on_file(state: VideoState, context: PrepareContext) -> Iterator[ClipState | VideoError]:
+    """Run the steps in the order of the list. Raises what the decoder raises."""
+    for video_step in VIDEO_STEPS:
+        with state.clock(video_step.name):
+            video_step.run(state, context)
+        if state.reason:
+            yield VideoError(reason=state.reason, message=state.message)
             return
-        with clock("cut"):
-            clips = find_clips(scan_video(opened, config.clips, span), video.sha256, config.clips)
-            known = stack.enter_context(speakers(opened, clips, wave, config.clips))
-        for clip in clips:
-            media.give_back(wave)  # a long sound would stay in memory piece by piece
-            yield outcome_of(clip, video, unit, config, opened, wave, known.pop(clip.key, None), clock, sync_judge)
+    for clip in state.clips:
+        media.give_back(state.wave)  # a long sound would stay in memory piece by piece
+        clip_state = ClipState(clip=clip, source=state, speaker=state.speakers.pop(clip.key, None))
+        for clip_step in CLIP_STEPS:
+            if clip_state.reason is None:
+                with state.clock(clip_step.name):
+                    clip_step.run(clip_state, context)
+        yield clip_state
 
 
-def outcome_of(
-    clip: Clip,
-    video: Video,
-    unit: Unit,
-    config: PrepareConfig,
-    opened: media.VideoReader,
-    wave: Any,
-    speaker: Speaker | None,
-    clock: Stopwatch,
-    sync_judge: SyncNetworkRef | None = None,
-) -> Outcome:
-    """Measure a candidate, judge it, and encode it if it is accepted."""
-    row = partial(
-        ledger.clip_row,
-        video,
-        unit=unit,
-        key=clip.key,
-        span=clip.span,
-        crop=f"{clip.square.x},{clip.square.y},{clip.square.side}",
+def describe_steps() -> list[dict[str, str]]:
+    """Describe each step in a row: the documentation's table is made of them."""
+    return [
+        {
+            "step": step.name,
+            "what": step.label,
+            "settings": ", ".join(f"prepare.{key}" for key in step.settings),
+            "scores": ", ".join(f"{score.name} ({score.unit or score.title})" for score in step.scores()),
+            "limits": ", ".join(
+                f"prepare.filters.{score.at_least or score.at_most} → {score.reason}"
+                for score in step.scores()
+                if score.reason
+            ),
+        }
+        for step in STEPS
+    ]
+
+
+def make_clip_row(state: ClipState) -> LedgerRow:
+    """Make the ledger's row of a clip."""
+    square = state.clip.square
+    return ledger.clip_row(
+        state.source.video,
+        unit=state.source.unit,
+        key=state.clip.key,
+        span=state.clip.span,
+        crop=f"{square.x},{square.y},{square.side}",
+        scores=state.scores,
+        reason=state.reason,
+        error_message=state.message,
     )
-    if len(clip.span) < config.clips.min_frames:
-        message = f"{len(clip.span)} frames, at least {config.clips.min_frames}"
-        scores = rounded(Scores(face_px=clip.face_px, faces=clip.faces))
-        return Outcome(
-            row=row(scores=scores, reason=judge(scores, config.filters) or Reason.TOO_SHORT, error_message=message)
-        )
-    with clock("features"):
-        features = to_features(
-            opened, clip, wave, speaker, config.features, sync_judge, room=crop_buffer(len(clip.span))
-        )
-    reason = judge(features.scores, config.filters) if features.scores.face_share else Reason.FACE_LOST
-    if reason:
-        picture = contact_sheet(features.frames, features.pose, features.landmarks, kind=".jpg")
-        return Outcome(
-            row=row(scores=features.scores, reason=reason), preview=Encoded(key=clip.key, members={"jpg": picture})
-        )
-    with clock("speech"):
-        speech = speech_features(features.wave, frames=len(features.frames), f0=config.features.f0)
-    scores = with_voiced_share(features.scores, speech)
-    with clock("encode"):
-        encoded = encode(to_sample(clip, features, speech, provenance(clip, video, unit, config, scores)))
-    return Outcome(row=row(scores=scores, reason=None), encoded=encoded)
-
-
-def provenance(clip: Clip, video: Video, unit: Unit, config: PrepareConfig, scores: Scores) -> dict[str, Any]:
-    """The `json` member of a sample: who, from where, how good, and made by what."""
-    return {
-        "identity": ledger.printable(video.identity),
-        "video": video.video_id,
-        "utterance": video.utterance,
-        "source": {
-            "file": ledger.printable(video.file),
-            "sha256": video.sha256,
-            "fps": video.fps,
-            "size": [video.width, video.height],
-        },
-        "span": [clip.span.start, clip.span.stop],
-        "crop": asdict(clip.square),
-        "scores": asdict(scores),
-        "licence": video.licence,
-        "consent": video.consent,
-        "extra": json.loads(video.extra or "{}"),
-        "parents": {"plan": unit.plan, "unit": unit.id, "config": config_hash(without_tables(config))},
-        "schema_version": SCHEMA_VERSION,
-        "versions": versions(),
-    }
 
 
 def make_video_row(video: Video, unit: Unit, clips: Sequence[LedgerRow], trouble: VideoError | None) -> LedgerRow:
@@ -327,8 +225,8 @@ def prepare(
         CheckpointError, RegistryError: if the network that judges sound and lips is not there, or
             is none.
     """
-    inputs, sync_judge = find_inputs(command), find_sync_network(command.prepare, fetch)
-    command = replace(command, prepare=pin_weights(command.prepare, sync_judge))
+    inputs, sync_network = find_inputs(command), find_sync_network(command.prepare, fetch)
+    command = replace(command, prepare=pin_weights(command.prepare, sync_network))
     out = Storage(command.out)
     with pool.session(command.cluster, cache=Path(command.paths.cache)):
         planned = make_plan(inputs, command)
@@ -337,11 +235,19 @@ def prepare(
                 ledger.video_row(v, unit=None, reason=Reason(v.reason) if v.reason else None).flat()
                 for v in planned.videos
             ]
-            build = partial(build_sample, config=command.prepare, source=inputs.source, sync_judge=sync_judge)
+            sample = PrepareContext(config=command.prepare, source=inputs.source, out=out, sync_network=sync_network)
+            build = partial(build_sample, context=sample)
             said = forecast(planned, build, command.cluster)
             return replace(summarise(command.out, planned, ledger.table(rows), fingerprint=""), forecast=said)
         planned = publish_plan(out, planned)
-        build_units(planned, inputs.source, out, command, watch, sync_judge)
+        context = PrepareContext(
+            config=command.prepare,
+            source=inputs.source,
+            out=out,
+            limit=TimeLimit(command.cluster.video_timeout_s, command.cluster.video_timeout_factor),
+            sync_network=sync_network,
+        )
+        build_units(planned, context, command.cluster, watch)
     return finish(out, planned, price_per_worker_hour=command.cluster.price_per_worker_hour)
 
 
@@ -350,11 +256,9 @@ def make_plan(inputs: Inputs, command: PrepareCommand) -> Plan:
     return plan(probe_all(inputs, command), command.prepare)
 
 
-def build_sample(
-    unit: Unit, out: Storage, config: PrepareConfig, source: Storage, sync_judge: SyncNetworkRef | None = None
-) -> None:
-    """`build_shard` with its arguments in the order that the estimate knows."""
-    build_shard(unit, config, source, out, sync_judge=sync_judge)
+def build_sample(unit: Unit, out: Storage, context: PrepareContext) -> None:
+    """`build_shard` into another folder, as the estimate calls it."""
+    build_shard(unit, replace(context, out=out))
 
 
 def publish_plan(out: Storage, planned: Plan) -> Plan:
@@ -380,14 +284,7 @@ def publish_plan(out: Storage, planned: Plan) -> Plan:
     return planned
 
 
-def build_units(
-    planned: Plan,
-    source: Storage,
-    out: Storage,
-    command: PrepareCommand,
-    watch: Watch | None = None,
-    sync_judge: SyncNetworkRef | None = None,
-) -> None:
+def build_units(planned: Plan, context: PrepareContext, cluster: ClusterConfig, watch: Watch | None = None) -> None:
     """Build every unit that has no shard yet. A video that takes its worker down is left out, and
     the rest of its unit built.
 
@@ -399,15 +296,15 @@ def build_units(
             by then.
     """
     done = {
-        sidecar.unit for sidecar in read_sidecars(out) if sidecar.plan == planned.hash and out.exists(sidecar.shard)
+        sidecar.unit
+        for sidecar in read_sidecars(context.out)
+        if sidecar.plan == planned.hash and context.out.exists(sidecar.shard)
     }
-    limit = TimeLimit(command.cluster.video_timeout_s, command.cluster.video_timeout_factor)
-    told: dict[str, Any] = {"config": command.prepare, "source": source, "limit": limit, "sync_judge": sync_judge}
-    trial = CrashTriage(command.cluster, partial(retry_video_alone, **told))
+    trial = CrashTriage(cluster, partial(retry_video_alone, context=context))
     units = [unit for unit in planned.units if unit.id not in done]
     try:
         while units:
-            build = partial(build_shard, **told, out=out, quarantined=trial.guilty)
+            build = partial(build_shard, context=replace(context, quarantined=trial.guilty))
             task = Task(
                 function=build,
                 describe="building shards",
@@ -417,12 +314,12 @@ def build_units(
                 isolated=True,
                 retries=0,
             )
-            built = pool.run(task, units, command.cluster, watch=watch)
+            built = pool.run(task, units, cluster, watch=watch)
             broken = [(unit, outcome) for unit, outcome in built if isinstance(outcome, Failure)]
             trial.judge(broken)
             units = [unit for unit, _ in broken]
     finally:
-        out.remove_parts()
+        context.out.remove_parts()
 
 
 def _shard(unit: Unit) -> str:

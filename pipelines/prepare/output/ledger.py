@@ -16,7 +16,7 @@ from a2h_models.timebase import Span
 from pipelines.core.storage import Storage
 from pipelines.prepare.planning.plan import Plan, Unit, Video
 from pipelines.prepare.reasons import Reason, Status, status_of
-from pipelines.prepare.steps.filters import SCORES, Scores
+from pipelines.prepare.scores import SCORES, Scores
 
 if TYPE_CHECKING:
     import pyarrow as pa

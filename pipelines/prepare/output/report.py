@@ -23,8 +23,9 @@ from pipelines.prepare.output.previews import spread
 from pipelines.prepare.output.summary import FRAMES_PER_HOUR
 from pipelines.prepare.planning.plan import PLAN_FILE, SPLITS, Plan
 from pipelines.prepare.reasons import Status
-from pipelines.prepare.steps.filters import LIMITS, SCORES
-from pipelines.prepare.steps.samples import angles
+from pipelines.prepare.scores import SCORE_LIST, Score
+from pipelines.prepare.steps.order import STEPS
+from pipelines.prepare.steps.score import angles
 from pipelines.reporting import charts, html_page
 
 if TYPE_CHECKING:
@@ -37,48 +38,6 @@ MAX_SLOWEST = 15  # videos
 MAX_TEXT = 200  # letters of a file name or message
 POSED_CLIPS = 300  # whose poses are read, evenly drawn
 SECONDS_PER_HOUR = 3600
-# scores that decide whether another one's limit is applied
-CONDITIONS = {
-    "sync_confidence": "min_sync_confidence",
-    "lse_c": "min_lse_c",
-    "expert_certainty": "min_expert_certainty",
-    "speaker_confidence": "min_speaker_confidence",
-    "speaker_lead": "min_speaker_lead",
-}
-OFFSETS = ("sync_offset", "expert_offset")  # their limit holds to both sides
-UNITS = {"px": "pixels", "deg": "degrees", "db": "dB", "share": "share, 0 to 1"}  # by the ending of a score's name
-WORDS = {  # score → title, and what its axis counts where the ending does not say
-    "face_px": ("height of the face", ""),
-    "faces": ("faces", "seen beside each other"),
-    "speaker_confidence": ("this mouth speaks", "correlation × √seconds"),
-    "speaker_lead": ("lead over other mouths", "correlation × √seconds"),
-    "face_share": ("frames with a face", ""),
-    "inside_share": ("landmarks in the crop", ""),
-    "covered_share": ("frames with a covered face", ""),
-    "speech_db": ("level of the speech", ""),
-    "voiced_share": ("voiced speech", ""),
-    "voice_share": ("voice activity", ""),
-    "sync_offset": ("sync offset", "frames by which the sound is late"),
-    "sync_confidence": ("sync confidence", "correlation × √seconds"),
-    "sync_corrected": ("sync corrected", "frames"),
-    "lse_d": ("LSE-D", "SyncNet's distance; less is better"),
-    "lse_c": ("LSE-C", "SyncNet's confidence"),
-    "expert_offset": ("sync offset by our expert", "frames by which the sound is late"),
-    "expert_confidence": ("our expert's confidence", "likeness above that at other offsets"),
-    "expert_certainty": ("our expert's certainty", "confidence × √seconds"),
-    "mouth_range": ("mouth opening", "share of the face's height"),
-    "motion_deg": ("head motion", ""),
-    "sharpness": ("sharpness", "variance of the Laplacian"),
-    "brightness": ("brightness", "mean, 0 to 255"),
-    "jitter_px": ("jitter of the landmarks", ""),
-}
-STEPS = {  # of timings, in the order of the data
-    "open": "open: probe, make plain, read the sound",
-    "cut": "cut: shots, faces, who speaks",
-    "features": "features: crop, landmarks, pose, scores",
-    "speech": "speech: pitch and cepstra of what is accepted",
-    "encode": "encode: mel, H.264, FLAC, arrays",
-}
 
 
 def write_report(path: str | Path | Storage, *, fingerprint: str = "", price_per_worker_hour: float = 0.0) -> None:
@@ -229,11 +188,12 @@ def time_table(taken: timings.Timings, frames: int, price: float) -> dict[str, A
         return {}
     hours = frames / FRAMES_PER_HOUR
     cost = taken.total / SECONDS_PER_HOUR / hours
-    known = {step: taken.steps.get(step, 0.0) for step in (*STEPS, *sorted(taken.steps.keys() - STEPS.keys()))}
+    labels = {step.name: step.label for step in STEPS}
+    known = {step: taken.steps.get(step, 0.0) for step in (*labels, *sorted(taken.steps.keys() - labels.keys()))}
     return {
         "steps": [
             {
-                "name": STEPS.get(step, step),
+                "name": labels.get(step, step),
                 "time": clock(seconds),
                 "percent": round(100 * seconds / max(taken.total, 1e-9), 1),
             }
@@ -283,18 +243,16 @@ def shortened(row: Mapping[str, Any]) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------- charts
 def score_charts(good: pa.Table, bad: pa.Table, config: FiltersConfig) -> list[dict[str, str]]:
-    """One histogram for each score that was measured, with its thresholds."""
+    """Draw one histogram for each score that was measured, with its thresholds."""
     drawn = []
-    for score in SCORES:
-        values = [_values(rows, score) for rows in (good, bad)]
+    for score in SCORE_LIST:
+        values = [_values(rows, score.name) for rows in (good, bad)]
         if not sum(map(len, values)):
             continue
         found = charts.count(*values)
         shown = charts.near(found, bounds(score, config))
-        stem, _, unit = score.rpartition("_")
-        title, axis = WORDS.get(score, ((stem if unit in UNITS else score).replace("_", " "), ""))
-        axis = axis or UNITS.get(unit, "")
-        drawn.append({"name": title, "svg": charts.draw_histogram(found, axis=axis, bounds=shown, title=title)})
+        svg = charts.draw_histogram(found, axis=score.unit, bounds=shown, title=score.title)
+        drawn.append({"name": score.title, "svg": svg})
     return drawn
 
 
@@ -303,15 +261,13 @@ def _values(rows: pa.Table, score: str) -> np.ndarray:
     return np.asarray(values[np.isfinite(values)])
 
 
-def bounds(score: str, config: FiltersConfig) -> list[float]:
-    """The thresholds of a score; those of an offset hold to both sides."""
-    settings = [limit.setting for limit in LIMITS if limit.score == score]
-    if score in CONDITIONS:
-        settings.append(CONDITIONS[score])
-    found = {float(getattr(config, setting)) for setting in settings}
-    if score in OFFSETS:
-        found |= {-bound for bound in found}
-    return sorted(found)
+def bounds(score: Score, config: FiltersConfig) -> list[float]:
+    """Return the thresholds of a score."""
+    settings = [setting for setting in (score.at_least, score.at_most, score.condition) if setting]
+    values = {float(getattr(config, setting)) for setting in settings}
+    if score.both_sides:
+        values |= {-value for value in values}
+    return sorted(values)
 
 
 def pose_map(dataset: Storage, good: pa.Table, config: FiltersConfig) -> str:

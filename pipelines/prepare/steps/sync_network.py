@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # torch: 300 MB that most preparations do without
     from a2h_models.evaluators.syncnet import SyncNet
     from a2h_models.metrics.lip_sync import LipSync
     from a2h_models.metrics.sync_expert import ExpertSync
-    from a2h_models.networks import SyncExpert
 
 SYNCNET, SYNC_EXPERT = "syncnet", "sync_expert"  # keys of prepare.features
 EXPERT_FILE = "sync_expert.safetensors"
@@ -116,7 +115,7 @@ def _expert(name: str, fetch: Callable[[str], Path]) -> SyncNetworkRef:
 
 # -------------------------------------------------------------------------------- on a worker
 @functools.lru_cache(maxsize=1)
-def load_sync_network(judge: SyncNetworkRef) -> SyncNet | SyncExpert:
+def load_sync_network(judge: SyncNetworkRef) -> SyncNet | Any:  # or a SyncExpert
     """Load the network on the CPU, once a process.
 
     Raises:

@@ -27,6 +27,7 @@ from pipelines.media.ffmpeg import ffmpeg_path
 from pipelines.prepare import pipeline
 from pipelines.prepare.output import ledger
 from pipelines.prepare.sources.discover import find_inputs
+from pipelines.prepare.steps.state import PrepareContext
 from pipelines.synthetic import SceneConfig, make_speaker_videos
 
 pytestmark = pytest.mark.slow
@@ -343,7 +344,8 @@ def test_videos_that_change_or_vanish_after_the_plan_are_rows(tmp_path, make_com
     planned = pipeline.publish_plan(out, pipeline.make_plan(inputs, command))
     silent_film(99)(videos / "changed.mp4", videos)
     (videos / "vanished.mp4").unlink()
-    pipeline.build_units(planned, inputs.source, out, command)
+    context = PrepareContext(config=command.prepare, source=inputs.source, out=out)
+    pipeline.build_units(planned, context, command.cluster)
     pipeline.finish(out, planned)
     rows = ledger.records(ledger.read(out))
     assert {row["file"]: row["reason"] for row in rows} == {

@@ -30,8 +30,13 @@ from pathlib import Path
 from pipelines.config import ClusterConfig, PathsConfig, PrepareCommand
 from pipelines.dataset.shard_format import read_members, read_sidecars
 from pipelines.prepare import pipeline
-from pipelines.prepare.steps.filters import SCORES, Scores
-from pipelines.prepare.output.ledger import CLIP, Row
+from pipelines.prepare.scores import SCORES, Scores
+from pipelines.face.face_mesh import Square
+from pipelines.prepare.output.ledger import CLIP
+from pipelines.prepare.reasons import Reason
+from pipelines.prepare.steps.find_clips import Clip
+from pipelines.prepare.steps.state import ClipState
+from a2h_models.timebase import Span
 from pipelines.core import files, storage
 
 videos, finished, out, cache = sys.argv[1:]
@@ -42,14 +47,19 @@ def kind(name):
     return re.sub(r"[0-9]{6}", "0", name).replace("val", "train").replace("test", "train")
 
 
-def replay(path, video, unit, config, *rest):
+def replay(state, context):
     dataset = storage.Storage(finished)
     for sidecar in read_sidecars(dataset):
         for row in sidecar.ledger:
-            if row["kind"] == CLIP and row["sha256"] == video.sha256:
+            if row["kind"] == CLIP and row["sha256"] == state.video.sha256:
                 scores = Scores(**{name: row[name] for name in SCORES})
-                plain = {name: value for name, value in row.items() if name not in SCORES and name != "scores"}
-                yield pipeline.Outcome(row=Row(**plain, scores=scores), encoded=read_members(dataset, sidecar, row["key"]))
+                square = Square(*map(int, row["crop"].split(",")))
+                clip = Clip(key=row["key"], span=Span(row["start"], row["stop"]), square=square, face_px=0, faces=1, shot=0)
+                reason = Reason(row["reason"]) if row["reason"] else None
+                encoded = None if reason else read_members(dataset, sidecar, row["key"])
+                yield ClipState(
+                    clip=clip, source=state, scores=scores, reason=reason, message=row["error_message"], encoded=encoded
+                )
 
 
 class Deadly:
@@ -113,7 +123,7 @@ def prepare(point):
         return status, json.loads(passed or "[]")
     os.close(reader)
     try:
-        pipeline.outcomes_of_file = replay
+        pipeline.run_steps_on_file = replay
         deadly = Deadly(point, [])
         pipeline.prepare(PrepareCommand(videos=videos, out=out, cluster=ClusterConfig(workers=0), paths=PathsConfig(cache=cache)))
         os.write(writer, json.dumps(deadly.seen).encode())

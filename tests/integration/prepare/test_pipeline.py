@@ -34,6 +34,7 @@ from pipelines.prepare.output import ledger
 from pipelines.prepare.pipeline import build_shard, prepare
 from pipelines.prepare.planning.plan import PLAN_FILE, Plan
 from pipelines.prepare.sources.discover import find_inputs
+from pipelines.prepare.steps.state import PrepareContext
 
 pytestmark = pytest.mark.slow
 
@@ -180,9 +181,8 @@ def test_a_quarantined_video_is_failed_and_the_others_are_built(talks, prepared,
     source, out = Storage(talks), Storage(tmp_path)
     unit = pipeline.plan([video for found in _plan(prepared).units for video in found.videos], config).units[0]
     poison = unit.videos[0]
-    report = build_shard(
-        unit, config, source, out, quarantined={poison.sha256: Failure("decoder_crashed", "the worker died")}
-    )
+    failures = {poison.sha256: Failure("decoder_crashed", "the worker died")}
+    report = build_shard(unit, PrepareContext(config=config, source=source, out=out, quarantined=failures))
     (sidecar,) = read_sidecars(out)
     assert report.counts == {"accepted": 1}
     assert list(sidecar.identities.values()) == [unit.videos[1].identity]
@@ -201,23 +201,23 @@ def _poisoned(function, accidents):
 
         from pipelines.prepare import pipeline
 
-        decode = pipeline.outcomes_of_file
+        decode = pipeline.run_steps_on_file
 
-        def decode_or_die(path, video, *rest):
-            accident, hoard = accidents.get(video.file), []
+        def decode_or_die(state, context):
+            accident, hoard = accidents.get(state.video.file), []
             if accident == "crash":
                 signal.raise_signal(signal.SIGSEGV)
             while accident == "hang":
                 pass
             while accident == "hoard":
                 hoard.append(b"x" * 2**24)
-            yield from decode(path, video, *rest)
+            yield from decode(state, context)
 
-        pipeline.outcomes_of_file = decode_or_die
+        pipeline.run_steps_on_file = decode_or_die
         try:
             return function(piece, **options)
         finally:
-            pipeline.outcomes_of_file = decode
+            pipeline.run_steps_on_file = decode
 
     return there
 
@@ -280,7 +280,7 @@ def test_a_unit_that_fails_with_nobody_to_blame_is_an_error_after_all_others_are
     def build(unit, **options):
         import os
 
-        if unit.number == 0 and unit.split == "train" and not options["quarantined"]:
+        if unit.number == 0 and unit.split == "train" and not options["context"].quarantined:
             os._exit(1)
         return pipeline.build_shard(unit, **options)
 
@@ -300,9 +300,10 @@ def test_an_error_of_ours_is_a_row_and_not_the_end(talks, prepared, monkeypatch,
     def broken(*_):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(pipeline, "look", broken)
+    monkeypatch.setattr("pipelines.prepare.steps.scan_video.scan_video", broken)
     unit = _plan(prepared).units[0]
-    (trouble,) = pipeline.outcomes(unit.videos[0], unit, PrepareConfig(), Storage(talks), None)
+    context = PrepareContext(config=PrepareConfig(), source=Storage(talks), out=Storage(prepared))
+    (trouble,) = pipeline.run_steps(unit.videos[0], unit, context)
     assert (trouble.reason, trouble.message) == ("internal_error", "ZeroDivisionError: by zero")
     assert "ZeroDivisionError" in caplog.text
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,14 +21,21 @@ from a2h_models.metrics import av_sync
 from a2h_models.timebase import SAMPLES_PER_FRAME, Span
 from pipelines import media
 from pipelines.config import FiltersConfig, PrepareConfig
+from pipelines.core.storage import Storage
+from pipelines.core.timing import Stopwatch
 from pipelines.face import face_mesh
 from pipelines.face.smoothing import fill_gaps, smooth_pose
+from pipelines.prepare.planning.plan import Unit, Video
 from pipelines.prepare.reasons import Reason
-from pipelines.prepare.steps.active_speaker import speakers
-from pipelines.prepare.steps.av_sync import Offset, correction
-from pipelines.prepare.steps.clips import Clip, find_clips, scan_video
-from pipelines.prepare.steps.filters import judge
-from pipelines.prepare.steps.samples import crop_frames, cut_wave, to_features
+from pipelines.prepare.sound import cut_wave
+from pipelines.prepare.steps.align_sound import Offset, correction
+from pipelines.prepare.steps.choose_speaker import Speaker, speakers
+from pipelines.prepare.steps.crop import crop_frames
+from pipelines.prepare.steps.filter import judge
+from pipelines.prepare.steps.find_clips import Clip, find_clips
+from pipelines.prepare.steps.order import CLIP_STEPS
+from pipelines.prepare.steps.scan_video import scan_video
+from pipelines.prepare.steps.state import ClipState, PrepareContext, VideoState
 from pipelines.synthetic import SceneConfig, make_speaker_video
 
 logger = logging.getLogger(__name__)
@@ -148,6 +156,22 @@ def test_planted_offsets_are_found(people: list[Seen]) -> None:
     assert right >= 0.95
 
 
+def measure(
+    reader: media.VideoReader, clip: Clip, wave: Any, speaker: Speaker | None, config: PrepareConfig
+) -> ClipState:
+    """Run the steps from the crop to the scores."""
+    video = Video(file="", sha256=SHA256, size=0, identity="")
+    unit = Unit(id="", split="train", number=0, plan="", videos=(video,))
+    with ExitStack() as stack:
+        source = VideoState(video=video, unit=unit, path=Path(), stack=stack, clock=Stopwatch())
+        source.reader, source.wave = reader, wave
+        state = ClipState(clip=clip, source=source, speaker=speaker)
+        for step in CLIP_STEPS[:4]:
+            step.run(state, PrepareContext(config=config, source=Storage("."), out=Storage(".")))
+        state.frames = state.frames.copy()  # the next clip's are written over them
+        return state
+
+
 def late_talker(folder: Path, offset: int) -> Path:
     """A talker of twelve seconds: long enough for a sure match."""
     return make_speaker_video(
@@ -163,7 +187,7 @@ def test_an_offset_in_a_file_is_found_and_mended(tmp_path: Path, offset: int) ->
     with media.open_video(path) as video:
         wave = media.read_speech(path)
         (clip,) = find_clips(scan_video(video, config.clips), SHA256, config.clips)
-        features = to_features(video, clip, wave, None, config.features)
+        features = measure(video, clip, wave, None, config)
     scores = features.scores
     assert scores.sync_offset is not None
     assert abs(scores.sync_offset - offset) <= 1
@@ -203,9 +227,7 @@ def test_of_two_faces_the_speaking_one_is_kept(tmp_path: Path) -> None:
     with media.open_video(path) as video:
         clips = find_clips(scan_video(video, config.clips), SHA256, config.clips)
         with speakers(video, clips, wave, config.clips) as known:
-            features = {
-                clip.square.x < 100: to_features(video, clip, wave, known[clip.key], config.features) for clip in clips
-            }
+            features = {clip.square.x < 100: measure(video, clip, wave, known[clip.key], config) for clip in clips}
             cut_again = {clip.square.x < 100: crop_frames(video, clip) for clip in clips}
     reasons = {left: judge(found.scores, FiltersConfig()) for left, found in features.items()}
     assert all((found.frames == cut_again[left]).all() for left, found in features.items())

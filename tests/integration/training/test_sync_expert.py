@@ -132,9 +132,10 @@ def test_preparation_that_asks_it_mends_six_frames_and_rejects_more(
     at most.
     """
     from pipelines.prepare.reasons import Reason
-    from pipelines.prepare.steps.av_sync import correction, find_offset
-    from pipelines.prepare.steps.filters import Scores, judge
-    from pipelines.prepare.steps.samples import cut_wave, with_sync_scores
+    from pipelines.prepare.scores import Scores
+    from pipelines.prepare.sound import cut_wave
+    from pipelines.prepare.steps.align_sound import correction, find_offset, with_sync_scores
+    from pipelines.prepare.steps.filter import judge
 
     save(expert, JUDGE, NETWORKS, tmp_path)
     config = PrepareConfig(features=FeaturesConfig(sync_expert=str(tmp_path)))

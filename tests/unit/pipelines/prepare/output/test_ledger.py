@@ -14,7 +14,7 @@ from pipelines.core.storage import Storage
 from pipelines.prepare.output import ledger
 from pipelines.prepare.planning.plan import Unit, Video, plan
 from pipelines.prepare.reasons import Reason
-from pipelines.prepare.steps.filters import SCORES, Scores
+from pipelines.prepare.scores import SCORES, Scores
 from tests.paths import ROOT
 
 VIDEO = Video(file="a.mp4", sha256="aa", size=1, identity="ann", frames=500, fps=25.0, width=640, height=480)
@@ -141,7 +141,7 @@ MILLION = """
 import sys
 from pathlib import Path
 from pipelines.prepare.output import ledger
-from pipelines.prepare.steps.filters import SCORES
+from pipelines.prepare.scores import SCORES
 from pipelines.core.storage import Storage
 from pipelines.config import PrepareConfig
 from pipelines.prepare.planning.plan import Plan

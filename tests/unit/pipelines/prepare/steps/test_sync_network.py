@@ -19,7 +19,7 @@ from a2h_models.networks import JUDGE, NetworksConfig, build, save
 from a2h_models.networks.sync_expert import SyncExpert, SyncExpertConfig
 from pipelines.config import FeaturesConfig, PrepareConfig, TrackingConfig
 from pipelines.prepare.planning.plan import Video, plan
-from pipelines.prepare.steps.av_sync import Offset, correction, find_offset
+from pipelines.prepare.steps.align_sound import Offset, correction, find_offset
 from pipelines.prepare.steps.sync_network import (
     EXPERT_FILE,
     SyncNetworkRef,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pipelines.config import FiltersConfig, PrepareConfig
 from pipelines.config.compose import compose
 from pipelines.prepare.reasons import Reason, Status, status_of
-from pipelines.prepare.steps.filters import LIMITS, SCORES, Scores, judge
+from pipelines.prepare.scores import LIMITS, SCORES, Scores
+from pipelines.prepare.steps.filter import judge
 
 SURE = 3.0  # a confidence far beyond chance
 GOOD = Scores(

@@ -7,6 +7,7 @@ the mouth that the speech lets expect.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,9 @@ from jaxtyping import Float32, Int16, UInt8
 from a2h_models.metrics import av_sync
 from a2h_models.timebase import FPS
 from pipelines.config import FeaturesConfig
+from pipelines.prepare.scores import Scores
+from pipelines.prepare.sound import cut_wave
+from pipelines.prepare.steps.state import ClipState, ClipStep, PrepareContext
 from pipelines.prepare.steps.sync_network import SyncNetworkRef, ask
 
 if TYPE_CHECKING:
@@ -86,3 +90,49 @@ def correction(found: Offset, config: FeaturesConfig) -> int:
     else:
         sure, error = found.confidence >= config.correct_from_confidence, config.mouth_error_frames
     return late if sure and error < abs(late) <= config.correct_to_frames else 0
+
+
+def with_sync_scores(scores: Scores, found: Offset, late: int) -> Scores:
+    """Add the offset that was found, and what of it was corrected."""
+    return replace(
+        scores,
+        sync_offset=float(found.frames),
+        sync_confidence=found.confidence,
+        sync_corrected=float(late),
+        lse_d=found.lse_d,
+        lse_c=found.lse_c,
+        expert_offset=None if found.expert_offset is None else float(found.expert_offset),
+        expert_confidence=found.expert_confidence,
+        expert_certainty=found.expert_certainty,
+    )
+
+
+class AlignSound(ClipStep):
+    """Measure the offset of sound and lips, and correct it."""
+
+    name = "align_sound"
+    label = "measure the offset of sound and lips, and correct it"
+    settings = (
+        "features.syncnet",
+        "features.sync_expert",
+        "features.correct_from_confidence",
+        "features.correct_from_expert",
+        "features.correct_from_lse_c",
+        "features.correct_to_frames",
+        "features.mouth_error_frames",
+        "features.syncnet_error_frames",
+        "features.expert_error_frames",
+    )
+    takes = ("frames", "landmarks")
+    gives = ("wave",)
+
+    @staticmethod
+    def run(state: ClipState, context: PrepareContext) -> None:
+        """Run the step."""
+        state.wave = cut_wave(state.source.wave, state.clip.span)
+        if not state.has_face:
+            return
+        state.offset = find_offset(state.frames, state.landmarks, state.wave, context.sync_network)
+        late = correction(state.offset, context.config.features)
+        state.wave = cut_wave(state.source.wave, state.clip.span, late)
+        state.scores = with_sync_scores(state.scores, state.offset, late)

@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 from a2h_models.timebase import Span
 from pipelines.config import ClipsConfig
 from pipelines.face.face_mesh import Box
-from pipelines.prepare.steps.clips import (
-    Detection,
+from pipelines.prepare.steps.find_clips import (
     Track,
-    VideoScan,
-    change,
     clip_spans,
-    colours_of,
     extent,
     find_clips,
     overlap,
@@ -27,6 +23,7 @@ from pipelines.prepare.steps.clips import (
     spread,
     tracks,
 )
+from pipelines.prepare.steps.scan_video import Detection, VideoScan, change, colours_of
 
 CONFIG = ClipsConfig()
 STEP = CONFIG.detect_every

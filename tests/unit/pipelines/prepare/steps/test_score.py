@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from a2h_models.metrics.av_sync import INNER_LIPS
 from a2h_models.timebase import SAMPLE_RATE, SAMPLES_PER_FRAME, Span
-from pipelines.prepare.steps.filters import Scores
-from pipelines.prepare.steps.samples import (
-    angles,
-    cut_wave,
-    jitter,
-    level_db,
-    mouth_range,
-    rounded,
-    sharpness,
-    voice_share,
-)
+from pipelines.prepare.scores import Scores, rounded
+from pipelines.prepare.sound import cut_wave, level_db, voice_share
+from pipelines.prepare.steps.score import angles, jitter, mouth_range, sharpness
 
 
 def test_the_wave_of_a_span_is_as_long_as_the_span():

@@ -20,8 +20,10 @@ from pipelines import media
 from pipelines.config import ClipsConfig
 from pipelines.face.face_mesh import Mesh, mesh
 from pipelines.face.smoothing import fill_gaps
-from pipelines.prepare.steps.clips import Clip
-from pipelines.prepare.steps.samples import crop_buffer, crop_frames, cut_wave
+from pipelines.prepare.sound import cut_wave
+from pipelines.prepare.steps.crop import crop_buffer, crop_frames
+from pipelines.prepare.steps.find_clips import Clip
+from pipelines.prepare.steps.state import PrepareContext, VideoState, VideoStep
 
 MAX_SHIFT = 6  # frames; between several faces only these are looked at: nobody is out of sync beside somebody in sync
 KEPT_FRAMES = 8192  # of crops, in temporary files: 1.6 GB
@@ -89,3 +91,19 @@ def mouth_confidence(found: Mesh, wave: Int16[np.ndarray, " t*640"]) -> float:
 
 def _meet(a: Span, b: Span) -> bool:
     return a.start < b.stop and b.start < a.stop
+
+
+class ChooseSpeaker(VideoStep):
+    """Match each of several mouths with the speech."""
+
+    name = "choose_speaker"
+    label = "match each of several mouths with the speech"
+    settings = ("clips.min_frames",)
+    takes = ("reader", "clips", "wave")
+    gives = ("speakers",)
+
+    @staticmethod
+    def run(state: VideoState, context: PrepareContext) -> None:
+        """Run the step."""
+        matches = speakers(state.reader, state.clips, state.wave, context.config.clips)
+        state.speakers = state.stack.enter_context(matches)
