@@ -47,6 +47,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/vulture
 
 # Two at a time, each file in one process: most tests keep one core busy. They share nothing but the machine.
 test: lint

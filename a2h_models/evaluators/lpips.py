@@ -10,14 +10,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from a2h_models.errors import CheckpointError
 from a2h_models.evaluators.alexnet import CHANNELS, AlexNet, load_alexnet
-from a2h_models.metrics.image import BATCH, Frames, as_tensor, check_same_shape
 from a2h_models.networks.weights import read_foreign
 
 CALIBRATION = Path("functional", "image", "lpips_models", "alex.pth")  # inside torchmetrics
@@ -50,20 +48,6 @@ class Lpips(nn.Module):
 def _unit(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """Every place's features with length 1."""
     return features / (features.square().sum(dim=1, keepdim=True).sqrt() + EPSILON)
-
-
-@torch.inference_mode()
-def lpips(network: Lpips, prediction: Frames, truth: Frames) -> Float32[np.ndarray, " t"]:
-    """One number a frame, ≥ 0; lower is better.
-
-    Raises:
-        ValueError: if the films differ in shape.
-    """
-    check_same_shape(prediction, truth)
-    device = next(network.parameters()).device
-    batches = [slice(start, start + BATCH) for start in range(0, len(prediction), BATCH)]
-    values = [network(as_tensor(prediction[batch]).to(device), as_tensor(truth[batch]).to(device)) for batch in batches]
-    return np.asarray(torch.cat(values).cpu().numpy())
 
 
 def load_lpips(path: Path) -> Lpips:

@@ -14,8 +14,7 @@ from a2h_models.evaluators.arcface import ArcFace, load_arcface
 from a2h_models.evaluators.i3d import I3D, load_i3d
 from a2h_models.evaluators.inception import Inception, load_inception
 from a2h_models.evaluators.lpips import Lpips, load_lpips
-from a2h_models.evaluators.syncnet import SyncNet
-from a2h_models.metrics.lip_sync import load_syncnet
+from a2h_models.evaluators.syncnet import SyncNet, load_syncnet
 from a2h_models.networks import JUDGE, SyncExpert, load
 
 

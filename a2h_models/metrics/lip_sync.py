@@ -7,8 +7,6 @@ samples, windows of twenty rows.
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +14,8 @@ import torch
 from jaxtyping import Float, Float32, Int16, UInt8
 from torch import Tensor
 
-from a2h_models.errors import CheckpointError
 from a2h_models.evaluators.syncnet import FACE, FRAMES, ROWS, SyncNet
 from a2h_models.features.speech import mfcc
-from a2h_models.networks.weights import read_foreign
 from a2h_models.timebase import HOPS_PER_FRAME, SAMPLES_PER_FRAME
 
 MAX_SHIFT = 15  # frames either way
@@ -27,11 +23,6 @@ BATCH = 16  # windows at a time
 MARGIN = 0.4  # of half the face box's side, left of, right of and, twice, below it: the public tool's crop
 GREY = (110, 110, 110)  # what stands past the picture's border
 STEADY_FRAMES = 13  # median over so many steadies the box
-# Places of the convolutions in the published towers; a batch normalisation follows each
-PUBLISHED = (0, 4, 8, 11, 14, 18)
-OURS = {"lip": (0, 2, 4, 5, 6, 8), "audio": (0, 1, 3, 4, 5, 7)}
-TOWERS = {"lip": "lip", "audio": "aud"}
-HEAD = ((0, 1), (1, 2), (3, 4))  # Linear, BatchNorm, Linear: published place, ours
 
 
 class LipSync(NamedTuple):
@@ -42,52 +33,6 @@ class LipSync(NamedTuple):
     offset: int
     distance: float  # LSE-D: mean distance of the embeddings at that offset; less is better
     confidence: float  # LSE-C: median over the shifts minus that; more is better
-
-
-# ------------------------------------------------------------------------------------------ weights
-@functools.cache
-def load_syncnet(path: str) -> SyncNet:
-    """The public network, for inference.
-
-    Raises:
-        CheckpointError: if the file cannot be read without running its code, or holds something
-            else.
-    """
-    state = read_foreign(Path(path), hint="get SyncNet's weights with `a2h assets fetch syncnet`")
-    network = SyncNet()
-    try:
-        network.load_state_dict(adopt(state))
-    except (KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f"{Path(path).name}: these are not SyncNet's weights ({error})", hint="give syncnet_v2.model"
-        ) from None
-    return network.eval()
-
-
-def adopt(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published names → ours; strict both ways.
-
-    Raises:
-        KeyError: for names that the published network does not have.
-    """
-    names = published_names()
-    if unknown := sorted(state.keys() - names.keys()):
-        raise KeyError(f"unknown entry {unknown[0]}")
-    return {names[name]: tensor for name, tensor in state.items()}
-
-
-def published_names() -> dict[str, str]:
-    """Published name → our name, of every entry."""
-    places = {}
-    for tower, theirs in TOWERS.items():
-        for place, ours in zip(PUBLISHED, OURS[tower], strict=True):
-            places[f"netcnn{theirs}.{place}"] = f"{tower}_tower.{ours}.0"
-            places[f"netcnn{theirs}.{place + 1}"] = f"{tower}_tower.{ours}.1"
-        for place, ours in HEAD:
-            places[f"netfc{theirs}.{place}"] = f"{tower}_head.{ours}"
-    by_place = {ours: theirs for theirs, ours in places.items()}
-    entries = (entry.rpartition(".") for entry in SyncNet().state_dict())
-    return {f"{by_place[layer]}.{kind}": f"{layer}.{kind}" for layer, _, kind in entries}
 
 
 # ----------------------------------------------------------------------------------------- protocol

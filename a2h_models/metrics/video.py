@@ -98,7 +98,7 @@ def features(film: VideoFeatures, judges: MetricNetworks) -> dict[str, Float32[n
 
 
 def _judged(film: VideoFeatures, truth: VideoFeatures, wave: np.ndarray, judges: MetricNetworks) -> dict[str, float]:
-    from a2h_models.evaluators.lpips import lpips
+    from a2h_models.metrics.lpips import lpips
 
     values: dict[str, float] = {}
     if judges.alexnet is not None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from a2h_models.inference.animator import Animator
 
 OPSET = 18  # grid_sample is an operator since 16; 18 is what the exporter writes without conversion
-SUFFIX = ".onnx"
 BATCH = 2  # of the examples that are traced: torch would take one for a constant
 
 

@@ -14,8 +14,8 @@ import torch
 
 from a2h_models.checkpoints.bundle import sha256
 from a2h_models.errors import CheckpointError, FailedError
-from a2h_models.inference.onnx.export import OPSET, SUFFIX, OnnxGraph, graphs, write
-from a2h_models.inference.onnx.runtime import OnnxHeadPose, OnnxImageGenerator, OnnxMotionField, OnnxSession
+from a2h_models.inference.onnx.export import OPSET, OnnxGraph, graphs, write
+from a2h_models.inference.onnx.runtime import SUFFIX, OnnxHeadPose, OnnxImageGenerator, OnnxMotionField, OnnxSession
 from a2h_models.networks import NetworksConfig
 from a2h_models.networks.weights import from_values
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from a2h_models.errors import CheckpointError, ConfigError
 from a2h_models.features.keypoints import Keypoints
-from a2h_models.inference.onnx.export import SUFFIX
 from a2h_models.networks.generator import EncodedPortrait
 from a2h_models.networks.head_pose import HeadPoseState
 
+SUFFIX = ".onnx"  # of the graphs' files
 ERRORS_ONLY = 3  # of ONNX Runtime's log
 
 

@@ -123,7 +123,7 @@ def load_sync_network(judge: SyncNetworkRef) -> SyncNet | Any:  # or a SyncExper
         RegistryError: if they must come from a registry, and cannot.
     """
     from a2h_models.evaluators.metric_networks import load_sync_expert
-    from a2h_models.metrics.lip_sync import load_syncnet
+    from a2h_models.evaluators.syncnet import load_syncnet
 
     if judge.uri and not judge.path.exists():
         judge = replace(judge, path=judge.fetch(judge.uri))

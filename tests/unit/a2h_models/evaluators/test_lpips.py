@@ -6,7 +6,8 @@ import torch
 
 from a2h_models.errors import CheckpointError
 from a2h_models.evaluators.alexnet import CHANNELS, AlexNet
-from a2h_models.evaluators.lpips import Lpips, load_heads, load_lpips, lpips
+from a2h_models.evaluators.lpips import Lpips, load_heads, load_lpips
+from a2h_models.metrics.lpips import lpips
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2h_models.errors import CheckpointError
+from a2h_models.evaluators import syncnet
 from a2h_models.evaluators.syncnet import SyncNet
 from a2h_models.features.speech import mfcc
 from a2h_models.metrics import lip_sync
@@ -19,7 +20,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 
 
 def published(network: SyncNet) -> dict[str, torch.Tensor]:
-    return {theirs: network.state_dict()[ours] for theirs, ours in lip_sync.published_names().items()}
+    return {theirs: network.state_dict()[ours] for theirs, ours in syncnet.published_names().items()}
 
 
 @given(st.integers(-12, 12), st.integers(0, 9))
@@ -42,7 +43,7 @@ def test_confidence_is_the_median_less_the_least() -> None:
 
 def test_published_names_are_the_published_ones() -> None:
     """A sample of them, as the public implementation writes its file."""
-    names = lip_sync.published_names()
+    names = syncnet.published_names()
     assert names["netcnnlip.0.weight"] == "lip_tower.0.0.weight"
     assert names["netcnnlip.19.running_mean"] == "lip_tower.8.1.running_mean"
     assert names["netcnnaud.18.bias"] == "audio_tower.7.0.bias"
@@ -54,7 +55,7 @@ def test_weights_under_published_names_are_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = SyncNet().eval()
     torch.save(published(network), tmp_path / "syncnet_v2.model")
-    read = lip_sync.load_syncnet(str(tmp_path / "syncnet_v2.model"))
+    read = syncnet.load_syncnet(str(tmp_path / "syncnet_v2.model"))
     assert not read.training
     faces = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8)
     wave = np.random.default_rng(1).integers(-9000, 9000, 8 * SAMPLES_PER_FRAME).astype(np.int16)
@@ -75,16 +76,16 @@ def test_other_weights_are_refused(tmp_path: Path, spoil: str) -> None:
     path = tmp_path / "other.model"
     torch.save(state[name] if spoil == "no dict" else state, path)
     with pytest.raises(CheckpointError, match=r"not SyncNet's weights|something else than named tensors"):
-        lip_sync.load_syncnet(str(path))
+        syncnet.load_syncnet(str(path))
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.model"
     torch.save({"weights": Path}, path)
     with pytest.raises(CheckpointError, match="cannot be read"):
-        lip_sync.load_syncnet(str(path))
+        syncnet.load_syncnet(str(path))
     with pytest.raises(CheckpointError, match="cannot be read"):
-        lip_sync.load_syncnet(str(tmp_path / "nowhere"))
+        syncnet.load_syncnet(str(tmp_path / "nowhere"))
 
 
 def test_faces_are_cut_steadily_with_room_below() -> None:

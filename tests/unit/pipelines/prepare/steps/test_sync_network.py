@@ -124,7 +124,7 @@ def test_a_version_whose_files_were_changed_is_refused(
 def test_syncnets_place_is_no_part_of_the_plan_and_its_bytes_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("a2h_models.metrics.lip_sync.load_syncnet", str)  # nobody's weights are here
+    monkeypatch.setattr("a2h_models.evaluators.syncnet.load_syncnet", str)  # nobody's weights are here
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).write_bytes(content)
     plans = [hash_of_plan(find("", syncnet=str(tmp_path / name))) for name in ("a", "b", "c")]
