@@ -9,12 +9,13 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
 
 from a2h_models import errors, metrics
 from a2h_models.settings import Setting, documented
+from pipelines.cli import help as cli_help
 from pipelines.cli import main as cli
 from pipelines.config import compose
 from pipelines.prepare import reasons
@@ -63,47 +64,36 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 # --------------------------------------------------------------------------- commands and their keys
 def commands_page() -> str:
     """Describe every command, and every key that it takes."""
+    described = cli_help.reference(cli.COMMANDS)
     parts = [
         "# Commands and keys\n",
         (
-            "`a2h COMMAND key=value …`. `a2h COMMAND --help` prints the important keys, `a2h COMMAND --cfg job` the "
-            "whole configuration that would run. A group is a folder of `conf/`; `group=choice` takes one of its files.\n"
+            "`a2h COMMAND key=value …`. `a2h COMMAND --help` prints the important keys, `--help-all` every key, `--cfg job` "
+            "the configuration that would run. A group is a folder of `conf/`; `group=choice` takes one of its files.\n"
         ),
-        table(("command", "what it does"), ((f"`a2h {name}`", entry.help) for name, entry in cli.COMMANDS.items())),
+        table(("command", "what it does"), ((f"`a2h {each.name}`", each.summary) for each in described)),
+        *map(command_part, described),
+        "## Keys of the stages\n\nWhat `a2h train stage=…` takes.\n",
+        *(f"### {name}\n\n{key_table(kind, 'stage.')}" for name, kind in compose.STAGES.items()),
     ]
-    for name, entry in cli.COMMANDS.items():
-        parts.append(f"## {name}\n\n{entry.help}\n")
-        if name in compose.COMMANDS:
-            parts.append(_choices(name))
-            parts.append(key_table(compose.COMMANDS[name], ""))
-        else:
-            parts.append(f"`a2h {name} --help` lists its flags.\n")
-    parts.append(stages_part())
     return "\n".join(parts)
 
 
-def _choices(command: str) -> str:
-    text = (compose.CONF_DIR / f"{command}.yaml").read_text(encoding="utf-8")
-    groups = [path for path in sorted(compose.CONF_DIR.iterdir()) if path.is_dir() and f"{path.name}:" in text]
-    rows = [
-        (f"`{group.name}=`", " · ".join(f"`{choice.stem}`" for choice in sorted(group.glob("*.yaml"))))
-        for group in groups
-    ]
-    return table(("group", "choices"), rows) if rows else ""
-
-
-def stages_part() -> str:
-    """Describe the keys that each training stage adds to `a2h train`."""
-    from pipelines.config import training
-
-    kinds = [
-        kind
-        for kind in vars(training).values()
-        if isinstance(kind, type) and is_dataclass(kind) and kind.__name__.endswith("Stage")
-    ]
-    parts = ["## Keys of the stages\n\nWhat `a2h train stage=…` adds.\n"]
-    parts += [f"### {kind.__name__}\n\n{key_table(kind, 'stage.')}" for kind in kinds]
-    return "\n".join(parts)
+def command_part(command: cli_help.CommandHelp) -> str:
+    """Describe one command: its groups and its keys; those of a stage stand apart."""
+    groups = (
+        (f"`{name}=`", " · ".join(f"`{choice}`" for choice in choices)) for name, choices in command.groups.items()
+    )
+    keys = (
+        (f"`{key.key}`", f"`--{key.flag}`" if key.flag else "", key.type, f"`{key.default}`", key.meaning)
+        for key in command.keys
+        if not key.key.startswith("stage.")
+    )
+    return (
+        f"## {command.name}\n\n{command.summary}.\n\n"
+        + (table(("group", "choices"), groups) + "\n" if command.groups else "")
+        + table(("key", "flag", "type", "default", "meaning"), keys)
+    )
 
 
 def key_table(config: type, prefix: str) -> str:
@@ -118,17 +108,13 @@ def _key_rows(config: type, prefix: str) -> Iterator[tuple[str, str, str, str, s
             yield from _key_rows(each.type, f"{prefix}{each.name}.")
             continue
         meaning = each.meaning or comments.get(each.name, "")
-        yield f"`{prefix}{each.name}`", f"`{_type(each)}`", _default(each), str(each.limits), meaning + _unit(each)
-
-
-def _type(each: Setting) -> str:
-    return each.type.__name__ if isinstance(each.type, type) and not hasattr(each.type, "__args__") else str(each.type)
-
-
-def _default(each: Setting) -> str:
-    if each.default in ("???", MISSING):
-        return "*required*"
-    return f"`{each.default!r}`" if each.default != "" else "empty"
+        yield (
+            f"`{prefix}{each.name}`",
+            cli_help.type_name(each.type),
+            f"`{cli_help.default_text(each.default)}`",
+            str(each.limits),
+            meaning + _unit(each),
+        )
 
 
 def _unit(each: Setting) -> str:
@@ -267,7 +253,7 @@ def errors_page() -> str:
         "# Errors\n\nEvery foreseen error is an `A2HError`: its message names the file or key and the value, its hint "
         f"says what to do.\n\n```text\n{tree}\n```\n\n"
         + table(("class", "base", "exit code"), rows)
-        + "\nThe command line ends with 0 (done), 1 (failed), 2 (wrong use), 130 (interrupted) or 143 (terminated).\n"
+        + "\nThe command line ends with 0 (done), 1 (failed), 2 (wrong use), 3 (refused by a gate), 130 (interrupted) or 143 (terminated).\n"
     )
 
 

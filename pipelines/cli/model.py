@@ -90,7 +90,7 @@ def export(command: config.ExportCommand) -> int:
 
 COMMANDS = (
     Command("register", register),
-    Command("freeze", freeze, positional=("dataset",)),
+    Command("freeze", freeze, positional=("dataset",), flags={"split": "evaluate.split"}),
     Command("evaluate", evaluate, flags={"split": "evaluate.split"}),
     Command("promote", promote, positional=("model",)),
     Command("rollback", rollback, positional=("model",)),

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from pipelines.cli import main as cli
+from pipelines.cli import train
+from pipelines.cli.command import to_overrides
 from pipelines.config import compose
 from tests.paths import ROOT
 
@@ -59,24 +61,10 @@ def test_documented_command_composes(page: str, line: str) -> None:
     """Every command of the pages is read by the real parser; what it would run is not run."""
     words = shlex.split(re.sub(r"\$\{?\w+\}?", "0", line), comments=True)[1:]
     assert words[0] in cli.COMMANDS, page
-    if words[0] in compose.COMMANDS:
-        arguments = [word for word in words[1:] if word not in {cli.PIPELINE, cli.MULTIRUN}]
-        stage = ["stage=head_pose"] if cli.PIPELINE in words else []
-        _, overrides = cli._split(arguments, BARE.get(words[0], ()), cli.FLAGS)
-        assert compose.compose(words[0], [*overrides, *stage])
-
-
-BARE = {
-    "freeze": ("dataset",),
-    "promote": ("model",),
-    "rollback": ("model",),
-    "models": ("model",),
-    "card": ("model",),
-    "copy": ("model",),
-    "import-release": ("file",),
-    "export-release": ("model", "out"),
-    "export": ("model", "out"),
-}
+    arguments = [word for word in words[1:] if word not in {train.PIPELINE, train.MULTIRUN}]
+    stage = ["stage=head_pose"] if train.PIPELINE in words else []
+    _, overrides = to_overrides(cli.COMMANDS[words[0]], arguments)
+    assert compose.compose(words[0], [*overrides, *stage])
 
 
 @pytest.mark.parametrize("page", [*TOP, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
