@@ -20,6 +20,7 @@ from pipelines.cli import main as cli
 from pipelines.config import compose
 from pipelines.prepare import reasons
 from pipelines.prepare.output.ledger import LedgerRow
+from pipelines.prepare.pipeline import describe_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = "<!-- Written by scripts/generate_reference.py. -->\n\n"
@@ -138,15 +139,19 @@ def field_comments(config: type) -> dict[str, str]:
 
 # ------------------------------------------------------------------------------------- preparation
 def steps_page() -> str:
-    """List the steps of preparation, with the limits that filter their clips."""
-    thresholds = key_table(filters_config(), "prepare.filters.")
+    """List the steps of preparation, with their scores, and the limits that filter clips."""
+    steps = [(f"`{step['step']}`", step["what"], step["scores"], _as_list(step["limits"])) for step in describe_steps()]
     return (
         "# Preparation steps\n\nA raw video passes these steps in order; what does not pass is a row of the "
         "[ledger](ledger.md) with a [reason](reasons.md).\n\n"
-        + table(("step", "what it does"), _steps())
+        + table(("step", "what it does", "scores (unit)", "limit → reason"), steps)
         + "\n## Thresholds\n\nA value equal to its threshold passes.\n\n"
-        + thresholds
+        + key_table(filters_config(), "prepare.filters.")
     )
+
+
+def _as_list(limits: str) -> str:
+    return "<br>".join(limit.removeprefix("prepare.filters.") for limit in limits.split(", "))
 
 
 def filters_config() -> type:
@@ -154,19 +159,6 @@ def filters_config() -> type:
     hints = get_type_hints(compose.COMMANDS["prepare"])
     kind: type = get_type_hints(hints["prepare"])["filters"]
     return kind
-
-
-def _steps() -> Iterator[tuple[str, str]]:
-    yield "scan the video", "find shots and faces, every few frames"
-    yield "find clips", "stretches of one shot with one face track"
-    yield "choose the speaker", "of several faces, the one whose mouth matches the speech"
-    yield "crop", "cut a square around the face, 256×256 at 25 fps"
-    yield "solve the pose", "face mesh, landmarks, rigid head pose a frame"
-    yield "align the sound", "shift the sound by a constant where it is surely late or early"
-    yield "score", "measure what the filters and the ledger need"
-    yield "filter", "compare the scores with the thresholds below"
-    yield "speech features", "41 numbers a row, 100 rows a second, and the log-mel spectrogram"
-    yield "encode", "write the members of the sample into the shard"
 
 
 # --------------------------------------------------------------------------------- the other pages
