@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from a2h_models.errors import ConfigError
 from pipelines import config
-from pipelines.config.compose import COMMANDS, CONF_DIR, STAGES, compose, compose_dict
+from pipelines.config.compose import COMMANDS, CONF_DIR, STAGES, compose, compose_dict, sweep
 
 REQUIRED = {  # what each command cannot do without
     "prepare": ["videos=in", "out=out"],
@@ -201,13 +201,37 @@ def test_a_mistake_is_one_sentence_with_a_hint(command: str, overrides: list[str
     assert hint in caught.value.hint
 
 
-def test_the_config_hash_changes_with_values_and_with_nothing_else() -> None:
-    one = compose("prepare", REQUIRED["prepare"])
-    same = compose("prepare", [*REQUIRED["prepare"], "prepare=default"])
-    other = compose("prepare", [*REQUIRED["prepare"], "prepare.clips.min_frames=80"])
-    assert config.config_hash(one.prepare) == config.config_hash(same.prepare) != config.config_hash(other.prepare)
-
-
 def test_the_tracking_server_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert compose_dict("register").logger.tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_values_behind_commas_make_a_job_each_and_all_combinations() -> None:
+    jobs = sweep("train", ["stage=head_pose,motion_field", "stage.optimiser.lr=1e-4,2e-4", "scale=smoke"])
+    assert len(jobs) == 4
+    assert jobs[0] == ["stage=head_pose", "stage.optimiser.lr=0.0001", "scale=smoke"]
+
+
+def test_lists_and_paths_are_no_sweeps() -> None:
+    words = ["stage.optimiser.milestones=[5,20]", "dataset.path=/a b/[x"]
+    assert sweep("train", words) == [words]
+
+
+def test_a_word_that_is_no_override_is_told() -> None:
+    with pytest.raises(ConfigError, match="--multirun"):
+        sweep("train", ["stage.optimiser.lr=[1"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "key", "value"),
+    [
+        ("overfit", "overfit_batches", 1),
+        ("fast_dev_run", "fast_dev_run", True),
+        ("limit", "max_steps", 20),
+        ("profiler", "profiler", "simple"),
+    ],
+)
+def test_a_debug_choice_stands_above_the_recipe(choice: str, key: str, value: object) -> None:
+    command = compose("train", ["stage=head_pose", "scale=smoke", "dataset.path=x", f"debug={choice}"])
+    assert getattr(command.trainer, key) == value
+    assert not command.register

@@ -13,7 +13,6 @@ from pipelines.core.storage import Storage
 from pipelines.prepare.output import gallery, ledger, timings
 from pipelines.prepare.output.previews import contact_sheet, draw_on, read_preview, spread
 from pipelines.prepare.output.report import MAX_BYTES, write_report
-from pipelines.reporting import charts
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (20, 256, 256, 3), dtype=np.uint8)
 POSE = np.tile(np.array([0.1, 0.2, 0.0, 0.0, 0.0, 300.0], np.float32), (20, 1))
@@ -154,34 +153,6 @@ def test_a_dataset_without_a_sample_has_a_report(dataset):
     ledger.write(out, ledger.table(rows))
     write_report(dataset)
     assert "Accepted samples" in _page(dataset)
-
-
-def test_ticks_are_round_and_within():
-    assert charts.ticks(0, 100) == [0, 25, 50, 75, 100]
-    assert charts.ticks(-6, 6) == [-5, 0, 5]
-    assert charts.ticks(3, 3) == [3]
-
-
-def test_few_whole_numbers_have_a_bar_each():
-    found = charts.count(np.array([1.0, 1.0, 2.0]), np.array([4.0]))
-    assert found.edges.tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
-    assert (found.accepted.tolist(), found.dropped.tolist()) == ([2, 1, 0, 0], [0, 0, 0, 1])
-
-
-def test_one_number_alone_does_not_fill_the_picture():
-    found = charts.count(np.ones(6), np.zeros(0))
-    ((x, width),) = re.findall(
-        r'class="good" x="([\d.]+)".*? width="([\d.]+)"', charts.draw_histogram(found, axis="", bounds=[], title="")
-    )
-    assert float(width) == charts.WIDEST
-    assert float(x) + float(width) / 2 == pytest.approx((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2, abs=0.1)
-
-
-def test_one_odd_clip_does_not_squeeze_the_rest():
-    values = np.append(np.random.default_rng(0).uniform(0, 1, 999), 1e9)
-    found = charts.count(values, np.zeros(0))
-    assert found.edges[-1] < 2
-    assert found.accepted.sum() == 1000  # it stands in the last bar
 
 
 def test_damaged_times_are_left_out(tmp_path):
