@@ -58,7 +58,8 @@ def stand_in_checkpoint(shared: Path) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_torch_threads() -> None:
+def _torch_threads() -> None:
+    """Two threads, or as many as A2H_TEST_THREADS says: no result may depend on it."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("A2H_TEST_THREADS", "2")))
