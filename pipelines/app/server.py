@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2h_models.errors import ConfigError
+from a2h_models.settings import validate
 from pipelines.app.catalog import ModelCatalog
 from pipelines.app.handlers import RequestHandler
 from pipelines.app.page import build_page, launch_style
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import gradio as gr
 
 # fields of AppCommand that must be above zero
-LIMITS = ("max_speech_s", "max_upload_mb", "concurrency", "max_waiting", "keep_minutes")
 
 
 @contextmanager
@@ -32,11 +32,9 @@ def serving(command: AppCommand) -> Iterator[gr.Blocks]:
 
     Raises:
         RegistryError: if there is no such model, or its files were changed.
-        ConfigError: if a limit is not above zero, or the port is taken.
+        ConfigError: if a setting is outside its range, or the port is taken.
     """
-    for limit in LIMITS:
-        if getattr(command, limit) <= 0:
-            raise ConfigError(f"{limit}={getattr(command, limit)} must be above zero")
+    validate(command)
     _require_port(command)
     with _temporary_files(Path(command.paths.cache)) as folder:
         page = build_page(RequestHandler(command, ModelCatalog(command), SessionFiles(folder)), command)

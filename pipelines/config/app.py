@@ -34,7 +34,7 @@ class AppCommand:
     concurrency: int = setting(1, at_least=1)
     """Videos that are made at the same time."""
 
-    max_waiting: int = setting(16, at_least=0)
+    max_waiting: int = setting(16, at_least=1)
     """Length of the queue; later requests are asked to come back."""
 
     keep_minutes: int = setting(60, at_least=1, unit="min")

@@ -123,7 +123,7 @@ def test_a_port_that_is_taken_is_named(
 def test_a_limit_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio")
     assert main(["app", "concurrency=0"]) == 2
-    assert "concurrency=0 must be above zero" in capsys.readouterr().err
+    assert "concurrency is 0, and must be ≥ 1" in capsys.readouterr().err
 
 
 def test_errors_show_the_users_file_names_and_no_markup() -> None:

@@ -27,12 +27,13 @@ from pipelines.training.launch import train
 from pipelines.training.run_description import DESCRIPTION
 from pipelines.training.runs import run_folder
 from pipelines.training.trainer import LIGHTNING, make_trainer, synchronised
+from tests.fixtures.training import PLAIN_IMAGE_GENERATOR
 
 STEPS, STOP = 5, 3  # as in conftest.py
 
 
 def _image_generator(**changes):
-    return ImageGeneratorStage(pixel=10.0, perceptual=0.0, **changes)
+    return ImageGeneratorStage(**(PLAIN_IMAGE_GENERATOR | changes))
 
 
 @pytest.mark.slow
