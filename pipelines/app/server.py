@@ -21,8 +21,6 @@ from pipelines.config import AppCommand
 if TYPE_CHECKING:
     import gradio as gr
 
-# fields of AppCommand that must be above zero
-
 
 @contextmanager
 def serving(command: AppCommand) -> Iterator[gr.Blocks]:

@@ -122,4 +122,6 @@ def type_of(schema: type, key: str) -> Any:
     """The type that a dotted key is declared with; None where it is not declared."""
     name, _, below = key.partition(".")
     kind = next((each.type for each in documented(schema) if each.name == name), None)
-    return type_of(kind, below) if below and isinstance(kind, type) and is_dataclass(kind) else kind
+    if not below:
+        return kind
+    return type_of(kind, below) if isinstance(kind, type) and is_dataclass(kind) else None
