@@ -143,6 +143,12 @@ def test_preparation_needs_no_torch() -> None:
     assert answer.stdout.splitlines()[-1] == "False"
 
 
+def test_a2h_models_alone_imports_no_torch() -> None:
+    code = "import sys, a2h_models; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.splitlines()[-1] == "False"
+
+
 def test_every_package_is_packaged() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(file.parent.parts) for file in FILES}

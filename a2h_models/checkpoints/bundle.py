@@ -4,13 +4,13 @@ hashes; and where it is found by name.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from a2h_models.errors import CheckpointError
+from a2h_models.files import atomic_path, sha256
 from a2h_models.networks import STAGES
 from a2h_models.networks.weights import file_name
 
@@ -46,7 +46,8 @@ def write_listing(folder: Path, files: Mapping[str, Path]) -> Path:
         "files": {name: sha256(path) for name, path in files.items()},
     }
     path = folder / LISTING
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
 
@@ -73,9 +74,3 @@ def check(folder: Path) -> None:
             raise CheckpointError(f"{folder} holds no {name}, which {LISTING} lists")
         if sha256(folder / name) != content["files"].get(name):
             raise CheckpointError(f"{folder / name} is not the file that {LISTING} lists: its sha-256 differs")
-
-
-def sha256(path: Path) -> str:
-    """Of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

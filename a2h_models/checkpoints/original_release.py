@@ -10,11 +10,9 @@ from __future__ import annotations
 import pickle
 import re
 import struct
-import uuid
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 
 from a2h_models.data_types import WINDOW
 from a2h_models.errors import CheckpointError, InputError
+from a2h_models.files import atomic_path
 from a2h_models.networks import STAGES, ImageGenerator, NetworksConfig, build
 from a2h_models.networks.weights import fill, on_meta, refuse
 
@@ -334,11 +333,6 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str
 
 def write_release(modules: Mapping[str, nn.Module], path: Path) -> Path:
     """Write the release's format, complete or not at all."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # of this call's own
-    try:
-        torch.save(to_release(modules), aside)
-        aside.replace(path)
-    finally:
-        with suppress(FileNotFoundError):  # it was renamed, or never made
-            aside.unlink()
+    with atomic_path(path) as temporary:
+        torch.save(to_release(modules), temporary)
     return path

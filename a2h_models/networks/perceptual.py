@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from a2h_models.errors import CheckpointError, InputError
+from a2h_models.files import sha256
 from a2h_models.networks.weights import fill
 
 WEIGHTS = "vgg19-dcbb9e9d.pth"  # torchvision's name: ends in the first digits of the file's sha-256
@@ -78,8 +78,7 @@ def load_vgg19(path: Path) -> Vgg19:
             f"the perceptual loss needs VGG-19's weights, and there are none at {path}",
             hint="`a2h assets fetch vgg19` gets them, and stage.vgg19 may stay empty then; or set stage.perceptual=0 and stage.pixel=10",
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     if not digest.startswith(WEIGHTS_SHA256):
         raise CheckpointError(
             f"{path} is not {WEIGHTS}: its sha-256 begins with {digest[:8]}", hint=f"download {WEIGHTS_PAGE} again"

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from a2h_models.errors import CheckpointError
+from a2h_models.files import atomic_path
 
 FORMAT = "a2h-weights"
 FORMAT_VERSION = 1  # of the header and of the tensors' names
@@ -39,9 +40,8 @@ def write(module: nn.Module, path: Path, *, stage: str, config: Any) -> Path:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "stage": stage, "networks": asdict(config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    save_file(tensors, aside, metadata={HEADER: json.dumps(header, sort_keys=True)})
-    aside.replace(path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
     return path
 
 

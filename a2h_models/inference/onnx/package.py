@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from a2h_models.checkpoints.bundle import sha256
 from a2h_models.errors import CheckpointError, FailedError
+from a2h_models.files import atomic_path, sha256
 from a2h_models.inference.onnx.export import OPSET, OnnxGraph, graphs, write
 from a2h_models.inference.onnx.runtime import SUFFIX, OnnxHeadPose, OnnxImageGenerator, OnnxMotionField, OnnxSession
 from a2h_models.networks import NetworksConfig
@@ -53,7 +53,8 @@ def write_graphs(animator: Animator, folder: Path, *, model: str) -> list[Export
         "files": {each.path.name: sha256(each.path) for each in written},
         "largest_difference": {each.name: each.difference for each in written},
     }
-    (folder / LISTING).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with atomic_path(folder / LISTING) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return written
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from a2h_models.checkpoints.bundle import check, locate, sha256, write_listing
+from a2h_models.checkpoints.bundle import check, locate, write_listing
 from a2h_models.errors import CheckpointError
+from a2h_models.files import sha256
 from a2h_models.networks import STAGES
 from a2h_models.networks.weights import file_name
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from a2h_models.checkpoints.bundle import LISTING as BUNDLE_LISTING
-from a2h_models.checkpoints.bundle import sha256
 from a2h_models.errors import CheckpointError, ConfigError
+from a2h_models.files import sha256
 from a2h_models.inference.animator import Animator
 from pipelines.cli.main import main
 from pipelines.config import GenerateCommand, GenerateConfig, PathsConfig
