@@ -25,11 +25,11 @@ def test_all_parts_run(benchmark_of_training, made_up_dataset, tmp_path, capsys)
     dataset = str(made_up_dataset)
     benchmark_of_training.loader(dataset, tmp_path, pairs=8, rounds=1)
     benchmark_of_training.step(dataset, tmp_path, steps=1)
-    clock, flops = benchmark_of_training.clocked(dataset, tmp_path, 1)
+    timer, flops = benchmark_of_training.timed_training(dataset, tmp_path, 1)
     benchmark_of_training.on_gpu(dataset, tmp_path, Namespace())
     said = capsys.readouterr().out
-    assert "× whole films" in said
+    assert "× whole videos" in said
     assert "× folders of PNGs" in said
     assert "No GPU" in said
-    assert len(clock.steps) == len(clock.waits) == 1 + benchmark_of_training.WARM_STEPS
+    assert len(timer.steps) == len(timer.waits) == 1 + benchmark_of_training.WARM_STEPS
     assert flops > 1e9

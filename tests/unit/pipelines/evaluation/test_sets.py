@@ -119,7 +119,7 @@ def test_the_command_line(small_dataset: Path, tmp_path: Path, capsys: pytest.Ca
     assert "1 clips, 24 frames, 1 people" in capsys.readouterr().out
     assert json.loads(out.read_text())["split"] == "train"
     assert main(["freeze", str(small_dataset), "--split", "all", "--out", str(out)]) == 2
-    assert "evaluate.split=all does not exist" in capsys.readouterr().err
+    assert "evaluate.split is all, and must be train | val | test" in capsys.readouterr().err
 
 
 def test_the_first_clip_of_each_video() -> None:

@@ -152,8 +152,8 @@ def test_without_a_face_there_is_no_mesh_and_no_portrait() -> None:
 @pytest.mark.slow
 def test_nothing_is_written_to_the_error_stream() -> None:
     code = (
-        "import numpy as np; from skimage.data import astronaut; from pipelines.prepare import faces;"
-        "crop = faces.crop_portrait(astronaut()); faces.mesh(crop[None])"
+        "import numpy as np; from skimage.data import astronaut; from pipelines.face import face_mesh;"
+        "crop = face_mesh.crop_portrait(astronaut()); face_mesh.mesh(crop[None])"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     done = subprocess.run(
