@@ -78,7 +78,7 @@ def load_whole_videos(data: PairDataModule, pairs: int) -> None:
     """Load pairs as FOMM does from videos: decode the whole clip for each pair, keep two frames."""
     rng = np.random.default_rng(0)
     for position in range(pairs):
-        clip = train_index(data).clips[data.stream.clip(position)]
+        clip = train_index(data).clips[data.order.clip(position)]
         frames = media.decode_crop(train_index(data).members(clip, ("mp4",)).members["mp4"], size=data.size)
         _ = frames[rng.choice(len(frames), 2, replace=False)]
 
@@ -90,7 +90,7 @@ def load_from_folders(data: PairDataModule, home: Path, pairs: int) -> None:
     """
     rng = np.random.default_rng(0)
     for position in range(pairs):
-        names = sorted((home / train_index(data).clips[data.stream.clip(position)].key).iterdir())
+        names = sorted((home / train_index(data).clips[data.order.clip(position)].key).iterdir())
         for name in rng.choice(len(names), 2, replace=False):
             with Image.open(names[name]) as picture:
                 _ = np.asarray(picture)

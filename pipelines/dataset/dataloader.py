@@ -1,4 +1,4 @@
-"""Loader processes whose errors arrive as they were raised: with their sentence and their hint."""
+"""Data loaders whose worker processes report errors with their message and hint."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from a2h_models.errors import A2HError
 
 
 class ErrorAsValueDataset(Dataset[Any]):
-    """Draws in which an error is a value.
+    """A dataset that returns an A2HError as an item instead of raising it.
 
-    Of an exception in a loader process torch makes another one, whose message is its traceback.
+    PyTorch replaces an exception of a worker process by another one, whose message is a traceback.
     """
 
-    def __init__(self, draws: Dataset[Any]) -> None:
-        self.draws = draws
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
 
     def __getitem__(self, position: int) -> Any:
         try:
-            return self.draws[position]
+            return self.dataset[position]
         except A2HError as error:
             return error
 
 
 class ErrorRaisingDataLoader(DataLoader[Any]):
-    """Raises, in the process that trains, what its loader processes told."""
+    """Raise, in the training process, the errors that worker processes returned as batches."""
 
     @override
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -41,20 +41,20 @@ class ErrorRaisingDataLoader(DataLoader[Any]):
 
 
 def make_loader(
-    draws: Dataset[Any], collate: Callable[[list[Any]], Any], *, workers: int, **batches: Any
+    dataset: Dataset[Any], collate: Callable[[list[Any]], Any], *, workers: int, **batches: Any
 ) -> ErrorRaisingDataLoader:
-    """A loader of draws.
+    """Make a data loader.
 
     Args:
-        draws: by position, or a stream of them.
-        collate: draws → a batch.
-        workers: loader processes; 0: the process itself.
-        batches: `batch_sampler` or `batch_size`, as torch takes them.
+        dataset: items by position, or a stream of them.
+        collate: items → a batch.
+        workers: loader processes; 0 loads in the process itself.
+        batches: `batch_sampler` or `batch_size`, as PyTorch takes them.
     """
-    stream = isinstance(draws, IterableDataset)
+    is_stream = isinstance(dataset, IterableDataset)
     return ErrorRaisingDataLoader(
-        ErrorAsValueDataset(draws) if workers and not stream else draws,
-        collate_fn=partial(_told_or_collated, collate),
+        ErrorAsValueDataset(dataset) if workers and not is_stream else dataset,
+        collate_fn=partial(_error_or_batch, collate),
         num_workers=workers,
         # not fork: a decord reader opened before a fork hangs in the child
         multiprocessing_context="forkserver" if workers else None,
@@ -64,6 +64,6 @@ def make_loader(
     )
 
 
-def _told_or_collated(collate: Callable[[list[Any]], Any], draws: list[Any]) -> Any:
-    told = [draw for draw in draws if isinstance(draw, A2HError)]
-    return told[0] if told else collate(draws)
+def _error_or_batch(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    errors = [item for item in items if isinstance(item, A2HError)]
+    return errors[0] if errors else collate(items)

@@ -1,9 +1,8 @@
-"""Shards that others made with `webdataset`: plain tars without our sidecars, read from front to
-back as a stream.
+"""External shards: WebDataset tars without our sidecars, read from front to back as a stream.
 
-Nothing says what such a tar holds before it is read, so there is no order to count on: clips come
-as they stand in the shards, shuffled within a buffer, and a resumed run draws anew instead of going
-on exactly. A sample needs the members that the stage reads, under our
+The content of such a tar is unknown before it is read, so there is no fixed order: clips come in
+the order of the shards, shuffled within a buffer, and a resumed run reads them in another order
+instead of continuing exactly. A sample needs the members that the stage reads, under our
 extensions (pipelines/dataset/shard_format.py): `mp4` for image_generator; `mp4`, `pose.npy` and
 `speech.npy` for the others.
 """
@@ -30,24 +29,22 @@ from pipelines.dataset.datasets import ClipDataset
 from pipelines.dataset.index import IndexedClip
 from pipelines.dataset.shard_format import BLOCK, Encoded, decode_npy
 
-SHUFFLED = 64  # samples in memory, of which the next is any: some 30 MB of clips of ten seconds
+SHUFFLE_BUFFER = 64  # samples in memory, from which the next is chosen: about 30 MB of clips of ten seconds
 PER_FRAME = ("pose.npy", "speech.npy", "landmarks.npy")  # arrays with a row for each frame
 
 logger = logging.getLogger(__name__)
 
 
 def is_external(path: str) -> bool:
-    """Whether a dataset's path names tars instead of a folder: `shards/{000000..000099}.tar`,
-    `s3://…/*.tar`.
-    """
+    """Whether a path names tars, such as `shards/{000000..000099}.tar`, instead of a folder."""
     return path.endswith(".tar")
 
 
 class ExternalShards:
-    """The tars that a path names; in the place of an `Index` where no clip is read by its number.
+    """The tars that a path names; takes the place of an `Index`, without access by clip number.
 
     Raises:
-        InputError: if there are none.
+        InputError: if the path names no tars.
     """
 
     def __init__(self, path: str) -> None:
@@ -59,7 +56,7 @@ class ExternalShards:
             )
         self.fingerprint = sha256_of_text(repr([(str(shard), shard.size) for shard in self.shards]))
         logger.warning(
-            "%s: shards without sidecars are read as a stream; a resumed run draws anew, not what it would have drawn",
+            "%s: shards without sidecars are read as a stream; a resumed run reads other samples than it would have read",
             path,
         )
 
@@ -68,26 +65,28 @@ class ExternalShards:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """In bytes: what is known before they are read."""
+        """Size of each shard in bytes."""
         return tuple(shard.size for shard in self.shards)
 
     @property
     def summary(self) -> str:
-        return f"{len(self)} shards made by others, read as a stream"
+        return f"{len(self)} external shards, read as a stream"
 
     @property
     def identities(self) -> set[str]:
-        """Nobody knows whom they show; promotion refuses what was trained on them."""
+        """No identities, because they are unknown; promotion refuses models trained on such shards."""
         return set()
 
-    def open_companions(self, detector: str) -> None:
+    def open_keypoint_shards(self, detector: str) -> None:
         raise ConfigError(
-            f"{self.path} has no companion shards of detector {detector}", hint="set stage.companions=false"
+            f"{self.path} has no keypoint shards of detector {detector}", hint="set stage.companions=false"
         )
 
 
 @dataclass(frozen=True)
 class ExternalShard:
+    """One tar on a store."""
+
     storage: Storage
     name: str
 
@@ -98,9 +97,8 @@ class ExternalShard:
     def size(self) -> int:
         return int(self.storage.fs.size(self.storage.path(self.name)))
 
-    def samples(self) -> Iterator[HeldSample]:
-        """Everything it holds, a sample at a time: members beside each other whose names are the
-        same up to the first dot.
+    def samples(self) -> Iterator[InMemorySample]:
+        """Read all samples: neighbouring members whose names agree up to the first dot.
 
         Raises:
             DatasetError: for a tar that is truncated or damaged, naming it.
@@ -112,12 +110,12 @@ class ExternalShard:
                 folder, slash, base = name.rpartition("/")
                 stem, _, extension = base.partition(".")
                 if members and f"{folder}{slash}{stem}" != key:
-                    yield HeldSample(key, members, self)
+                    yield InMemorySample(key, members, self)
                     members = {}
                 key = f"{folder}{slash}{stem}"
                 members[extension] = data
             if members:
-                yield HeldSample(key, members, self)
+                yield InMemorySample(key, members, self)
 
     def _members(self, handle: IO[bytes]) -> Iterator[tuple[str, bytes]]:
         try:
@@ -130,8 +128,9 @@ class ExternalShard:
             raise DatasetError(f"{self} is damaged: {error}", hint="copy the shard again") from error
 
     def _check_end(self, handle: IO[bytes]) -> None:
-        """A tar ends with a block of zeros; a reader that does not look takes a truncated one for a
-        shorter one.
+        """Check that the tar ends with a block of zeros.
+
+        Without this check a truncated tar would read like a shorter one.
         """
         size = handle.seek(0, 2)
         handle.seek(max(0, size - BLOCK))
@@ -142,122 +141,119 @@ class ExternalShard:
         handle.seek(0)
 
 
-class HeldSample:
-    """A sample in memory, read as an `Index` is.
+class InMemorySample:
+    """A sample in memory, with the methods by which clips of an `Index` are read.
 
     Raises:
-        DatasetError: where a member is missing or does not fit, naming shard and sample.
+        DatasetError: if a member is missing or does not fit, naming shard and sample.
     """
 
     def __init__(self, key: str, members: dict[str, bytes], shard: ExternalShard) -> None:
-        self.key, self.shard, self._held = key, shard, Encoded(key=key, members=members)
+        self.key, self.shard, self._encoded = key, shard, Encoded(key=key, members=members)
 
     def clip(self) -> IndexedClip:
-        """What is known of it: its frames are counted.
+        """Describe the sample as a clip, counting its frames.
 
         Raises:
-            DatasetError: for a sample of another schema version, too.
+            DatasetError: if the video is damaged, or the sample of another schema version.
         """
         from pipelines import media
 
         self._check_version()
         try:
-            frames = media.count_frames(self._only(("mp4",)).members["mp4"])
+            frames = media.count_frames(self._select(("mp4",)).members["mp4"])
         except MediaError as error:
-            raise self._wrong(str(error)) from error
+            raise self._error(str(error)) from error
         return IndexedClip(key=self.key, shard=0, frames=frames, identity="")
 
     def members(self, clip: IndexedClip, extensions: Iterable[str]) -> Encoded:
-        """Some of its members."""
-        held = self._only(extensions)
-        for extension in set(PER_FRAME).intersection(held.members):
-            rows = len(self.array(held, extension))
+        """Return some members, checked to have one row per frame."""
+        selected = self._select(extensions)
+        for extension in set(PER_FRAME).intersection(selected.members):
+            rows = len(self.array(selected, extension))
             if rows != clip.frames:
-                raise self._wrong(f"{extension} has {rows} rows, and mp4 has {clip.frames} frames")
-        return held
+                raise self._error(f"{extension} has {rows} rows, and mp4 has {clip.frames} frames")
+        return selected
 
     def array(self, encoded: Encoded, extension: str) -> np.ndarray:
         return decode_npy(encoded.members[extension], key=f"{self.key} of {self.shard}")
 
     def keypoints(self, clip: IndexedClip) -> Float32[np.ndarray, "t k 6"]:
-        raise self._wrong(f"{clip.key} has no companion")
+        raise self._error(f"{clip.key} has no keypoint shard")
 
-    def _only(self, extensions: Iterable[str]) -> Encoded:
-        wanted, held = tuple(extensions), self._held.members
-        missing = sorted(set(wanted) - set(held))
+    def _select(self, extensions: Iterable[str]) -> Encoded:
+        wanted, present = tuple(extensions), self._encoded.members
+        missing = sorted(set(wanted) - set(present))
         if missing:
-            raise self._wrong(f"it lacks {', '.join(missing)}; it has {', '.join(sorted(held))}")
-        return Encoded(key=self.key, members={extension: held[extension] for extension in wanted})
+            raise self._error(f"it lacks {', '.join(missing)}; it has {', '.join(sorted(present))}")
+        return Encoded(key=self.key, members={extension: present[extension] for extension in wanted})
 
     def _check_version(self) -> None:
-        """Ours say of themselves what version they are of; others' may say what they like."""
+        """Refuse another schema version, where the sample states one, as samples of `a2h prepare` do."""
         try:
-            said = json.loads(self._held.members.get("json", b"{}"))
+            meta = json.loads(self._encoded.members.get("json", b"{}"))
         except ValueError:
-            raise self._wrong("its json is damaged") from None
-        version = said.get("schema_version", SCHEMA_VERSION) if isinstance(said, dict) else SCHEMA_VERSION
+            raise self._error("its json is damaged") from None
+        version = meta.get("schema_version", SCHEMA_VERSION) if isinstance(meta, dict) else SCHEMA_VERSION
         if version != SCHEMA_VERSION:
-            raise self._wrong(f"it has schema version {version}, this program reads {SCHEMA_VERSION}")
+            raise self._error(f"it has schema version {version}, this program reads {SCHEMA_VERSION}")
 
-    def _wrong(self, what: str) -> DatasetError:
-        return DatasetError(f"{self.shard}: sample {self.key}: {what}")
+    def _error(self, problem: str) -> DatasetError:
+        return DatasetError(f"{self.shard}: sample {self.key}: {problem}")
 
 
 class ExternalDataset(IterableDataset[Any]):
-    """Draws without end, from the shards of one process: of each loader process a part.
+    """An endless stream of items from the shards that this process, or loader process, reads.
 
     Args:
-        shards: all there are.
-        draws: what is drawn from a clip.
-        seed: of order and draws; for a resumed run another one.
-        place: number of this process, and how many there are.
+        shards: all shards.
+        dataset: makes items of clips.
+        seed: of order and items; a resumed run has another one.
+        rank: number of this training process.
+        world: number of training processes.
     """
 
     def __init__(
-        self, shards: ExternalShards, draws: ClipDataset[Any], *, seed: tuple[int, ...], place: tuple[int, int]
+        self, shards: ExternalShards, dataset: ClipDataset[Any], *, seed: tuple[int, ...], rank: int, world: int
     ) -> None:
-        self.shards, self.draws, self.seed, self.place = shards, draws, seed, place
+        self.shards, self.dataset, self.seed, self.rank, self.world = shards, dataset, seed, rank, world
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        rank, world = self.place
-        mine, readers = (
-            (rank, world) if worker is None else (rank * worker.num_workers + worker.id, world * worker.num_workers)
-        )
-        rng = np.random.default_rng((*self.seed, mine))
+        workers, worker_id = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        reader, readers = self.rank * workers + worker_id, self.world * workers
+        rng = np.random.default_rng((*self.seed, reader))
         try:
-            for sample in _shuffled(self._endless(mine, readers), rng):
-                yield self.draws.draw(sample, sample.clip(), rng)
+            for sample in _shuffle(self._read_forever(reader, readers), rng):
+                yield self.dataset.load_item(sample, sample.clip(), rng)
         except A2HError as error:
             if worker is None:
                 raise
-            yield error  # as loading.Told
+            yield error  # ErrorRaisingDataLoader raises it
 
-    def _endless(self, mine: int, readers: int) -> Iterator[HeldSample]:
-        """Every shard is read by one reader; where there are fewer shards than readers, each sample
-        is used by one of them.
-        """
+    def _read_forever(self, reader: int, readers: int) -> Iterator[InMemorySample]:
+        """Read each shard by one reader, or use each sample in one of them if there are fewer shards."""
         shards = self.shards.shards
         for epoch in count():
             order = np.random.default_rng((*self.seed, epoch)).permutation(len(shards))
-            share = len(shards) >= readers
-            chosen = order[mine::readers] if share else order
-            found = 0
+            one_reader_per_shard = len(shards) >= readers
+            chosen = order[reader::readers] if one_reader_per_shard else order
+            samples_read = 0
             for sample in (sample for shard in chosen for sample in shards[shard].samples()):
-                found += 1
-                if share or found % readers == mine:
+                samples_read += 1
+                if one_reader_per_shard or samples_read % readers == reader:
                     yield sample
-            if not found:
+            if not samples_read:
                 raise InputError(f"{self.shards.path}: {len(chosen)} of its shards hold no samples")
 
 
-def _shuffled(samples: Iterator[HeldSample], rng: np.random.Generator) -> Iterator[HeldSample]:
-    """Any of those in memory, whose place the next one takes."""
-    held = list(islice(samples, SHUFFLED))
+def _shuffle(samples: Iterator[InMemorySample], rng: np.random.Generator) -> Iterator[InMemorySample]:
+    """Yield a random sample of the buffer, and put the next one in its place."""
+    buffer = list(islice(samples, SHUFFLE_BUFFER))
     for sample in samples:
-        place = int(rng.integers(len(held)))
-        yield held[place]
-        held[place] = sample
+        place = int(rng.integers(len(buffer)))
+        yield buffer[place]
+        buffer[place] = sample
 
 
 def _expanded(path: str) -> Iterator[ExternalShard]:

@@ -1,8 +1,6 @@
-"""What a dataset holds, and how to fetch a part of it: read from the sidecars, never by walking a
-tar.
+"""Random access to the clips of a dataset, by offsets from the sidecars, without walking a tar.
 
-A shard on a remote store is copied once into a bounded local cache, from which it is then read like
-a local one.
+A shard on a remote store is copied once into a bounded local cache and read from there.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from a2h_models.errors import DatasetError, InputError
 from pipelines.core.files import replace_file
 from pipelines.core.storage import Storage
 from pipelines.dataset.fingerprints import read_fingerprint
-from pipelines.dataset.keypoint_shards import detectors, read_keypoint_shard, read_keypoints
+from pipelines.dataset.keypoint_shards import detectors_of, read_keypoint_shard, read_keypoints
 from pipelines.dataset.shard_format import Encoded, Sidecar, decode_npy, read_members, read_sidecars
 
 BYTES_PER_GB = 10**9
@@ -29,7 +27,7 @@ BYTES_PER_GB = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedClip:
-    """Where one sample is. `shard` counts the shards of its split from 0."""
+    """One sample and its place; `shard` counts the shards of its split from 0."""
 
     key: str
     shard: int
@@ -38,25 +36,25 @@ class IndexedClip:
 
 
 class ShardCache:
-    """Copies of remote shards in a local folder, named by content; the oldest ones go when there
-    are more than `limit_bytes`.
+    """Copies of remote shards in a local folder, named by content hash.
 
-    Processes may share the folder: a copy appears whole or not at all.
+    The least recently used ones are removed when there are more than `limit_bytes`. Processes may
+    share the folder: a copy appears whole or not at all.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
-    def local(self, dataset: Storage, sidecar: Sidecar) -> Storage:
-        """A local store that holds the shard under its own name."""
+    def fetch(self, dataset: Storage, sidecar: Sidecar) -> Storage:
+        """Copy a shard unless it is here; return a local store that holds it under its own name."""
         home = self.folder / sidecar.sha256
         target = home / sidecar.shard
         if not target.exists():
             home.mkdir(parents=True, exist_ok=True)
             self._make_room(sidecar.size, keep=home)
             self._copy(dataset, sidecar, target)
-        os.utime(home)  # the age that _make_room goes by
+        os.utime(home)  # _make_room removes the oldest
         return Storage(home)
 
     def _copy(self, dataset: Storage, sidecar: Sidecar, target: Path) -> None:
@@ -78,8 +76,7 @@ class ShardCache:
 
 
 class Index:
-    """The clips of one split of a dataset, in the order of shards and keys, and access to their
-    members.
+    """The clips of one split of a dataset, in the order of shards and keys, with their members.
 
     Raises:
         InputError: if there is no dataset, or no such split.
@@ -88,14 +85,14 @@ class Index:
     """
 
     def __init__(self, dataset: Storage, split: str, *, cache: ShardCache | None = None) -> None:
-        everything = read_sidecars(dataset)
-        if not everything:
+        all_sidecars = read_sidecars(dataset)
+        if not all_sidecars:
             raise InputError(f"{dataset.url} holds no dataset", hint="make one with `a2h prepare videos=… out=…`")
         self.dataset = dataset
         self.split = split
-        self.fingerprint = read_fingerprint(dataset, everything)
-        self._sidecars = [sidecar for sidecar in everything if sidecar.split == split and sidecar.index]
-        self._companions: list[Sidecar] = []  # in the order of the shards
+        self.fingerprint = read_fingerprint(dataset, all_sidecars)
+        self._sidecars = [sidecar for sidecar in all_sidecars if sidecar.split == split and sidecar.index]
+        self._keypoint_shards: list[Sidecar] = []  # in the order of the shards
         self._cache = cache
         self.clips = [
             IndexedClip(key=key, shard=number, frames=sidecar.frames[key], identity=sidecar.identities[key])
@@ -107,7 +104,7 @@ class Index:
 
     @classmethod
     def empty(cls) -> Self:
-        """What is measured where there is nothing to measure."""
+        """Make an index without clips."""
         index = cls.__new__(cls)
         vars(index).update(clips=[], _sidecars=[])
         return index
@@ -121,7 +118,7 @@ class Index:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many clips each shard holds."""
+        """Number of clips in each shard."""
         return tuple(len(sidecar.index) for sidecar in self._sidecars)
 
     @property
@@ -132,7 +129,7 @@ class Index:
         return f"{self.dataset.url}/{self._sidecars[clip.shard].shard}"
 
     def members(self, clip: IndexedClip, extensions: Iterable[str]) -> Encoded:
-        """Some members of a clip, as bytes.
+        """Read some members of a clip, as bytes.
 
         Raises:
             DatasetError: if the shard is truncated or lacks one of them.
@@ -142,39 +139,41 @@ class Index:
         missing = sorted(set(wanted) - set(sidecar.index[clip.key]))
         if missing:
             raise DatasetError(f"{self.dataset.url}/{sidecar.shard}: sample {clip.key} lacks {', '.join(missing)}")
-        return read_members(self._home_of(sidecar), sidecar, clip.key, wanted)
+        return read_members(self._store_of(sidecar), sidecar, clip.key, wanted)
 
-    def open_companions(self, detector: str) -> None:
-        """Look for the keypoints of a detector beside every shard.
+    def open_keypoint_shards(self, detector: str) -> None:
+        """Open the keypoint shards of a detector.
 
         Args:
-            detector: its hash.
+            detector: hash of the detector.
 
         Raises:
-            DatasetError: if a shard has none, naming the shard and the detectors that it has
-                keypoints of.
+            DatasetError: if a shard has none, naming the shard and the detectors whose keypoints
+                exist for it.
         """
         for sidecar in self._sidecars:
-            companion = read_keypoint_shard(self.dataset, sidecar, detector)
-            if companion is None:
-                others = ", ".join(detectors(self.dataset, sidecar.shard.removesuffix(".tar"))) or "nobody"
+            keypoint_shard = read_keypoint_shard(self.dataset, sidecar, detector)
+            if keypoint_shard is None:
+                others = ", ".join(detectors_of(self.dataset, sidecar.shard.removesuffix(".tar"))) or "no detector"
                 raise DatasetError(
-                    f"{self.dataset.url}/{sidecar.shard} has no companion of detector {detector}; it has those of {others}",
+                    f"{self.dataset.url}/{sidecar.shard} has no keypoint shard of detector {detector}; it has those of {others}",
                     hint="run `a2h keypoints` with the teacher as detector, or set stage.companions=false",
                 )
-            _check_size(self.dataset, companion)
-            self._companions.append(companion)
+            _check_size(self.dataset, keypoint_shard)
+            self._keypoint_shards.append(keypoint_shard)
 
     def keypoints(self, clip: IndexedClip) -> Float32[np.ndarray, "t k 6"]:
-        """The keypoints of a clip's frames, after `open_companions`."""
-        return read_keypoints(self._home_of(self._companions[clip.shard]), self._companions[clip.shard], clip.key)
+        """Read the keypoints of a clip's frames, after `open_keypoint_shards`."""
+        return read_keypoints(
+            self._store_of(self._keypoint_shards[clip.shard]), self._keypoint_shards[clip.shard], clip.key
+        )
 
-    def _home_of(self, sidecar: Sidecar) -> Storage:
-        """Where a shard can be read from: a remote one from its local copy."""
-        return self.dataset if self.dataset.local or self._cache is None else self._cache.local(self.dataset, sidecar)
+    def _store_of(self, sidecar: Sidecar) -> Storage:
+        """Return the store to read a shard from: the cache for a remote shard."""
+        return self.dataset if self.dataset.local or self._cache is None else self._cache.fetch(self.dataset, sidecar)
 
     def array(self, encoded: Encoded, extension: str) -> np.ndarray:
-        """An array member, checked to be as long as the clip says."""
+        """Decode an array member."""
         return decode_npy(encoded.members[extension], key=encoded.key)
 
 

@@ -1,5 +1,6 @@
-"""What sync_expert draws from a dataset: windows of mouths, cut out as evaluation cuts them, and
-the speech of the same frames.
+"""Windows of mouth crops with the mel spectrogram of their frames: the data of stage sync_expert.
+
+Mouths are cropped as evaluation crops them.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from pipelines.dataset.sampler import ClipOrder
 
 
 class MouthWindow(NamedTuple):
+    """Mouth crops of WINDOW frames of one clip, and their speech."""
+
     key: str
-    mouths: UInt8[np.ndarray, "t s s 3"]
+    mouth_crops: UInt8[np.ndarray, "t s s 3"]
     mel: Float16[np.ndarray, "m 80"]  # m = 4 t
 
 
 class MouthWindowDataset(ClipDataset[MouthWindow]):
-    """At each position, one window of the clip that stands there; mouths are cut from crops of full
-    size.
-    """
+    """One window of mouth crops per position, cut from frames of full size and scaled to `size`."""
 
-    def __init__(self, index: Index, *, size: int, stream: ClipOrder | None, seed: int) -> None:
-        super().__init__(index, stream=stream, seed=seed)
+    def __init__(self, index: Index, *, size: int, order: ClipOrder | None, seed: int) -> None:
+        super().__init__(index, order=order, seed=seed)
         self.size = size
 
-    def draw(self, reader: Reader, clip: IndexedClip, rng: np.random.Generator) -> MouthWindow:
+    def load_item(self, reader: Reader, clip: IndexedClip, rng: np.random.Generator) -> MouthWindow:
         if clip.frames < WINDOW:
             raise DatasetError(f"sample {clip.key} has {clip.frames} frames, fewer than a window of {WINDOW}")
         start = int(rng.integers(clip.frames - WINDOW + 1))
@@ -44,20 +45,20 @@ class MouthWindowDataset(ClipDataset[MouthWindow]):
         landmarks = reader.array(encoded, "landmarks.npy")[start : start + WINDOW]
         frames = read_frames(reader, clip, np.arange(start, start + WINDOW), SIZE)
         mel = reader.array(encoded, "mel.npy")[start * HOPS_PER_FRAME : (start + WINDOW) * HOPS_PER_FRAME]
-        return MouthWindow(key=clip.key, mouths=cut_mouths(frames, landmarks, self.size), mel=mel)
+        return MouthWindow(key=clip.key, mouth_crops=cut_mouths(frames, landmarks, self.size), mel=mel)
 
 
 class MouthDataModule(ClipDataModule):
-    """Batches of `SyncBatch`; `size` is that of a mouth."""
+    """Batches of `SyncBatch`; `size` is the side of a mouth crop in pixels."""
 
-    def draws(self, index: Index, *, stream: ClipOrder | None, seed: int) -> MouthWindowDataset:
-        return MouthWindowDataset(index, size=self.size, stream=stream, seed=seed)
+    def make_dataset(self, index: Index, *, order: ClipOrder | None, seed: int) -> MouthWindowDataset:
+        return MouthWindowDataset(index, size=self.size, order=order, seed=seed)
 
     @staticmethod
     @override
-    def collate(draws: list[MouthWindow]) -> SyncBatch:
+    def collate(items: list[MouthWindow]) -> SyncBatch:
         return SyncBatch(
-            keys=[draw.key for draw in draws],
-            mouths=channels_first(np.stack([draw.mouths for draw in draws])),
-            mel=torch.from_numpy(np.stack([draw.mel for draw in draws])),
+            keys=[item.key for item in items],
+            mouths=channels_first(np.stack([item.mouth_crops for item in items])),
+            mel=torch.from_numpy(np.stack([item.mel for item in items])),
         )

@@ -1,8 +1,7 @@
-"""Where a dataset's samples come from: its source videos, by SHA-256, with licence and consent, and
-how its features were computed.
+"""Provenance of a dataset: source videos by SHA-256 with licence and consent, and feature settings.
 
-Training and evaluation record this, so that promotion can say what a model has seen, and whether
-anybody may use it.
+Training and evaluation record it, so that promotion can tell which videos a model was trained on,
+and whether they may be used.
 """
 
 from __future__ import annotations
@@ -14,37 +13,34 @@ from typing import Any
 
 from a2h_models.errors import DatasetError
 from pipelines.core.storage import Storage
+from pipelines.dataset.fingerprints import DATASET_FILE
 from pipelines.dataset.shard_format import Sidecar, iterate_sidecars
 
-COLUMNS = ("sha256", "file", "identity", "licence", "consent")  # consent: yes | no | empty, where nobody said
-DATASET_FILE = "dataset.json"
-FEATURE_SETTINGS = (
-    "f0",
-    "pose_smoothing_frames",
-)  # of prepare/features: what changes the numbers that networks see, not which clips there are
+COLUMNS = ("sha256", "file", "identity", "licence", "consent")  # consent: yes | no | empty: not stated
+# keys of prepare/features that change the numbers which networks read, not which clips there are
+FEATURE_SETTINGS = ("f0", "pose_smoothing_frames")
 
-# a pyarrow.Table with COLUMNS, all text: there may be millions of sources, and columns take little
-# more than their letters
+# A pyarrow.Table with COLUMNS, all text. There may be millions of sources, and columns take little
+# more memory than their letters.
 Table = Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOrigin:
-    """What is known about the part of a dataset that was used."""
+    """The provenance of a part of a dataset."""
 
     path: str
     fingerprint: str
-    sources: Table  # one row a source video, by sha256; empty where the dataset does not say
-    # settings and version of what computed speech and pose; empty where the dataset does not say
-    features: dict[str, Any]
+    sources: Table  # one row per source video, by sha256; empty: not recorded
+    features: dict[str, Any]  # version and settings of speech and pose features; empty: not recorded
 
 
 def read_origin(path: str, fingerprint: str, *, split: str = "", keys: Collection[str] | None = None) -> DatasetOrigin:
-    """Read the origin of the samples of a split, or of some of its samples.
+    """Read the provenance of a split, or of some of its samples.
 
     Args:
         path: the dataset's folder or URL.
-        fingerprint: as the reader of the samples knows it.
+        fingerprint: fingerprint of the dataset.
         split: train | val | test; empty takes all.
         keys: of the samples; None takes all.
     """
@@ -59,7 +55,7 @@ def read_origin(path: str, fingerprint: str, *, split: str = "", keys: Collectio
 
 
 def as_table(rows: Iterable[tuple[str, ...]]) -> Table:
-    """Rows in the order of COLUMNS → a table, one row a video, by SHA-256."""
+    """Make a table of rows in the order of COLUMNS: one row per video, sorted by SHA-256."""
     import pyarrow as pa
 
     unique = {row[0]: row for row in rows}
@@ -68,7 +64,7 @@ def as_table(rows: Iterable[tuple[str, ...]]) -> Table:
 
 
 def union(tables: Sequence[Table]) -> Table:
-    """The rows of all tables; of a video that is in several, one."""
+    """Join tables; keep one row of a video that is in several."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -76,27 +72,27 @@ def union(tables: Sequence[Table]) -> Table:
     if not len(rows):
         return rows
     names = rows["sha256"]
-    fresh = pc.fill_null(pc.not_equal(names[1:], names[:-1]), fill_value=True)
-    return rows.filter(pa.chunked_array([pa.array([True]), *fresh.chunks]))
+    is_first = pc.fill_null(pc.not_equal(names[1:], names[:-1]), fill_value=True)
+    return rows.filter(pa.chunked_array([pa.array([True]), *is_first.chunks]))
 
 
 def _sources(sidecars: Iterable[Sidecar], keys: Collection[str] | None) -> Table:
-    """The videos of all accepted clips, from the ledgers of the shards."""
-    found: dict[str, tuple[str, ...]] = {}
+    """List the videos of all accepted clips, from the ledgers of the shards."""
+    videos: dict[str, tuple[str, ...]] = {}
     for sidecar in sidecars:
         wanted = set(sidecar.keys) if keys is None else set(sidecar.keys).intersection(keys)
         for row in sidecar.ledger:
             sha256 = row.get("sha256")
             if sha256 and row.get("key") in wanted:
-                found[sha256] = tuple(str(row.get(column, "")) for column in COLUMNS)
-    return as_table(found.values())
+                videos[sha256] = tuple(str(row.get(column, "")) for column in COLUMNS)
+    return as_table(videos.values())
 
 
 def _features(dataset: Storage) -> dict[str, Any]:
-    described = _json(dataset, DATASET_FILE)
-    settings = described.get("config", {}).get("features", {})
-    shared = {name: settings[name] for name in FEATURE_SETTINGS if name in settings}
-    return {"version": described.get("features_version"), **shared} if shared else {}
+    description = _json(dataset, DATASET_FILE)
+    settings = description.get("config", {}).get("features", {})
+    used = {name: settings[name] for name in FEATURE_SETTINGS if name in settings}
+    return {"version": description.get("features_version"), **used} if used else {}
 
 
 def _json(dataset: Storage, name: str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""The shard format, both ways: samples ↔ members of a tar, and the sidecar that makes a shard
-exist.
+"""The shard format: samples as members of a tar, and the sidecar that completes a shard.
 
 A shard is a plain WebDataset tar whose bytes are a pure function of its samples: members sorted,
-headers fixed. Its sidecar (`….json`, written last) holds each member's offset and size, so that our
-reader fetches one member without reading the tar.
+headers fixed. Its sidecar (`….json`, written last) holds the offset and size of each member, so that
+one member can be read without reading the tar. A tar without a sidecar does not count as a shard.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ from pipelines.core.storage import Storage
 MEMBERS = ("flac", "json", "landmarks.npy", "mel.npy", "mp4", "pose.npy", "speech.npy")  # in the order of the tar
 KEY_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-/")
 BLOCK = 512  # bytes; the unit of a tar
-# in the name of a companion shard: keypoints beside a shard's samples
-# (pipelines/dataset/keypoint_shards.py)
-COMPANION_MARK = ".kp-"
+# in the name of a keypoint shard (pipelines/dataset/keypoint_shards.py)
+KEYPOINT_MARK = ".kp-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """What makes a shard exist. `index`: key → extension → [offset of the data, size]."""
+    """Description of a shard, written last. `index`: key → extension → [offset of the data, size]."""
 
     shard: str
     split: str
@@ -54,7 +52,7 @@ class Sidecar:
     frames: dict[str, int]  # key → number of frames
     identities: dict[str, str]  # key → identity
     index: dict[str, dict[str, list[int]]]
-    ledger: list[dict[str, Any]] = field(default_factory=list)  # this unit's rows
+    ledger: list[dict[str, Any]] = field(default_factory=list)  # the rows of this unit
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -91,14 +89,14 @@ def shard_name(split: str, number: int) -> str:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """An array in NumPy's own format, C order."""
+    """Encode an array in NumPy's own format, in C order."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
 def encode(sample: Sample) -> Encoded:
-    """Turn a sample into the bytes of its members (visually lossless video, lossless sound)."""
+    """Encode a sample as the bytes of its members (visually lossless video, lossless sound)."""
     import soundfile
 
     from pipelines import media
@@ -120,7 +118,7 @@ def encode(sample: Sample) -> Encoded:
 
 
 def decode(encoded: Encoded) -> Sample:
-    """The inverse of `encode`, up to the video's loss.
+    """Decode a sample: the inverse of `encode`, up to the loss of the video.
 
     Raises:
         DatasetError: if a member is missing or damaged.
@@ -163,11 +161,9 @@ def decode_flac(data: bytes, *, key: str) -> np.ndarray:
 
 
 class ShardWriter:
-    """Writes one shard sample by sample, so that memory holds one sample at a time; as a context
-    manager.
+    """Context manager that writes one shard, sample by sample, with one sample in memory.
 
-    The tar is published when the block ends well, and nothing otherwise; `finish` then publishes
-    the sidecar that makes it exist.
+    The tar is published when the block ends without an error; `finish` then publishes the sidecar.
     """
 
     def __init__(self, out: Storage, name: str) -> None:
@@ -215,7 +211,7 @@ class ShardWriter:
         self._position += len(data)
 
     def finish(self, *, split: str, unit: str, plan: str, ledger: list[dict[str, Any]]) -> Sidecar:
-        """Publish the sidecar, after the block."""
+        """Publish the sidecar; call it after the block."""
         sidecar = Sidecar(
             shard=f"{self.name}.tar",
             split=split,
@@ -244,10 +240,10 @@ def write_shard(
     frames: dict[str, int],
     identities: dict[str, str],
 ) -> Sidecar:
-    """Publish a shard of samples that are at hand, in any order.
+    """Publish a shard of samples in memory, given in any order.
 
     Raises:
-        DatasetError: if a key has letters that WebDataset would misread, or stands twice.
+        DatasetError: if a key has letters that WebDataset would misread, or occurs twice.
     """
     with ShardWriter(out, name) as writer:
         for sample in sorted(samples, key=lambda encoded: encoded.key):
@@ -262,23 +258,23 @@ def _header(name: str, size: int) -> bytes:
 
 
 def read_sidecars(dataset: Storage) -> list[Sidecar]:
-    """All sidecars of a dataset, by shard name."""
+    """Read all sidecars of a dataset, by shard name."""
     return list(iterate_sidecars(dataset))
 
 
 def iterate_sidecars(dataset: Storage) -> Iterator[Sidecar]:
-    """Like `read_sidecars`, one at a time: memory does not grow with the dataset."""
+    """Read the sidecars of a dataset one at a time, so that memory does not grow with the dataset."""
     for name in sidecar_names(dataset):
         yield Sidecar.from_bytes(dataset.read(name), name=name)
 
 
 def sidecar_names(dataset: Storage) -> list[str]:
-    """Names of the sidecars of samples; those of companion shards are left out."""
-    return [name for name in dataset.names("a2h-*.json") if COMPANION_MARK not in name]
+    """List the sidecars of shards of samples; those of keypoint shards are left out."""
+    return [name for name in dataset.names("a2h-*.json") if KEYPOINT_MARK not in name]
 
 
 def read_members(dataset: Storage, sidecar: Sidecar, key: str, extensions: Iterable[str] = MEMBERS) -> Encoded:
-    """Some members of one sample, by offset.
+    """Read some members of one sample, by offset.
 
     Raises:
         DatasetError: if the shard ends before them.
@@ -295,7 +291,7 @@ def read_members(dataset: Storage, sidecar: Sidecar, key: str, extensions: Itera
 
 
 def read_shard(dataset: Storage, sidecar: Sidecar, extensions: Iterable[str] = MEMBERS) -> Iterator[Encoded]:
-    """All samples of a shard, in its order."""
+    """Read all samples of a shard, in order."""
     wanted = tuple(extensions)
     for key in sidecar.keys:
         yield read_members(dataset, sidecar, key, wanted)

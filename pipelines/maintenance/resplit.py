@@ -18,7 +18,7 @@ from typing import Any
 from a2h_models.errors import ConfigError, InputError
 from pipelines.config import ClipsConfig, ClusterConfig, FeaturesConfig, FiltersConfig, PlanConfig, PrepareConfig
 from pipelines.core.storage import Storage
-from pipelines.dataset.shard_format import COMPANION_MARK, ShardWriter, Sidecar, read_members
+from pipelines.dataset.shard_format import KEYPOINT_MARK, ShardWriter, Sidecar, read_members
 from pipelines.dataset.summary import DatasetSummary
 from pipelines.execution import pool
 from pipelines.execution.task import Task
@@ -225,7 +225,7 @@ def gather(unit: Unit, old: OldShards, out: Storage) -> None:
 
 def shared_endings(source: Storage, shards: Collection[str]) -> list[str]:
     """The endings of companions that all of these shards have."""
-    found = {shard: source.names(f"{shard}{COMPANION_MARK}*.json") for shard in shards}
+    found = {shard: source.names(f"{shard}{KEYPOINT_MARK}*.json") for shard in shards}
     endings = [{name.removeprefix(shard).removesuffix(".json") for name in names} for shard, names in found.items()]
     return sorted(set.intersection(*endings)) if endings else []
 

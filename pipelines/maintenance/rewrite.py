@@ -14,7 +14,7 @@ from typing import Any
 from a2h_models.errors import DatasetError
 from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
-from pipelines.dataset.shard_format import COMPANION_MARK, Encoded, ShardWriter, Sidecar, read_members
+from pipelines.dataset.shard_format import KEYPOINT_MARK, Encoded, ShardWriter, Sidecar, read_members
 from pipelines.prepare.output import ledger
 from pipelines.prepare.output.previews import preview_name, read_previews
 from pipelines.prepare.planning.plan import Unit, Video
@@ -74,7 +74,7 @@ def clean_shard(dataset: Storage, sidecar: Sidecar, unit: Unit) -> None:
     ]
     keys = {row["key"] for row in rows if row["kind"] == ledger.CLIP}
     clean_previews(dataset, unit.shard, keys)
-    for name in dataset.names(f"{unit.shard}{COMPANION_MARK}*.json"):
+    for name in dataset.names(f"{unit.shard}{KEYPOINT_MARK}*.json"):
         companion = Sidecar.from_bytes(dataset.read(name), name=name)
         if set(companion.keys) - keys:
             replace_shard(dataset, companion, [key for key in companion.keys if key in keys], companion.ledger)

@@ -19,7 +19,7 @@ from pipelines.core.files import PART_SUFFIX
 from pipelines.core.hashing import sha256_of_stream
 from pipelines.core.storage import Storage
 from pipelines.dataset.fingerprints import DATASET_FILE, dataset_fingerprint
-from pipelines.dataset.shard_format import COMPANION_MARK, MEMBERS, Sidecar, sidecar_names
+from pipelines.dataset.shard_format import KEYPOINT_MARK, MEMBERS, Sidecar, sidecar_names
 from pipelines.maintenance import rewrite, sample_checks
 from pipelines.prepare.output import ledger, timings
 from pipelines.prepare.output.croissant import CROISSANT_FILE
@@ -189,7 +189,7 @@ def against_shard(dataset: Storage, name: str, unit: Unit | None, plan: Plan, se
     for identity in sidecar.identities.values():
         seen.splits.setdefault(identity, set()).add(sidecar.split)
     yield from against_previews(dataset, sidecar)
-    for companion in dataset.names(f"{name.removesuffix('.json')}{COMPANION_MARK}*.json"):
+    for companion in dataset.names(f"{name.removesuffix('.json')}{KEYPOINT_MARK}*.json"):
         yield from against_companion(dataset, companion, sidecar)
     if deep and not found:  # the members of a damaged tar are not worth a second sentence
         for key in sample_checks.drawn(sidecar.keys, deep):

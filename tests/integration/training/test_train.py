@@ -230,7 +230,8 @@ def test_motion_field_learns_from_companion_shards_of_its_teacher_and_of_no_othe
     )
     wanted.dataset.path = str(tmp_path)
     with pytest.raises(
-        DatasetError, match=r"a2h-train-000000\.tar has no companion of detector \w{12}; it has those of nobody"
+        DatasetError,
+        match=r"a2h-train-000000\.tar has no keypoint shard of detector \w{12}; it has those of no detector",
     ):
         train(wanted)
     looked = KeypointsCommand(dataset=str(tmp_path), detector=wanted.stage.teacher, cluster=ClusterConfig(workers=0))

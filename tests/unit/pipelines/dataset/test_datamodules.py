@@ -17,7 +17,7 @@ from pipelines import media
 from pipelines.config import DatasetConfig
 from pipelines.core.storage import Storage
 from pipelines.dataset.datamodules import PairDataModule, WindowDataModule
-from pipelines.dataset.datasets import FramePairDataset
+from pipelines.dataset.datasets import FramePairDataset, PairSampling
 from pipelines.dataset.index import Index
 from pipelines.dataset.sampler import ClipOrder, ResumableBatchSampler, epoch_order
 
@@ -52,37 +52,38 @@ def test_a_stream_reads_a_shard_through_before_the_next(seed, sizes, streams):
             assert 1 + np.count_nonzero(np.diff(shards)) == len(set(shards.tolist()))
 
 
+def pair_dataset(sampling):
+    return FramePairDataset(None, size=64, sampling=sampling, order=None, seed=0)
+
+
 @given(SEED, st.integers(64, 1000), st.floats(0.02, 0.9))
 def test_no_pair_is_learnt_from_unseen_frames_and_those_measured_are_driven_to_them(seed, frames, share):
     learnt, measured = (
-        FramePairDataset(None, size=64, pairs=1, unseen=share, driven_to_unseen=driven, stream=None, seed=0)
-        for driven in (False, True)
+        pair_dataset(PairSampling(pairs=1, held_out=share, drive_to_held_out=driven)) for driven in (False, True)
     )
     rng, first = np.random.default_rng(seed), frames - int(share * frames)
-    source, driving = learnt.pair(frames, rng)
+    source, driving = learnt.choose_pair(frames, rng)
     assert source != driving
     assert max(source, driving) < first
-    source, driving = measured.pair(frames, rng)
+    source, driving = measured.choose_pair(frames, rng)
     assert source < first <= driving < frames
 
 
 def test_without_unseen_frames_all_are_learnt_from_and_measured():
     rng = np.random.default_rng(0)
     for driven in (False, True):
-        draws = FramePairDataset(None, size=64, pairs=1, driven_to_unseen=driven, stream=None, seed=0)
-        assert {int(frame) for _ in range(200) for frame in draws.pair(8, rng)} == set(range(8))
+        dataset = pair_dataset(PairSampling(pairs=1, drive_to_held_out=driven))
+        assert {int(frame) for _ in range(200) for frame in dataset.choose_pair(8, rng)} == set(range(8))
 
 
 @settings(max_examples=30)
 @given(SEED, SIZES, st.integers(0, 50), st.sampled_from([4, 8, 12]))
 def test_the_global_batch_is_the_same_for_any_number_of_processes(seed, sizes, first, clips):
-    stream = ClipOrder(sizes=tuple(sizes), seed=seed, streams=8)
+    order = ClipOrder(sizes=tuple(sizes), seed=seed, streams=8)
 
     def batches(world):
         ranks = [islice(ResumableBatchSampler(first, clips, rank=rank, world=world), 5) for rank in range(world)]
-        return [
-            [stream.clip(position) for share in shares for position in share] for shares in zip(*ranks, strict=True)
-        ]
+        return [[order.clip(position) for share in shares for position in share] for shares in zip(*ranks, strict=True)]
 
     assert batches(1) == batches(2) == batches(4)
 
@@ -99,10 +100,10 @@ def test_a_resumed_run_goes_on_where_the_other_stopped(sizes, consumed, world):
     ranks = [list(islice(ResumableBatchSampler(consumed, clips, rank=rank, world=world), 10)) for rank in range(world)]
     rest = [position for shares in zip(*ranks, strict=True) for share in shares for position in share]
     assert whole[: consumed * clips] + rest == whole == list(range((consumed + 10) * clips))
-    stream = ClipOrder(sizes=tuple(sizes), seed=0, streams=8)
-    size = len(stream)
+    order = ClipOrder(sizes=tuple(sizes), seed=0, streams=8)
+    size = len(order)
     for epoch in range(len(whole) // size):
-        assert sorted(stream.clip(position) for position in whole[epoch * size : (epoch + 1) * size]) == list(
+        assert sorted(order.clip(position) for position in whole[epoch * size : (epoch + 1) * size]) == list(
             range(size)
         )
 

@@ -58,14 +58,14 @@ def _batches(module, count):
 
 def test_pairs_come_from_shards_without_sidecars(written, samples, tmp_path, caplog):
     module = _pairs(written(), tmp_path)
-    assert "read as a stream; a resumed run draws anew" in caplog.text
+    assert "read as a stream; a resumed run reads other samples" in caplog.text
     batches = _batches(module, 10)
     assert {key for batch in batches for key in batch.keys} == {f"talks/{key}" for key in samples}
     assert all(
         batch.source.shape == (4, 3, 64, 64) and not np.array_equal(batch.source, batch.driving) for batch in batches
     )
     assert module.val_dataloader() == []
-    assert "2 shards made by others" in module.train.summary
+    assert "2 external shards" in module.train.summary
 
 
 def test_windows_come_from_them_as_well(written, samples, tmp_path):
@@ -82,7 +82,9 @@ def test_windows_come_from_them_as_well(written, samples, tmp_path):
 def test_processes_share_the_samples(written, samples, count):
     """Two shards: one each; one shard: every second sample."""
     shards = ExternalShards(written(count))
-    streams = [ExternalDataset(shards, draws=None, seed=(0,), place=(rank, 2))._endless(rank, 2) for rank in range(2)]
+    streams = [
+        ExternalDataset(shards, dataset=None, seed=(0,), rank=rank, world=2)._read_forever(rank, 2) for rank in range(2)
+    ]
     first = [{sample.key for sample in islice(stream, 2)} for stream in streams]
     assert not first[0] & first[1]
     rest = {sample.key for stream in streams for sample in islice(stream, 20)}
@@ -146,5 +148,5 @@ def test_what_names_no_shard_is_refused(written, tmp_path):
 
 def test_they_have_no_companions(written, tmp_path):
     config = DatasetConfig(path=written())
-    with pytest.raises(ConfigError, match="no companion shards"):
+    with pytest.raises(ConfigError, match="no keypoint shards"):
         WindowDataModule(config, size=64, cache=tmp_path, frames_every=1, portrait_first=False, detector="d" * 12)

@@ -17,7 +17,7 @@ from a2h_models.timebase import SAMPLES_PER_FRAME
 from pipelines import media
 from pipelines.config import ClusterConfig, KeypointsCommand, PathsConfig
 from pipelines.core.storage import Storage
-from pipelines.dataset.keypoint_shards import detectors, read_keypoint_shard, read_keypoints
+from pipelines.dataset.keypoint_shards import detectors_of, read_keypoint_shard, read_keypoints
 from pipelines.dataset.shard_format import encode, read_members, read_sidecars, write_shard
 from pipelines.training.keypoints import keypoints
 
@@ -104,7 +104,7 @@ def test_the_same_call_makes_only_what_is_missing(dataset, detector):
     again = keypoints(_command(dataset, folder))
     assert (again.made, again.frames) == (2, 16)
     assert _companions(dataset) == whole
-    assert detectors(dataset, "a2h-train-000000") == [first.detector]
+    assert detectors_of(dataset, "a2h-train-000000") == [first.detector]
 
 
 @pytest.mark.slow
